@@ -1,0 +1,82 @@
+"""Names of the AnnData slots that stage files share: one place to look up what a column means.
+
+Only strings live here, so that any room may import it without loading anything.
+"""
+
+UNS = "sclatent"
+"""The one key of ``uns`` the package writes to; everything else in ``uns`` belongs to scanpy."""
+
+# --- uns["sclatent"] of the stage files -------------------------------------------------------------------------------
+UNS_READ = "read"
+"""``counts.h5ad``: how the counts were read (format, orientation, layer, one entry per sample)."""
+UNS_FILTERS = "filters"
+"""``prepared.h5ad``: a DataFrame, one row per filter: name, cut-off, unit, number taken, number left."""
+UNS_GENES = "genes"
+"""``prepared.h5ad``: how the model's genes were chosen."""
+UNS_PREPARED = "prepared"
+"""``prepared.h5ad``: the columns used as batch, covariates and labels, and what ``library_size`` is a sum of."""
+
+# --- layers -----------------------------------------------------------------------------------------------------------
+COUNTS = "counts"
+SD = "sd"
+
+# --- obs: who a cell is -----------------------------------------------------------------------------------------------
+SAMPLE = "sample"
+SPLIT = "split"
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+LIBRARY_SIZE = "library_size"
+LEIDEN = "leiden"
+INPUT_SUFFIX = "_input"
+"""Appended to a column that came in under a name the pipeline writes itself, when the two differ."""
+
+# --- obs: quality control (scanpy's names) ----------------------------------------------------------------------------
+N_GENES = "n_genes_by_counts"
+TOTAL_COUNTS = "total_counts"
+PCT_MITO = "pct_counts_mt"
+PCT_RIBO = "pct_counts_ribo"
+DOUBLET_SCORE = "doublet_score"
+PREDICTED_DOUBLET = "predicted_doublet"
+
+# --- obs: cell cycle --------------------------------------------------------------------------------------------------
+S_SCORE = "S_score"
+G2M_SCORE = "G2M_score"
+PHASE = "phase"
+PHASES = ("G1", "S", "G2M")
+CYCLE_ANGLE = "cycle_angle"
+CYCLE_SD = "cycle_sd"
+CYCLING_PROBABILITY = "cycling_probability"
+CYCLING = "cycling"
+
+# --- var --------------------------------------------------------------------------------------------------------------
+SYMBOL = "symbol"
+"""The gene symbol used for matching gene lists."""
+IN_MODEL = "in_model"
+HIGHLY_VARIABLE = "highly_variable"
+CYCLE_GENE = "cycle_gene"
+KEPT = "kept"
+MITO = "mt"
+RIBO = "ribo"
+N_CELLS = "n_cells_by_counts"
+
+# --- obsm, varm -------------------------------------------------------------------------------------------------------
+X_LATENT = "X_sclatent"
+X_LATENT_SD = "X_sclatent_sd"
+X_NEUTRAL = "X_sclatent_neutral"
+X_UMAP = "X_umap"
+LOADINGS = "sclatent_loadings"
+
+# --- the simulator's truth --------------------------------------------------------------------------------------------
+CELL_TYPE = "cell_type"
+BATCH = "batch"
+TRUE_ANGLE = "true_angle"
+TRUE_PHASE = "true_phase"
+TRUE_CYCLING = "true_cycling"
+TRUE_LIBRARY = "true_library"
+TRUE_S = "true_S"
+TRUE_G2M = "true_G2M"
+ON_LIST = "on_list"
+LIST_PHASE = "list_phase"
+TRUE_PEAK = "true_peak"
+TRUE_AMPLITUDE = "true_amplitude"
+SIM_BASE = "simulated_base"
+SIM_BATCH = "simulated_batch"
