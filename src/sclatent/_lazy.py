@@ -1,0 +1,26 @@
+"""Public names that are imported when they are first used (PEP 562)."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], list[str]]:
+    """Return the module-level ``__getattr__`` and ``__all__`` of a package whose public `names` live in private modules.
+
+    Parameters
+    ----------
+    package
+        Name of the package, its ``__name__``.
+    names
+        Public name → the module that holds it, relative to the package.
+    """
+
+    def getattribute(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+
+    return getattribute, sorted(names)

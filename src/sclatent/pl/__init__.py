@@ -1,0 +1,16 @@
+"""Figures: each function returns matplotlib figures, or writes one self-contained HTML page."""
+
+from sclatent._lazy import attach
+
+__getattr__, __all__ = attach(
+    __name__,
+    {
+        "qc": "_qc",
+        "cycle": "_cycle",
+        "axes": "_axes",
+        "traversals": "_traversals",
+        "knob": "_knob",
+        "models": "_models",
+        "page": "_page",
+    },
+)

@@ -1,0 +1,49 @@
+"""The dataset file as typed models: defaults, ranges, one-line errors."""
+
+from sclatent.settings.cycle import CycleSettings
+from sclatent.settings.dataset import (
+    AxesSettings,
+    CellsSettings,
+    DatasetSettings,
+    GenesSettings,
+    MapSettings,
+    Sample,
+    SplitSettings,
+    TraverseSettings,
+)
+from sclatent.settings.describe import configuration_table, json_schema
+from sclatent.settings.errors import InputError, did_you_mean
+from sclatent.settings.load import (
+    first_line,
+    from_section_json,
+    load_dataset,
+    load_datasets,
+    missing_files,
+    read_yaml,
+    section_json,
+)
+from sclatent.settings.model import ModelSettings
+
+__all__ = [
+    "AxesSettings",
+    "CellsSettings",
+    "CycleSettings",
+    "DatasetSettings",
+    "GenesSettings",
+    "InputError",
+    "MapSettings",
+    "ModelSettings",
+    "Sample",
+    "SplitSettings",
+    "TraverseSettings",
+    "configuration_table",
+    "did_you_mean",
+    "first_line",
+    "from_section_json",
+    "json_schema",
+    "load_dataset",
+    "load_datasets",
+    "missing_files",
+    "read_yaml",
+    "section_json",
+]

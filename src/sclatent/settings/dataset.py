@@ -1,0 +1,187 @@
+"""The dataset file as typed models: one class per section, defaults and ranges beside their meaning."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from sclatent.settings._base import Settings
+from sclatent.settings.cycle import CycleSettings
+from sclatent.settings.model import ModelSettings
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` if it can be used in a path and as a Snakemake wildcard, else raise ``ValueError``."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"{what} '{name}' must start with a letter or digit and hold letters, digits, '_', '.', '-' only")
+    return name
+
+
+def _as_list(value: Any) -> Any:
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else value
+
+
+Columns = Annotated[list[str], BeforeValidator(_as_list)]
+
+
+class Sample(Settings):
+    """Where one matrix of counts is and how to read it; further keys become obs columns."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    path: str = Field(description="file or 10x folder; relative to the working directory")
+    name: str | None = Field(None, description="sample name; needed when there are several samples")
+    layer: str | None = Field(None, description="h5ad, zarr, loom: a layer, or `raw`; null: `X`")
+    genome: str | None = Field(None, description="10x h5 of Cell Ranger 2: which genome, when the file holds several")
+    features: str | None = Field(None, description="10x: the feature type to keep; null: `Gene Expression`")
+    orientation: Literal["genes_by_cells", "cells_by_genes"] | None = Field(
+        None, description="dense text: what the rows are by what the columns are; null: detected"
+    )
+    url: str | None = Field(None, description="where to download `path` from when it is not there")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-fA-F]{64}$", description="checksum of the file; needed with `url`")
+
+    @model_validator(mode="after")
+    def _check(self) -> Sample:
+        if self.name is not None:
+            check_name(self.name, "sample name")
+        if self.url is not None and self.sha256 is None:
+            raise ValueError("`url` needs `sha256`, so that a broken download is noticed")
+        for key, value in (self.model_extra or {}).items():
+            if not isinstance(value, str | int | float | bool):
+                raise ValueError(f"`{key}` becomes an obs column and must be one word, number or truth value")
+        return self
+
+    @property
+    def columns(self) -> dict[str, str | int | float | bool]:
+        """Further keys of the sample: obs columns that hold one value each."""
+        return dict(self.model_extra or {})
+
+
+class SplitSettings(Settings):
+    """Which cells train, which choose, which judge."""
+
+    validation: float = Field(0.1, gt=0, lt=0.5, description="fraction of cells for early stopping and seed selection")
+    test: float = Field(0.1, gt=0, lt=0.5, description="fraction of cells that only ever enter the metrics")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the random split")
+    column: str | None = Field(None, description="obs column with train / validation / test, instead of a random split")
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSettings:
+        drawn = self.model_fields_set & {"validation", "test", "seed"}
+        if self.column is not None and drawn:
+            raise ValueError(f"`column` says which cell is where, so `{sorted(drawn)[0]}` would do nothing: remove one of the two")
+        return self
+
+
+class CellsSettings(Settings):
+    """Which cells stay."""
+
+    min_genes: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="cells with fewer detected genes go; auto: the smaller of 200 and 5 % of the genes"
+    )
+    min_counts: int | None = Field(None, ge=0, description="cells with fewer counts go")
+    max_counts: int | None = Field(None, ge=1, description="cells with more counts go")
+    max_percent_mito: float | None = Field(None, ge=0, le=100, description="cells with more mitochondrial counts (%) go")
+    doublets: bool = Field(False, description="score doublets with scrublet, per sample or batch, and drop the called ones")
+
+
+class GenesSettings(Settings):
+    """Which genes stay, and which the model sees."""
+
+    n_top: int = Field(2000, ge=1, description="number of highly variable genes the model sees")
+    min_cells: int = Field(3, ge=0, description="genes seen in fewer cells go")
+    keep: list[str] = Field([], description="genes the model sees whatever their variability")
+    symbols: str | None = Field(None, description="var column with gene symbols, when the names are identifiers")
+
+
+class AxesSettings(Settings):
+    """How the latent axes are annotated."""
+
+    programs: str | None = Field(None, description="GMT file of gene programs, for the enrichment of each axis")
+
+
+class TraverseSettings(Settings):
+    """How finely a path through the latent space is decoded."""
+
+    steps: int = Field(41, ge=5, le=201, description="steps of every traversal")
+
+
+class MapSettings(Settings):
+    """The neighbour graph, the clusters and the UMAP of the selected seed."""
+
+    n_neighbors: int = Field(15, ge=2, le=200, description="neighbours per cell")
+    resolution: float = Field(1.0, gt=0, description="Leiden resolution")
+    min_dist: float = Field(0.5, ge=0, le=1, description="UMAP minimum distance")
+
+
+class DatasetSettings(Settings):
+    """One dataset file. The dataset is called after the file."""
+
+    name: str = Field(exclude=True)
+    file: str = Field(exclude=True)
+    counts: list[Sample] = Field(min_length=1, description="a path, a mapping (see below), or a list of samples")
+    join: Literal["inner", "outer"] = Field("inner", description="genes of several samples: common to all, or of any (then 0)")
+    metadata: str | None = Field(None, description="TSV/CSV of per-cell columns, joined on the barcode")
+    organism: str = Field("human", description="human or mouse picks the cell-cycle genes; any name if `cycle.genes` is given")
+    batch: Columns = Field([], description="obs column(s) of categories that the decoder is conditioned on")
+    covariates: Columns = Field([], description="obs column(s) of numbers that the decoder is conditioned on")
+    labels: Columns = Field([], description="obs columns used only to judge the result")
+    library_size: str | None = Field(
+        None, description="null: the sum over the model's genes; or an obs column with the total over more genes"
+    )
+    split: SplitSettings = Field(SplitSettings(), description="training, validation and test cells")
+    cells: CellsSettings = Field(CellsSettings(), description="filters on cells")
+    genes: GenesSettings = Field(GenesSettings(), description="filters on genes, and the genes of the model")
+    models: dict[str, ModelSettings] = Field(
+        default_factory=lambda: {"nb": ModelSettings()}, min_length=1, description="the models to train, by name"
+    )
+    seeds: list[Annotated[int, Field(ge=0, lt=2**32)]] = Field([0], min_length=1, description="one training per seed")
+    cycle: CycleSettings = Field(CycleSettings(), description="the cell cycle")
+    axes: AxesSettings = Field(AxesSettings(), description="annotation of the latent axes")
+    traverse: TraverseSettings = Field(TraverseSettings(), description="traversals")
+    map: MapSettings = Field(MapSettings(), description="neighbours, Leiden and UMAP")
+
+    @field_validator("counts", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [{"path": value}]
+        if isinstance(value, dict):
+            return [value]
+        if isinstance(value, list):
+            return [{"path": item} if isinstance(item, str) else item for item in value]
+        return value
+
+    @field_validator("models")
+    @classmethod
+    def _model_names(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        reserved = {"figures"}
+        for name in models:
+            check_name(name, "model name")
+            if name in reserved:
+                raise ValueError(f"model name '{name}' is the name of a folder of the results: choose another")
+        return models
+
+    @model_validator(mode="after")
+    def _check(self) -> DatasetSettings:
+        check_name(self.name, "dataset name")
+        if len(self.counts) > 1:
+            names = [sample.name for sample in self.counts]
+            if None in names:
+                raise ValueError("counts: with several samples every one needs a `name`")
+            if len(set(names)) < len(names):
+                twice = next(n for n in names if names.count(n) > 1)
+                raise ValueError(f"counts: two samples are called '{twice}'")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: a seed is listed twice")
+        if self.cycle.genes is None and self.organism not in ("human", "mouse"):
+            raise ValueError(
+                f"organism: no built-in cell-cycle genes for '{self.organism}': use human or mouse, or give `cycle: {{genes: FILE}}`"
+            )
+        return self

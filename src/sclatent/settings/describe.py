@@ -1,0 +1,66 @@
+"""The JSON schema and the configuration table, generated from the settings models."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from sclatent.settings.dataset import DatasetSettings, Sample
+from sclatent.settings.load import _step
+from sclatent.settings.model import ModelSettings
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a dataset file, for editors that complete and check YAML."""
+    schema = DatasetSettings.model_json_schema()
+    for key in ("name", "file"):
+        schema["properties"].pop(key)
+        schema["required"].remove(key)
+    counts = schema["properties"]["counts"]
+    one = {"anyOf": [{"type": "string"}, counts["items"]]}
+    described = counts["description"]
+    schema["properties"]["counts"] = {"anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}], "description": described}
+    for key in ("batch", "covariates", "labels"):
+        column = schema["properties"][key]
+        schema["properties"][key] = {
+            "anyOf": [{"type": "string"}, {"type": "null"}, {"type": "array", "items": {"type": "string"}}],
+            "default": [],
+            "description": column["description"],
+        }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "sclatent dataset file"}
+
+
+def configuration_table() -> str:
+    """Return every key of the dataset file as a Markdown table: key, default, meaning."""
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in DatasetSettings.model_fields.items():
+        if field.exclude:
+            continue
+        section = _step(DatasetSettings, name)
+        if name == "counts":
+            lines += _rows(Sample, "counts.")
+        elif name == "models":
+            lines += [_row("models", "one model `nb`", field.description)] + _rows(ModelSettings, "models.*.")
+        elif isinstance(section, type) and issubclass(section, BaseModel):
+            lines += _rows(section, f"{name}.")
+        else:
+            lines.append(_row(name, _default(field), field.description))
+    return "\n".join(lines) + "\n"
+
+
+def _rows(model: type[BaseModel], prefix: str) -> list[str]:
+    return [_row(prefix + key, _default(field), field.description) for key, field in model.model_fields.items()]
+
+
+def _row(key: str, default: str, meaning: str | None) -> str:
+    if not meaning:
+        raise ValueError(f"the setting {key} has no description")
+    return f"| `{key}` | {default} | {meaning.replace('|', chr(92) + '|')} |"
+
+
+def _default(field: Any) -> str:
+    value = field.get_default(call_default_factory=True)
+    return "needed" if value is PydanticUndefined else f"`{json.dumps(value)}`"

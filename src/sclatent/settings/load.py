@@ -1,0 +1,205 @@
+"""From YAML to typed settings; every mistake becomes one line."""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from sclatent.settings.dataset import DatasetSettings
+from sclatent.settings.errors import InputError, did_you_mean
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, not silently the last one."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str | int | float | bool):
+            raise yaml.constructor.ConstructorError(None, None, f"'{key}' cannot be a key", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not YAML, repeats a key, or holds something else.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise InputError(f"{path}: {where}{error.problem or 'not valid YAML'}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected `key: value` lines, found {'nothing' if content is None else type(content).__name__}")
+    return content
+
+
+def load_dataset(path: str | Path) -> DatasetSettings:
+    """Read one dataset file; the dataset is called after the file.
+
+    Parameters
+    ----------
+    path
+        A YAML file such as ``config/datasets/pbmc.yaml``.
+
+    Raises
+    ------
+    InputError
+        One line that names the file, the key, what was found and what to do.
+    """
+    path = Path(path)
+    content = read_yaml(path)
+    for key in ("name", "file"):
+        if key in content:
+            raise InputError(f"{path}: {key}: unknown key: a dataset is called after its file, here '{path.stem}'")
+    try:
+        return DatasetSettings.model_validate({**content, "name": path.stem, "file": str(path)})
+    except ValidationError as error:
+        raise InputError(f"{path}: {first_line(error, DatasetSettings)}") from None
+
+
+def load_datasets(paths: Sequence[str | Path] | str | Path) -> dict[str, DatasetSettings]:
+    """Read several dataset files; two of one name are an error, since they would share one folder of results."""
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    if not isinstance(paths, Sequence) or not paths or not all(isinstance(p, str | Path) for p in paths):
+        raise InputError("config: datasets: expected a list of dataset files, such as [config/datasets/demo.yaml]")
+    found: dict[str, DatasetSettings] = {}
+    for path in paths:
+        settings = load_dataset(path)
+        if settings.name in found:
+            raise InputError(
+                f"{path}: the name '{settings.name}' is taken by {found[settings.name].file}: datasets are called after "
+                "their file, so rename one of the two"
+            )
+        found[settings.name] = settings
+    return found
+
+
+def section_json(settings: DatasetSettings, *sections: str, model: str | None = None) -> str:
+    """Return the named sections (and one model) as JSON, for a rule's ``params``.
+
+    A rule that carries only its own sections re-runs only when these change.
+    """
+    dumped = settings.model_dump(mode="json", include=set(sections))
+    if model is not None:
+        dumped["models"] = {model: settings.models[model].model_dump(mode="json")}
+    return json.dumps({"name": settings.name, **dumped}, sort_keys=True)
+
+
+def from_section_json(text: str) -> DatasetSettings:
+    """Rebuild settings from `section_json`; sections that were left out have their defaults."""
+    content = json.loads(text)
+    content.setdefault("counts", "-")
+    return DatasetSettings.model_validate({"file": f"{content['name']}.yaml", **content})
+
+
+def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
+    """Stop if a file that the dataset file names is not there and nothing will make it.
+
+    Parameters
+    ----------
+    settings
+        The dataset.
+    made
+        Paths that a rule of the workflow writes.
+
+    Raises
+    ------
+    InputError
+        For the first file or folder that is missing.
+    """
+    made = set(made)
+    named = [("counts", s.path) for s in settings.counts if s.url is None]
+    named += [("metadata", settings.metadata), ("cycle.genes", settings.cycle.genes), ("axes.programs", settings.axes.programs)]
+    for key, path in named:
+        if path is not None and path not in made and not Path(path).exists():
+            near = sorted(p.name for p in Path(path).parent.iterdir()) if Path(path).parent.is_dir() else []
+            hint = did_you_mean(Path(path).name, near) or f" (paths are relative to {Path.cwd()})"
+            raise InputError(f"{settings.file}: {key}: no such file: {path}{hint}")
+
+
+def first_line(error: ValidationError, model: type[BaseModel]) -> str:
+    """Turn the first problem of a pydantic error into one line a user understands."""
+    problem = error.errors()[0]
+    loc = [part for part in problem["loc"] if not _is_branch(part)]
+    where = ".".join(str(part) for part in loc)
+    kind, found = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        known = _known_keys(model, loc[:-1])
+        listed = f"; known: {', '.join(known)}" if known else ""
+        return f"{where}: unknown key{did_you_mean(str(loc[-1]), known) or listed}"
+    if kind == "missing":
+        return f"{where}: missing: this key is needed"
+    if kind == "value_error":
+        said = str(problem["ctx"]["error"])
+        return said if not where or said.startswith(f"{where}:") else f"{where}: {said}"
+    if kind == "literal_error" and isinstance(found, str):
+        expected = problem["ctx"]["expected"]
+        words = [w.strip(" '") for w in expected.replace(" or ", ",").split(",")]
+        return f"{where}: '{found}' is not one of {expected}{did_you_mean(found, words)}"
+    said = problem["msg"].replace("Input should be", "should be").replace("Value error, ", "")
+    return f"{where}: {said}, found {_short(found)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _is_branch(part: int | str) -> bool:
+    """Tell whether `part` is a label that pydantic adds for a branch of a union, not a key of the user's."""
+    return isinstance(part, str) and (part.startswith(("literal[", "function-", "constrained-", "list[", "dict[")) or part == "int")
+
+
+def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    current: Any = model
+    for part in loc:
+        current = _step(current, part)
+    return sorted(set(current.model_fields) - {"name", "file"}) if _is_model(current) else []
+
+
+def _step(annotation: Any, part: int | str) -> Any:
+    """Follow one key into a (possibly nested) annotation and return the first settings model, or what is there."""
+    if _is_model(annotation):
+        annotation = annotation.model_fields[part].annotation
+    else:
+        args = typing.get_args(annotation)
+        annotation = args[-1] if args else annotation
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        models = [arg for arg in typing.get_args(annotation) if _is_model(arg)]
+        annotation = models[0] if models else annotation
+    return annotation
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -1,0 +1,27 @@
+"""What is asked of counts and of a trained model: pure functions on arrays under a thin AnnData layer."""
+
+from sclatent._lazy import attach
+
+__getattr__, __all__ = attach(
+    __name__,
+    {
+        # cell cycle
+        "cycle": "_cycle",
+        # model
+        "TrainedModel": "_train",
+        "train": "_train",
+        "inputs": "_inputs",
+        "embed": "_embed",
+        "evaluate": "_evaluate",
+        "select": "_select",
+        "compare": "_compare",
+        "map": "_map",
+        # axes
+        "annotate": "_annotate",
+        # paths
+        "traverse": "_traverse",
+        "knob": "_knob",
+        "neutralize": "_neutralize",
+        "set_phase": "_neutralize",
+    },
+)
