@@ -1,0 +1,189 @@
+"""Gene lists that ship with the package, and matching them to the names of a dataset."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sclatent.settings.errors import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ORGANISMS = ("human", "mouse")
+"""Organisms with a built-in list of cell-cycle genes."""
+
+_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})(\.\d+)?")
+_GENOME_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39)_+(?=.)")
+_PHASES = {"g1": "G1", "g1/s": "S", "s": "S", "g2/m": "G2M", "g2m": "G2M", "g2": "G2M", "m": "G2M"}
+
+
+def _read(name: str) -> pd.DataFrame:
+    import pandas as pd
+
+    with files("sclatent.data").joinpath(name).open("rb") as stream:
+        return pd.read_csv(stream, sep="\t", dtype=str, keep_default_na=False, comment="#")
+
+
+def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.DataFrame:
+    """Return the S and G2/M genes of an organism, or of a file of one's own.
+
+    Parameters
+    ----------
+    organism
+        ``human`` or ``mouse``: the lists of Tirosh et al. 2016 (Science 352:189) and their mouse orthologues. Not looked
+        at when `path` is given.
+    path
+        A TSV (or CSV, by its ending) with the columns ``gene`` and ``phase`` (``S`` or ``G2M``).
+
+    Returns
+    -------
+    DataFrame with the columns ``gene``, ``phase`` (``S`` / ``G2M``), ``source``, ``aliases`` (other symbols of the same
+    gene, separated by ";") and ``ensembl`` (gene id, empty where none is recorded). The three genes renamed since 2016 carry their
+    new symbol as an alias. The ``cc.genes.updated.2019`` list of Seurat is not used: besides these three it
+    exchanges MCM2, RPA2 and BRIP1 for *other* genes (MCM7, POLR1B, MRPL36).
+
+    Raises
+    ------
+    InputError
+        An unknown organism; a file without the two columns, with an unknown phase, or with a gene in two phases.
+    """
+    if path is not None:
+        return _own_list(Path(path))
+    if organism not in ORGANISMS:
+        raise InputError(
+            f"organism: no built-in cell-cycle genes for '{organism}'{did_you_mean(organism, ORGANISMS)}: "
+            "use human or mouse, or give `cycle: {genes: FILE}`"
+        )
+    table = _read("cell_cycle_genes.tsv")
+    return table[table["organism"] == organism].drop(columns="organism").reset_index(drop=True)
+
+
+def _own_list(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        sep = "," if path.suffix.lower() == ".csv" else "\t"
+        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, comment="#")
+    except FileNotFoundError:
+        raise InputError(f"cycle.genes: there is no file {path}") from None
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"cycle.genes: {path} cannot be read as a table ({error}): give a TSV (gene, phase)") from None
+    missing = [column for column in ("gene", "phase") if column not in table]
+    if missing:
+        found = ", ".join(map(str, table.columns))
+        raise InputError(f"cycle.genes: {path} has no column '{missing[0]}' (found: {found}): give a TSV (gene, phase)")
+    table = table.assign(gene=table["gene"].str.strip(), phase=table["phase"].str.strip())
+    table = table[table["gene"] != ""]
+    unknown = [phase for phase in table["phase"].unique() if phase.lower() not in _PHASES]
+    if unknown:
+        raise InputError(f"cycle.genes: {path} holds the phase '{unknown[0]}': use S or G2M (G1 genes are left out)")
+    table = table.assign(phase=table["phase"].str.lower().map(_PHASES))
+    table = table[table["phase"] != "G1"].drop_duplicates(["gene", "phase"])
+    twice = table["gene"][table["gene"].duplicated()]
+    if len(twice):
+        raise InputError(f"cycle.genes: {path} has the gene '{twice.iloc[0]}' in two phases: keep one of the lines")
+    out = table[["gene", "phase"]].assign(source=str(path.name), aliases="", ensembl="")
+    return out.reset_index(drop=True)
+
+
+def peak_order() -> pd.DataFrame:
+    """Return genes whose place in the cycle is textbook knowledge.
+
+    Returns
+    -------
+    DataFrame with the columns ``gene`` (human symbol), ``stage`` (``G1/S``, ``S``, ``G2``, ``G2/M``, ``M/G1``), ``rank``
+    (1–5, the order of the stages) and ``source``. For mouse data match with ``ignore_case=True``.
+    """
+    return _read("peak_order.tsv").astype({"rank": int})
+
+
+def clean_names(names: Iterable[str]) -> list[str]:
+    """Strip what annotation pipelines put around a gene's name: genome prefixes and versions of Ensembl ids."""
+    out = []
+    for name in names:
+        bare = _GENOME_PREFIX.sub("", str(name).strip())
+        ensembl = _ENSEMBL.fullmatch(bare)
+        out.append(ensembl.group(1) if ensembl else bare)
+    return out
+
+
+def match_genes(
+    names: Sequence[str],
+    wanted: Sequence[str],
+    *,
+    aliases: Sequence[str] | None = None,
+    weights: np.ndarray | None = None,
+    ignore_case: bool = False,
+) -> np.ndarray:
+    """Find genes among the names of a dataset.
+
+    Parameters
+    ----------
+    names
+        Names (symbols or Ensembl ids) of the dataset's genes; they may repeat.
+    wanted
+        The genes to find.
+    aliases
+        Per wanted gene its other names, separated by ";": tried in that order when the first is not there.
+    weights
+        (len(names),) total counts. Of several genes of one name the one with the most counts is taken, else the first.
+    ignore_case
+        Try again without looking at upper and lower case for what was not found.
+
+    Returns
+    -------
+    (len(wanted),) positions in `names`, −1 where a gene is not there. No position is given twice.
+    """
+    clean = clean_names(names)
+    order = np.arange(len(clean)) if weights is None else np.argsort(-np.asarray(weights, float), kind="stable")
+    exact: dict[str, int] = {}
+    folded: dict[str, int] = {}
+    for position in order:
+        exact.setdefault(clean[position], int(position))
+        folded.setdefault(clean[position].upper(), int(position))
+    found = np.full(len(wanted), -1, dtype=np.int64)
+    taken: set[int] = set()
+    passes = [exact, folded] if ignore_case else [exact]
+    for table in passes:
+        for i, gene in enumerate(clean_names(wanted)):
+            if found[i] >= 0:
+                continue
+            others = aliases[i].split(";") if aliases is not None and aliases[i] else []
+            for name in [gene, *others]:
+                position = table.get(name if table is exact else name.upper(), -1)
+                if position >= 0 and position not in taken:
+                    found[i] = position
+                    taken.add(position)
+                    break
+    return found
+
+
+def look_like_ids(names: Sequence[str]) -> bool:
+    """Return True if more than half of the names are Ensembl gene ids."""
+    return len(names) > 0 and sum(_ENSEMBL.fullmatch(name) is not None for name in clean_names(names)) > len(names) / 2
+
+
+def symbol_column(var: pd.DataFrame) -> str | None:
+    """Guess which column of `var` holds gene symbols when the names are Ensembl ids.
+
+    The guess is the text column with the most cell-cycle genes of either organism in it; ``None`` if the names are symbols
+    themselves or if no column holds five of them.
+    """
+    if not look_like_ids(list(var.index)):
+        return None
+    known = {gene.upper() for organism in ORGANISMS for gene in cycle_genes(organism)["gene"]}
+    best, most = None, 4
+    for column in var.columns:
+        values = var[column]
+        if values.dtype.kind in "biufc":
+            continue
+        hits = len(known.intersection(str(value).upper() for value in values.unique()))
+        if hits > most:
+            best, most = str(column), hits
+    return best

@@ -1,0 +1,165 @@
+"""The genes that tell the cell cycle in a dataset, and the S and G2/M scores of scanpy."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+
+from sclatent.data.genes import ORGANISMS, clean_names, cycle_genes, look_like_ids, match_genes, symbol_column
+from sclatent.data.slots import G2M_SCORE, S_SCORE, SYMBOL
+
+if TYPE_CHECKING:
+    import anndata as ad
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+MIN_GENES = 5
+"""Fewer genes than this in either list and there is no score, hence no cycle."""
+
+
+@dataclass(frozen=True)
+class ListGenes:
+    """The genes of the two lists found in a dataset: `position` (column of the counts) and `phase` of each."""
+
+    position: np.ndarray
+    phase: np.ndarray
+    n_listed: dict[str, int]
+    reason: str = ""
+
+    @property
+    def n(self) -> dict[str, int]:
+        """Number of genes found, by phase."""
+        return {phase: int((self.phase == phase).sum()) for phase in ("S", "G2M")}
+
+
+def symbols(var: pd.DataFrame) -> tuple[list[str], str]:
+    """Return the names to match gene lists against, and where they come from.
+
+    ``var["symbol"]`` where the dataset has it (and it is not a copy of the ids), else the column that holds most cell-cycle genes when
+    names are Ensembl ids, else the names.
+    """
+    if SYMBOL in var and not look_like_ids([str(name) for name in var[SYMBOL]]):
+        return [str(name) for name in var[SYMBOL]], f"var column '{SYMBOL}'"
+    column = symbol_column(var)
+    if column is not None:
+        return [str(name) for name in var[column]], f"var column '{column}'"
+    return [str(name) for name in var.index], "gene names"
+
+
+def find_list_genes(var: pd.DataFrame, totals: np.ndarray, organism: str, path: str | None) -> ListGenes:
+    """Find the genes of the S and G2/M lists among the dataset's genes.
+
+    Parameters
+    ----------
+    var
+        (genes,) the dataset's gene table.
+    totals
+        (genes,) total counts: of two genes of one symbol the one with more counts is taken.
+    organism, path
+        Which built-in list, or a file of one's own.
+
+    Returns
+    -------
+    The genes found; with too few of them, `reason` says so in one line, and names the list that would have matched.
+    """
+    table = cycle_genes(organism, path)
+    names, where = symbols(var)
+    found = match_genes(names, list(table["gene"]), aliases=list(table["aliases"]), weights=totals)
+    own = int((found >= 0).sum())
+    other = None
+    if path is None:
+        other, matched = max(
+            ((o, _hits(names, o)) for o in ORGANISMS if o != organism), key=lambda pair: pair[1], default=(None, 0)
+        )
+        if matched <= max(2 * own, MIN_GENES):
+            other = None
+    if other is None:
+        ids = clean_names(var.index)
+        by_id = match_genes(ids, [e or "-" for e in table["ensembl"]], weights=totals)
+        by_case = match_genes(
+            names, list(table["gene"]), aliases=list(table["aliases"]), weights=totals, ignore_case=True
+        )
+        for extra in (by_id, by_case):
+            fill = (found < 0) & (extra >= 0) & ~np.isin(extra, found[found >= 0])
+            found = np.where(fill, extra, found)
+    keep = found >= 0
+    listed = {phase: int((table["phase"] == phase).sum()) for phase in ("S", "G2M")}
+    genes = ListGenes(found[keep], table["phase"].to_numpy(str)[keep], listed)
+    n = genes.n
+    if other is not None:
+        reason = (
+            f"organism is {organism}, but only {own} of {len(table)} {organism} cell-cycle genes are among the {where} "
+            f"and {_hits(names, other)} of the {other} list are: set `organism: {other}`"
+        )
+    elif min(n.values()) < MIN_GENES:
+        reason = (
+            f"too few cell-cycle genes: {n['S']} of {listed['S']} S and {n['G2M']} of {listed['G2M']} G2/M genes found among the "
+            f"{where} ({names[0]}, …), at least {MIN_GENES} of each are needed: check `organism`, `genes.symbols` or `cycle.genes`"
+        )
+    else:
+        return genes
+    return ListGenes(genes.position, genes.phase, listed, reason)
+
+
+def _hits(names: list[str], organism: str) -> int:
+    table = cycle_genes(organism)
+    return int((match_genes(names, list(table["gene"]), aliases=list(table["aliases"])) >= 0).sum())
+
+
+def log_normalise(counts: sp.csr_matrix, library: np.ndarray) -> sp.csr_matrix:
+    """Return log1p(count / library · median library), (cells, genes) float32."""
+    size = np.asarray(library, np.float64)
+    factor = np.divide(np.median(size), size, out=np.zeros_like(size), where=size > 0)
+    data = np.log1p(counts.data * np.repeat(factor, np.diff(counts.indptr))).astype(np.float32)
+    return sp.csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
+
+
+def list_scores(normalised: sp.csr_matrix, genes: ListGenes) -> pd.DataFrame:
+    """Return scanpy's S and G2/M score of every cell.
+
+    Parameters
+    ----------
+    normalised
+        (cells, genes) log-normalised counts.
+    genes
+        The list genes in it.
+
+    Returns
+    -------
+    DataFrame with ``S_score`` and ``G2M_score`` (cells): the mean of the list genes minus that of control genes of like
+    abundance (``scanpy.tl.score_genes`` with ``ctrl_as_ref=False`` and ``random_state=0``; control size the shorter list, as in
+    ``score_genes_cell_cycle``). Gene sets too small for 25 abundance bins get fewer bins.
+    """
+    import anndata as ad
+    import pandas as pd
+
+    names = pd.Index([f"g{i}" for i in range(normalised.shape[1])])
+    cells = pd.Index([f"c{i}" for i in range(normalised.shape[0])])
+    data = ad.AnnData(normalised, obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=names))
+    control = min(genes.n.values())
+    for phase, key in (("S", S_SCORE), ("G2M", G2M_SCORE)):
+        _score(data, list(names[genes.position[genes.phase == phase]]), control, key)
+    out = data.obs[[S_SCORE, G2M_SCORE]].astype(np.float64)
+    return out.reset_index(drop=True)
+
+
+def _score(data: ad.AnnData, gene_list: list[str], control: int, key: str) -> None:
+    import scanpy as sc
+
+    bins = max(1, min(25, data.n_vars // 20))
+    while bins >= 1:
+        # a bin that holds nothing but list genes has no control genes: coarser bins then
+        with contextlib.suppress(RuntimeError):
+            sc.tl.score_genes(
+                data, gene_list, ctrl_size=control, n_bins=bins, score_name=key, random_state=0, use_raw=False, ctrl_as_ref=False
+            )
+            return
+        bins //= 2
+    log.warning("no control genes beside the cell-cycle genes: the score is the mean of the list genes")
+    data.obs[key] = np.asarray(data[:, gene_list].X.mean(axis=1)).ravel()
