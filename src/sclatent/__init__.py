@@ -1,6 +1,6 @@
 """Counts in, an annotated latent atlas out.
 
-The habit of names is scanpy's: ``import sclatent as sl``, then ``sl.read_counts``, ``sl.pp``, ``sl.CountVAE``, ``sl.tl``
+Names follow the habit of scanpy: ``import sclatent as sl``, then ``sl.read_counts``, ``sl.pp``, ``sl.CountVAE``, ``sl.tl``
 and ``sl.pl``. Nothing heavy is imported before it is used, since Snakemake imports this package in every job.
 """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], list[str]]:
-    """Return the module-level ``__getattr__`` and ``__all__`` of a package whose public `names` live in private modules.
+    """Return the module-level ``__getattr__`` and ``__all__`` of a package with public `names` in private modules.
 
     Parameters
     ----------

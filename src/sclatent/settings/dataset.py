@@ -17,7 +17,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 def check_name(name: str, what: str) -> str:
     """Return `name` if it can be used in a path and as a Snakemake wildcard, else raise ``ValueError``."""
     if not NAME.fullmatch(name):
-        raise ValueError(f"{what} '{name}' must start with a letter or digit and hold letters, digits, '_', '.', '-' only")
+        raise ValueError(
+            f"{what} '{name}' must start with a letter or digit and hold letters, digits, '_', '.', '-' only"
+        )
     return name
 
 
@@ -44,7 +46,9 @@ class Sample(Settings):
         None, description="dense text: what the rows are by what the columns are; null: detected"
     )
     url: str | None = Field(None, description="where to download `path` from when it is not there")
-    sha256: str | None = Field(None, pattern=r"^[0-9a-fA-F]{64}$", description="checksum of the file; needed with `url`")
+    sha256: str | None = Field(
+        None, pattern=r"^[0-9a-fA-F]{64}$", description="checksum of the file; needed with `url`"
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Sample:
@@ -73,9 +77,12 @@ class SplitSettings(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> SplitSettings:
-        drawn = self.model_fields_set & {"validation", "test", "seed"}
+        fields = type(self).model_fields
+        drawn = [key for key in ("validation", "test", "seed") if getattr(self, key) != fields[key].default]
         if self.column is not None and drawn:
-            raise ValueError(f"`column` says which cell is where, so `{sorted(drawn)[0]}` would do nothing: remove one of the two")
+            raise ValueError(
+                f"`column` says which cell is where, so `{drawn[0]}` would do nothing: remove one of the two"
+            )
         return self
 
 
@@ -87,8 +94,12 @@ class CellsSettings(Settings):
     )
     min_counts: int | None = Field(None, ge=0, description="cells with fewer counts go")
     max_counts: int | None = Field(None, ge=1, description="cells with more counts go")
-    max_percent_mito: float | None = Field(None, ge=0, le=100, description="cells with more mitochondrial counts (%) go")
-    doublets: bool = Field(False, description="score doublets with scrublet, per sample or batch, and drop the called ones")
+    max_percent_mito: float | None = Field(
+        None, ge=0, le=100, description="cells with more mitochondrial counts (%) go"
+    )
+    doublets: bool = Field(
+        False, description="score doublets with scrublet, per sample or batch, and drop the called ones"
+    )
 
 
 class GenesSettings(Settings):
@@ -126,9 +137,13 @@ class DatasetSettings(Settings):
     name: str = Field(exclude=True)
     file: str = Field(exclude=True)
     counts: list[Sample] = Field(min_length=1, description="a path, a mapping (see below), or a list of samples")
-    join: Literal["inner", "outer"] = Field("inner", description="genes of several samples: common to all, or of any (then 0)")
+    join: Literal["inner", "outer"] = Field(
+        "inner", description="genes of several samples: common to all, or of any (then 0)"
+    )
     metadata: str | None = Field(None, description="TSV/CSV of per-cell columns, joined on the barcode")
-    organism: str = Field("human", description="human or mouse picks the cell-cycle genes; any name if `cycle.genes` is given")
+    organism: str = Field(
+        "human", description="human or mouse picks the cell-cycle genes; any name if `cycle.genes` is given"
+    )
     batch: Columns = Field([], description="obs column(s) of categories that the decoder is conditioned on")
     covariates: Columns = Field([], description="obs column(s) of numbers that the decoder is conditioned on")
     labels: Columns = Field([], description="obs columns used only to judge the result")
@@ -182,6 +197,7 @@ class DatasetSettings(Settings):
             raise ValueError("seeds: a seed is listed twice")
         if self.cycle.genes is None and self.organism not in ("human", "mouse"):
             raise ValueError(
-                f"organism: no built-in cell-cycle genes for '{self.organism}': use human or mouse, or give `cycle: {{genes: FILE}}`"
+                f"organism: no built-in cell-cycle genes for '{self.organism}': use human or mouse, or give "
+                "`cycle: {genes: FILE}`"
             )
         return self

@@ -22,7 +22,10 @@ def json_schema() -> dict[str, Any]:
     counts = schema["properties"]["counts"]
     one = {"anyOf": [{"type": "string"}, counts["items"]]}
     described = counts["description"]
-    schema["properties"]["counts"] = {"anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}], "description": described}
+    schema["properties"]["counts"] = {
+        "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}],
+        "description": described,
+    }
     for key in ("batch", "covariates", "labels"):
         column = schema["properties"][key]
         schema["properties"][key] = {
@@ -43,7 +46,7 @@ def configuration_table() -> str:
         if name == "counts":
             lines += _rows(Sample, "counts.")
         elif name == "models":
-            lines += [_row("models", "one model `nb`", field.description)] + _rows(ModelSettings, "models.*.")
+            lines += [_row("models", "one model `nb`", field.description), *_rows(ModelSettings, "models.*.")]
         elif isinstance(section, type) and issubclass(section, BaseModel):
             lines += _rows(section, f"{name}.")
         else:

@@ -59,7 +59,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path}: expected `key: value` lines, found {'nothing' if content is None else type(content).__name__}")
+        raise InputError(
+            f"{path}: expected `key: value` lines, found {'nothing' if content is None else type(content).__name__}"
+        )
     return content
 
 
@@ -98,8 +100,8 @@ def load_datasets(paths: Sequence[str | Path] | str | Path) -> dict[str, Dataset
         settings = load_dataset(path)
         if settings.name in found:
             raise InputError(
-                f"{path}: the name '{settings.name}' is taken by {found[settings.name].file}: datasets are called after "
-                "their file, so rename one of the two"
+                f"{path}: the name '{settings.name}' is taken by {found[settings.name].file}: datasets are "
+                "called after their file, so rename one of the two"
             )
         found[settings.name] = settings
     return found
@@ -139,8 +141,12 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
         For the first file or folder that is missing.
     """
     made = set(made)
-    named = [("counts", s.path) for s in settings.counts if s.url is None]
-    named += [("metadata", settings.metadata), ("cycle.genes", settings.cycle.genes), ("axes.programs", settings.axes.programs)]
+    named: list[tuple[str, str | None]] = [("counts", s.path) for s in settings.counts if s.url is None]
+    named += [
+        ("metadata", settings.metadata),
+        ("cycle.genes", settings.cycle.genes),
+        ("axes.programs", settings.axes.programs),
+    ]
     for key, path in named:
         if path is not None and path not in made and not Path(path).exists():
             near = sorted(p.name for p in Path(path).parent.iterdir()) if Path(path).parent.is_dir() else []
@@ -150,7 +156,8 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
 
 def first_line(error: ValidationError, model: type[BaseModel]) -> str:
     """Turn the first problem of a pydantic error into one line a user understands."""
-    problem = error.errors()[0]
+    # A misspelled key also leaves its right name missing: the misspelling is the line that helps.
+    problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     loc = [part for part in problem["loc"] if not _is_branch(part)]
     where = ".".join(str(part) for part in loc)
     kind, found = problem["type"], problem.get("input")
@@ -178,7 +185,9 @@ def _short(value: Any) -> str:
 
 def _is_branch(part: int | str) -> bool:
     """Tell whether `part` is a label that pydantic adds for a branch of a union, not a key of the user's."""
-    return isinstance(part, str) and (part.startswith(("literal[", "function-", "constrained-", "list[", "dict[")) or part == "int")
+    return isinstance(part, str) and (
+        part.startswith(("literal[", "function-", "constrained-", "list[", "dict[")) or part == "int"
+    )
 
 
 def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:

@@ -1,0 +1,249 @@
+"""The dataset file: defaults, one-line errors, sections, schema and table."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from sclatent.settings import (
+    DatasetSettings,
+    InputError,
+    configuration_table,
+    from_section_json,
+    json_schema,
+    load_dataset,
+    load_datasets,
+    missing_files,
+    section_json,
+)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def _write(text, name="pbmc.yaml"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text if isinstance(text, str) else yaml.safe_dump(text))
+        return path
+
+    return _write
+
+
+def line(path):
+    with pytest.raises(InputError) as error:
+        load_dataset(path)
+    said = str(error.value)
+    assert "\n" not in said
+    assert said.startswith(f"{path}: ")
+    return said.removeprefix(f"{path}: ")
+
+
+def test_smallest_file_gets_the_documented_defaults(write):
+    settings = load_dataset(write("counts: data/x.h5\n"))
+    assert settings.name == "pbmc"
+    assert [s.path for s in settings.counts] == ["data/x.h5"]
+    assert settings.cells.min_genes == "auto"
+    assert settings.genes.n_top == 2000
+    assert settings.split.validation == settings.split.test == 0.1
+    assert settings.seeds == [0]
+    assert list(settings.models) == ["nb"]
+    assert settings.traverse.steps == 41
+
+
+def test_the_file_of_the_design_loads(write):
+    settings = load_dataset(
+        write(
+            """
+counts:
+  - {name: s1, path: a.h5, donor: d1}
+  - {name: s2, path: b.h5, donor: d2}
+metadata: null
+organism: mouse
+batch: donor
+labels: [cell_type]
+library_size: null
+split: {validation: 0.1, test: 0.1, seed: 0}
+cells: {min_genes: auto, min_counts: null, max_percent_mito: null}
+genes: {n_top: 2000, min_cells: 3, keep: [], symbols: null}
+models:
+  nb: {likelihood: nb, decoder: mlp, n_latent: 10}
+  poisson: {likelihood: poisson}
+seeds: [0, 1]
+cycle: {genes: null}
+traverse: {steps: 41}
+"""
+        )
+    )
+    assert settings.batch == ["donor"]
+    assert settings.counts[1].columns == {"donor": "d2"}
+    assert settings.models["poisson"].likelihood == "poisson"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("count: x.h5", "count: unknown key (did you mean 'counts'?)"),
+        ("counts: x.h5\ncells: {min_gene: 3}", "cells.min_gene: unknown key (did you mean 'min_genes'?)"),
+        ("counts: x.h5\nmodels: {a: {liklihood: nb}}", "models.a.liklihood: unknown key (did you mean 'likelihood'?)"),
+        ("counts: x.h5\nmodels: {a: {likelihood: nbb}}", "models.a.likelihood: 'nbb' is not one of"),
+        ("counts: x.h5\ngenes: {n_top: many}", "genes.n_top: should be a valid integer"),
+        ("counts: x.h5\ngenes: {n_top: 0}", "genes.n_top: should be greater than or equal to 1, found 0"),
+        ("counts: x.h5\ncells: {min_genes: several}", "cells.min_genes: "),
+        ("counts: x.h5\nsplit: {test: 0.7}", "split.test: should be less than 0.5, found 0.7"),
+        (
+            "counts: x.h5\nsplit: {column: s, seed: 1}",
+            "split: `column` says which cell is where, so `seed` would do nothing",
+        ),
+        ("counts: x.h5\norganism: yeast", "organism: no built-in cell-cycle genes for 'yeast'"),
+        ("counts: x.h5\nmodels: {a b: {}}", "model name 'a b' must start with"),
+        ("counts: x.h5\nmodels: {figures: {}}", "model name 'figures' is the name of a folder"),
+        ("counts: x.h5\nseeds: [1, 1]", "seeds: a seed is listed twice"),
+        ("counts: x.h5\nseeds: [-1]", "seeds.0: should be greater than or equal to 0, found -1"),
+        ("counts: [{path: a}, {path: b}]", "counts: with several samples every one needs a `name`"),
+        ("counts: [{path: a, name: s}, {path: b, name: s}]", "counts: two samples are called 's'"),
+        ("counts: {layer: x}", "counts.0.path: missing"),
+        ("counts: {path: a, url: 'https://example.org/a'}", "`url` needs `sha256`"),
+        ("organism: human", "counts: missing"),
+        ("counts: a\ncounts: b", "line 2, column 1: the key 'counts' stands twice"),
+        ("counts: [a", "line 1"),
+        ("- a", "expected `key: value` lines, found list"),
+        ("", "expected `key: value` lines, found nothing"),
+        ("counts: a\nname: b", "name: unknown key: a dataset is called after its file"),
+        ("counts: 3", "counts: "),
+        ("counts: []", "counts: "),
+    ],
+)
+def test_a_mistake_gets_one_line(write, text, said):
+    assert said in line(write(text))
+
+
+def test_missing_and_unreadable_dataset_files(tmp_path, write):
+    assert line(tmp_path / "none.yaml") == "no such file"
+    path = tmp_path / "latin.yaml"
+    path.write_bytes(b"counts: \xff\xfe")
+    assert "cannot be read" in line(path)
+
+
+def test_two_datasets_of_one_name_are_refused(write):
+    a, b = write("counts: x", "a/pbmc.yaml"), write("counts: x", "b/pbmc.yaml")
+    with pytest.raises(InputError, match="the name 'pbmc' is taken by"):
+        load_datasets([a, b])
+
+
+@pytest.mark.parametrize("selection", [[], {"a": 1}, None, [1]])
+def test_the_selection_of_datasets_is_a_list_of_files(selection):
+    with pytest.raises(InputError, match="expected a list of dataset files"):
+        load_datasets(selection)
+
+
+def test_dataset_name_must_be_usable_in_paths(write):
+    assert "dataset name 'my data'" in line(write("counts: x", "my data.yaml"))
+
+
+def test_missing_files_are_named_with_a_near_match(write, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "matrix.h5").touch()
+    settings = load_dataset(write("counts: matrx.h5"))
+    with pytest.raises(InputError, match=r"counts: no such file: matrx.h5 \(did you mean 'matrix.h5'\?\)"):
+        missing_files(settings)
+    missing_files(settings, made=["matrx.h5"])
+    with pytest.raises(InputError, match="metadata: no such file"):
+        missing_files(load_dataset(write("counts: matrix.h5\nmetadata: m.tsv")))
+    missing_files(
+        load_dataset(write({"counts": {"path": "later.h5", "url": "https://example.org/a", "sha256": "0" * 64}}))
+    )
+
+
+def test_sections_carry_only_what_a_rule_asks_for(write):
+    one = load_dataset(write("counts: x\ntraverse: {steps: 11}\nmodels: {a: {}, b: {likelihood: poisson}}"))
+    two = load_dataset(write("counts: x\ntraverse: {steps: 21}\nmodels: {a: {}, b: {}}"))
+    assert section_json(one, "batch", model="a") == section_json(two, "batch", model="a")
+    assert section_json(one, "traverse") != section_json(two, "traverse")
+    back = from_section_json(section_json(one, "traverse", "batch", model="b"))
+    assert back.traverse == one.traverse
+    assert back.models == {"b": one.models["b"]}
+    assert back.name == "pbmc"
+
+
+def test_every_section_survives_the_round_trip(write):
+    settings = load_dataset(write("counts: [{path: a, name: s, donor: d}]\nbatch: [x, y]\nsplit: {column: s}"))
+    back = from_section_json(section_json(settings, *type(settings).model_fields))
+    assert back.model_dump() == settings.model_dump()
+
+
+def test_schema_accepts_what_loads_and_refuses_typos():
+    schema = json_schema()
+    assert json.dumps(schema)
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == {k for k, f in DatasetSettings.model_fields.items() if not f.exclude}
+    assert schema["required"] == ["counts"]
+
+
+def test_every_key_stands_in_the_configuration_table():
+    table = configuration_table()
+
+    def keys(model: type[BaseModel]):
+        return model.model_fields
+
+    for key in keys(DatasetSettings):
+        if key not in ("name", "file"):
+            assert f"`{key}" in table
+    assert "`cells.min_genes`" in table
+    assert "`models.*.likelihood`" in table
+    assert "`counts.path` | needed" in table
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(
+    content=st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "counts",
+                        "cells",
+                        "genes",
+                        "models",
+                        "split",
+                        "min_genes",
+                        "path",
+                        "nb",
+                        "likelihood",
+                        "seeds",
+                        "x",
+                    ]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=8,
+    )
+)
+def test_whatever_stands_in_the_file_it_loads_or_gets_one_line(write, content):
+    path = write(yaml.safe_dump(content))
+    try:
+        said = ""
+        assert load_dataset(path).counts
+    except InputError as error:
+        said = str(error)
+    assert not said or (said.startswith(str(path)) and "\n" not in said)
+
+
+def test_importing_the_package_and_its_settings_is_light():
+    code = (
+        "import sys, sclatent, sclatent.settings; "
+        "heavy = {'torch', 'scanpy', 'anndata', 'numba', 'matplotlib', 'pandas', 'numpy'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
