@@ -1,7 +1,7 @@
 """Counts in, an annotated latent atlas out.
 
-Names follow the habit of scanpy: ``import sclatent as sl``, then ``sl.read_counts``, ``sl.pp``, ``sl.CountVAE``, ``sl.tl``
-and ``sl.pl``. Nothing heavy is imported before it is used, since Snakemake imports this package in every job.
+Names follow scanpy: ``import sclatent as sl``, then ``sl.read_counts``, ``sl.pp``, ``sl.CountVAE``, ``sl.tl`` and
+``sl.pl``. Nothing heavy is imported before it is used, since Snakemake imports this package in every job.
 """
 
 from __future__ import annotations
