@@ -1,0 +1,61 @@
+"""A model as files: weights as safetensors, everything else as JSON; no pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from sclatent.settings import InputError, ModelSettings
+
+if TYPE_CHECKING:
+    from sclatent.model.vae import CountVAE
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+FORMAT = 1
+
+
+def save_model(vae: CountVAE, folder: Path, extra: dict[str, Any]) -> None:
+    """Write both files beside their names, then rename them, the card last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
+    card = {"format": FORMAT, "architecture": vae.architecture(), **extra}
+    half = folder / (WEIGHTS + ".part")
+    save_file(tensors, half)
+    half.replace(folder / WEIGHTS)
+    half = folder / (CARD + ".part")
+    half.write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
+    half.replace(folder / CARD)
+
+
+def load_model(cls: type[CountVAE], folder: Path) -> tuple[CountVAE, dict[str, Any]]:
+    """Return the model and its card."""
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text())
+        architecture = card["architecture"]
+        version = card["format"]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file: is {folder} the folder of a trained model?") from None
+    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+        raise InputError(f"{path}: not the card of a sclatent model: train the model again") from None
+    if version != FORMAT:
+        raise InputError(f"{path}: model format {version}, this version reads {FORMAT}: train the model again")
+    vae = cls(
+        architecture["n_genes"],
+        ModelSettings.model_validate(architecture["settings"]),
+        n_levels=tuple(architecture["n_levels"]),
+        n_continuous=architecture["n_continuous"],
+        rest=architecture["rest"],
+    )
+    weights = folder / WEIGHTS
+    try:
+        vae.load_state_dict(load_file(weights))
+    except FileNotFoundError:
+        raise InputError(f"{weights}: no such file: train the model again") from None
+    except (SafetensorError, RuntimeError) as error:
+        raise InputError(f"{weights}: does not fit its card ({error}): train the model again") from None
+    return vae.eval(), card

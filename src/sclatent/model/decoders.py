@@ -1,0 +1,71 @@
+"""From latent axes to logits over genes: one small class per decoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sclatent.model.networks import dropout, init_linear
+from sclatent.settings.model import ModelSettings
+
+
+class Decoder(nn.Module):
+    """What a decoder is: ``decoder(z, design) -> logits``.
+
+    `n_out` counts the genes and, when there is one, the *rest* category (last). ``bias`` (n_out,) is the logit of a
+    cell at z = 0; the trainer starts it at the log mean fraction of each gene.
+    """
+
+    bias: nn.Parameter
+
+    def __init__(self, n_out: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(n_out))
+
+    def forward(self, z: Tensor, design: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return logits (B × n_out) of z (B × axes) under the covariates `design` (B × columns)."""
+        raise NotImplementedError
+
+
+class LinearDecoder(Decoder):
+    """Logits are a linear map of z: the weights are the loadings."""
+
+    def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
+        super().__init__(n_out)
+        self.weight = nn.Linear(n_latent, n_out, bias=False)
+        self.covariates = nn.Parameter(torch.zeros(n_design, n_out))
+        init_linear(self.weight, generator)
+
+    def forward(self, z: Tensor, design: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return logits (B × n_out)."""
+        logits = torch.addmm(self.bias, z, self.weight.weight.T)
+        return torch.addmm(logits, design, self.covariates) if design.shape[1] else logits
+
+
+class MLPDecoder(Decoder):
+    """Logits from a network that sees z and the covariates, which also shift each gene directly."""
+
+    def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
+        super().__init__(n_out)
+        width, self.rate = settings.n_hidden, settings.dropout
+        sizes = [n_latent + n_design] + [width] * settings.n_layers
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in self.layers])
+        self.last = nn.Linear(width, n_out, bias=False)
+        self.covariates = nn.Parameter(torch.zeros(n_design, n_out))
+        for layer in self.layers:
+            init_linear(layer, generator, math.sqrt(2.0))
+        init_linear(self.last, generator)
+
+    def forward(self, z: Tensor, design: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return logits (B × n_out)."""
+        h = torch.cat([z, design], 1)
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            h = dropout(torch.relu(norm(layer(h))), self.rate, generator)
+        logits = torch.addmm(self.bias, h, self.last.weight.T)
+        return torch.addmm(logits, design, self.covariates) if design.shape[1] else logits
+
+
+DECODERS: dict[str, type[Decoder]] = {"mlp": MLPDecoder, "linear": LinearDecoder}

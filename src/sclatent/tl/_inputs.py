@@ -1,0 +1,87 @@
+"""From the prepared AnnData to the arrays the model sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix, issparse
+
+from sclatent.data import slots
+from sclatent.model.batches import CountData
+from sclatent.settings import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
+    """Return the counts and covariates of `prepared` as the model of `card` sees them.
+
+    Parameters
+    ----------
+    prepared
+        Cells × genes with whole-number counts in ``X``; must hold every gene of the model.
+    card
+        The card of a trained model: ``genes``, ``batch``, ``levels``, ``covariates``, ``centre``, ``scale``, ``rest``.
+
+    Raises
+    ------
+    InputError
+        A gene or column is missing, or the library size is below the sum over the model's genes.
+    """
+    position = pd.Index(prepared.var_names).get_indexer(pd.Index(card["genes"]))
+    if (position < 0).any():
+        missing = [g for g, p in zip(card["genes"], position, strict=True) if p < 0]
+        raise InputError(
+            f"the model knows {len(missing)} gene(s) that the cells do not have ('{missing[0]}', …): "
+            "embed the file the model was trained on"
+        )
+    counts = prepared.X if len(position) == prepared.n_vars and (np.diff(position) == 1).all() else prepared.X[:, position]
+    counts = csr_matrix(counts, dtype=np.float32) if not issparse(counts) else counts.tocsr().astype(np.float32, copy=False)
+    total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    library = total
+    if card["rest"]:
+        library = _column(prepared, slots.LIBRARY_SIZE).to_numpy(dtype=np.float64)
+        short = library < total - 0.5
+        if short.any():
+            cell = int(np.flatnonzero(short)[0])
+            raise InputError(
+                f"library_size: cell '{prepared.obs_names[cell]}' has {library[cell]:g}, less than the {total[cell]:g} counts "
+                "of the model's genes: name a column that is a total over more genes, or leave it out"
+            )
+    return CountData(counts, library, _codes(prepared, card), _values(prepared, card))
+
+
+def _column(prepared: AnnData, name: str) -> pd.Series:
+    if name not in prepared.obs:
+        raise InputError(f"obs has no column '{name}', which the model is conditioned on")
+    return prepared.obs[name]
+
+
+def _codes(prepared: AnnData, card: dict[str, Any]) -> np.ndarray | None:
+    """Level codes (cells × columns), -1 for a level that no training cell has."""
+    if not card["batch"]:
+        return None
+    columns = []
+    for name, levels in zip(card["batch"], card["levels"], strict=True):
+        columns.append(pd.Index(levels).get_indexer(_column(prepared, name).astype(str)))
+    return np.stack(columns, axis=1).astype(np.int64)
+
+
+def _values(prepared: AnnData, card: dict[str, Any]) -> np.ndarray | None:
+    """Continuous covariates (cells × columns), standardised over the training cells."""
+    if not card["covariates"]:
+        return None
+    columns = []
+    for name, centre, scale in zip(card["covariates"], card["centre"], card["scale"], strict=True):
+        values = pd.to_numeric(_column(prepared, name), errors="coerce").to_numpy(dtype=np.float64)
+        if not np.isfinite(values).all():
+            bad = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise InputError(
+                f"covariates: column '{name}' holds '{prepared.obs[name].iloc[bad]}' in cell '{prepared.obs_names[bad]}': "
+                "give every cell a number, or name the column under `batch` if it holds categories"
+            )
+        columns.append((values - centre) / scale)
+    return np.stack(columns, axis=1).astype(np.float32)
