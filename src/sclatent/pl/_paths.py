@@ -1,0 +1,135 @@
+"""One path of ``traversals.h5ad`` as arrays, and the questions every picture of it asks: which genes change, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sclatent.data import slots
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+Array = npt.NDArray[np.float64]
+
+CYCLE = "cycle"
+"""Name of the closed path."""
+PSEUDO = 1e-5
+"""Added to fractions of the library before a logarithm: 0.1 counts per 10,000, so that unseen genes have no fold change."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """A path through the latent space, decoded.
+
+    Attributes
+    ----------
+    name
+        An axis, or ``cycle``.
+    position : array of shape (n_steps,)
+        Value of the axis, or the angle in radians.
+    density : array of shape (n_steps,)
+        How many cells are near a step, relative to the fullest one.
+    supported : array of shape (n_steps,)
+        Whether there are cells at all near a step.
+    s_score, g2m_score : array of shape (n_steps,)
+        Decoded scores; NaN where the data cannot tell.
+    rate, sd : array of shape (n_steps, n_genes)
+        Decoded rate as a fraction of the library, and its standard deviation over posterior draws.
+    genes : array of shape (n_genes,)
+        Names.
+    """
+
+    name: str
+    position: Array
+    density: Array
+    supported: npt.NDArray[np.bool_]
+    s_score: Array
+    g2m_score: Array
+    rate: Array
+    sd: Array
+    genes: npt.NDArray[np.str_]
+
+    @property
+    def closed(self) -> bool:
+        """Whether the last step is followed by the first."""
+        return self.name == CYCLE
+
+    def log_change(self) -> Array:
+        """Return log2 of the rate over its geometric mean along the supported steps, shape (n_steps, n_genes)."""
+        level = np.log2(self.rate + PSEUDO)
+        steps = self.supported if self.supported.any() else np.ones_like(self.supported)
+        return level - level[steps].mean(axis=0)
+
+    def log_sd(self) -> Array:
+        """Return the standard deviation of `log_change` by the delta method, shape (n_steps, n_genes)."""
+        return self.sd / (self.rate + PSEUDO) / np.log(2)
+
+    def changing(self, n: int) -> npt.NDArray[np.intp]:
+        """Return the `n` genes with the largest range of `log_change` over the supported steps, largest first."""
+        change = self.log_change()[self.supported] if self.supported.any() else self.log_change()
+        span = change.max(axis=0) - change.min(axis=0)
+        return np.argsort(-span, kind="stable")[:n]
+
+    def peak(self) -> Array:
+        """Return where each gene is highest, shape (n_genes,).
+
+        On the closed path this is the angle of the first harmonic of `log_change`, which does not jump with the grid.
+        """
+        change = self.log_change()
+        if self.closed:
+            return np.mod(np.angle(np.exp(1j * self.position) @ change), 2 * np.pi)
+        return self.position[change.argmax(axis=0)]
+
+    def in_order(self, genes: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """Return `genes` in reading order: by peak phase on the closed path, else from the risers to the fallers."""
+        if self.closed:
+            return genes[np.argsort(self.peak()[genes], kind="stable")]
+        change = self.log_change()[:, genes]
+        slope = (self.position - self.position.mean()) @ change
+        return genes[np.argsort(-slope, kind="stable")]
+
+
+def paths(traversals: AnnData) -> list[str]:
+    """Return the names of the paths, ``cycle`` first, the axes in the order of the file."""
+    names = list(dict.fromkeys(traversals.obs["path"].astype(str)))
+    return sorted(names, key=lambda name: name != CYCLE)
+
+
+def path(traversals: AnnData, name: str) -> Path:
+    """Return one path of ``traversals.h5ad``."""
+    rows = np.flatnonzero((traversals.obs["path"].astype(str) == name).to_numpy())
+    steps = traversals[rows]
+    obs = steps.obs
+
+    def column(key: str) -> Array:
+        return obs[key].to_numpy(dtype=float) if key in obs else np.full(len(rows), np.nan)
+
+    density = column("density")
+    top = np.nanmax(density) if np.isfinite(density).any() else 0.0
+    supported = obs["supported"].to_numpy(dtype=bool) if "supported" in obs else density > 0
+    return Path(
+        name=name,
+        position=column("position"),
+        density=density / top if top > 0 else np.zeros_like(density),
+        supported=supported,
+        s_score=column(slots.S_SCORE),
+        g2m_score=column(slots.G2M_SCORE),
+        rate=np.asarray(steps.X, dtype=float),
+        sd=np.asarray(steps.layers[slots.SD], dtype=float) if slots.SD in steps.layers else np.zeros(steps.shape),
+        genes=symbols(traversals),
+    )
+
+
+def symbols(adata: AnnData) -> npt.NDArray[np.str_]:
+    """Return the gene names a reader knows: symbols where there are any (names that are not unique keep the identifier)."""
+    names = adata.var_names.to_numpy(dtype=str)
+    if slots.SYMBOL not in adata.var:
+        return names
+    symbol = adata.var[slots.SYMBOL].astype(str).to_numpy(dtype=str)
+    _, first, count = np.unique(symbol, return_inverse=True, return_counts=True)
+    known = (count[first] == 1) & ~np.isin(symbol, ["", "nan", "None", "<NA>"])
+    return np.where(known, symbol, names)

@@ -1,0 +1,215 @@
+"""The look of every figure: sizes, fonts, colours that colour-blind readers can tell apart, and how figures are saved.
+
+Figures are made without pyplot, so that no global state is touched and nothing has to be closed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from sclatent.data.atomic import atomic
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.collections import PathCollection
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Figures = dict[str, Figure]
+
+RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
+    "font.size": 8.0,
+    "axes.titlesize": 9.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.grid": False,
+    "axes.axisbelow": True,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "lines.linewidth": 1.4,
+    "figure.dpi": 100.0,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "pdf.fonttype": 42,  # text stays text in the PDF
+    "text.parse_math": False,  # a gene or cluster called "a$b$" is a name, not a formula
+    "axes.formatter.use_mathtext": False,
+}
+DPI = 160
+"""Resolution of the PNG files and of the rasterised points inside the PDF files."""
+MAX_POINTS = 100_000
+"""More cells than this are drawn as an evenly drawn subset: more dots would only lie on top of one another."""
+
+# Okabe & Ito (2008), a palette made for colour-blind readers
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY, PALE, INK = "#8C8C8C", "#D9D9D9", "#222222"
+CATEGORIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BLACK)
+PHASE_COLORS = {"G1": GREEN, "S": VERMILLION, "G2M": BLUE}
+PHASE_LABELS = {"G1": "G1", "S": "S", "G2M": "G2/M"}
+RESTING = "#B8B8B8"
+SEQUENTIAL = "cividis"
+DIVERGING = "RdBu_r"
+
+
+def _cyclic(n: int = 256) -> npt.NDArray[np.float64]:
+    """Return `n` colours around a circle in the (lightness, yellow-blue) plane of CIELAB, as sRGB.
+
+    The common colour-blindnesses lose the red-green direction only, so a circle in the other two stays a circle; some
+    red-green is added in step with the lightness for those who see it.
+    """
+    from skimage.color import lab2rgb
+
+    angle = np.linspace(0, 2 * np.pi, n, endpoint=False)
+    lab = np.stack([58 - 21 * np.cos(angle), 26 * np.cos(angle), -43 * np.sin(angle)], axis=1)
+    return np.asarray(lab2rgb(lab[None])[0], dtype=float)
+
+
+@functools.cache
+def cycle_cmap() -> LinearSegmentedColormap:
+    """Return the cyclic colour map of the cycle angle: purple, blue, teal, ochre, and back."""
+    colors = _cyclic()
+    return LinearSegmentedColormap.from_list("sclatent_cycle", np.vstack([colors, colors[:1]]), N=512)
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Run `function` under the package's matplotlib settings, whatever the user's are, and leave the user's alone."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(RC):
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def figure(width: float, height: float) -> Figure:
+    """Return an empty figure of `width` × `height` inches that lays itself out so that nothing is cut off."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
+    """Write every figure as ``{folder}/{name}.{format}``; the same data give the same bytes.
+
+    Parameters
+    ----------
+    figures
+        Name → figure, as the functions of `sclatent.pl` return them.
+    folder
+        Made if missing.
+    formats
+        Endings matplotlib knows.
+
+    Returns
+    -------
+    list of Path
+        The files, in the order of `figures`.
+    """
+    files = []
+    # dates and the version of the drawing library would make the bytes differ from run to run
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
+        "svg": {"Date": None, "Creator": None},
+    }
+    with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}):
+        for name, fig in figures.items():
+            for ending in formats:
+                path = Path(folder) / f"{file_name(name)}.{ending}"
+                with atomic(path) as scratch:
+                    fig.savefig(scratch, dpi=DPI, metadata=metadata.get(ending))
+                files.append(path)
+    return files
+
+
+def file_name(name: str) -> str:
+    """Return `name` with everything that is not a letter, a digit, '_', '.' or '-' turned into '_'."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "_" for c in name)
+
+
+def points(
+    ax: Axes,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    c: Any = GREY,
+    *,
+    size: float | None = None,
+    shuffle: bool = True,
+    **kwargs: Any,
+) -> PathCollection:
+    """Scatter cells: smaller dots when there are more, rasterised, in random order so that no group covers another."""
+    x, y = np.asarray(x), np.asarray(y)
+    order = np.random.default_rng(0).permutation(len(x)) if shuffle else np.arange(len(x))
+    order = order[:MAX_POINTS]
+    if not isinstance(c, str) and np.ndim(c) >= 1 and len(c) == len(x):
+        c = np.asarray(c)[order]
+    if size is None:
+        size = float(np.clip(12000 / max(len(order), 1), 0.4, 16))
+    return ax.scatter(x[order], y[order], c=c, s=size, linewidths=0, rasterized=True, **kwargs)
+
+
+def embedding_axes(ax: Axes, name: str = "UMAP") -> None:
+    """Turn `ax` into a map: equal scales, no ticks, the two directions named."""
+    ax.set(xticks=[], yticks=[], xlabel=f"{name} 1", ylabel=f"{name} 2")
+    ax.set_aspect("equal", adjustable="datalim")
+
+
+def angle_axis(ax: Axes, which: str = "x", label: str = "cycle angle (radians; 0 = start of G1)") -> None:
+    """Give an axis from 0 to 2π ticks at quarters of a turn."""
+    ticks, names = np.arange(5) * np.pi / 2, ["0", "π/2", "π", "3π/2", "2π"]
+    if which == "x":
+        ax.set(xlim=(0, 2 * np.pi), xlabel=label)
+        ax.set_xticks(ticks, names)
+    else:
+        ax.set(ylim=(0, 2 * np.pi), ylabel=label)
+        ax.set_yticks(ticks, names)
+
+
+def shorten(name: object, length: int = 28) -> str:
+    """Return `name` cut in the middle to at most `length` characters."""
+    text = " ".join(str(name).split())
+    if len(text) <= length:
+        return text
+    head = (length - 1) * 2 // 3
+    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+
+
+def category_colors(n: int) -> list[Any]:
+    """Return `n` colours: Okabe-Ito as far as they go, then evenly spaced along viridis."""
+    if n <= len(CATEGORIES):
+        return list(CATEGORIES[:n])
+    return [mpl.colormaps["viridis"](v) for v in np.linspace(0, 0.95, n)]
+
+
+def note(text: str, width: float = 6.0, height: float = 1.6) -> Figure:
+    """Return a figure that holds a sentence: why there is nothing to draw."""
+    fig = figure(width, height)
+    ax = fig.subplots()
+    ax.axis("off")
+    ax.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10, color=INK)
+    return fig

@@ -1,0 +1,184 @@
+"""Figures of the traversals: what the decoder does to every gene along a path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sclatent.pl import _style as st
+from sclatent.pl._paths import CYCLE, Path, path, paths
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
+
+N_GENES = 40
+"""Genes shown per path."""
+N_OVERVIEW = 5
+"""Genes per axis in the overview."""
+
+
+@st.styled
+def traversals(traversals: AnnData, axes: pd.DataFrame | None = None) -> st.Figures:
+    """Draw every path: genes × steps, with the decoded scores above, and an overview of all axes.
+
+    Parameters
+    ----------
+    traversals
+        ``traversals.h5ad``.
+    axes
+        ``axes.tsv``, for the names of the axes.
+
+    Returns
+    -------
+    dict of Figure
+        ``overview`` and one figure per path, under the path's name.
+    """
+    names = paths(traversals)
+    if not names:
+        return {"overview": st.note("No axis is active, so there is nothing to traverse.")}
+    titles = axis_titles(axes)
+    figures = {}
+    views = {name: path(traversals, name) for name in names}
+    open_paths = [views[name] for name in names if name != CYCLE]
+    if open_paths:
+        figures["overview"] = _overview(open_paths, titles)
+    for name, view in views.items():
+        figures[name] = one_path(view, titles.get(name, "cell cycle" if name == CYCLE else name))
+    return figures
+
+
+def axis_titles(axes: pd.DataFrame | None) -> dict[str, str]:
+    """Return axis → 'axis_3 · cell cycle: S', from ``axes.tsv``."""
+    if axes is None:
+        return {}
+    keys = axes["axis"] if "axis" in axes else axes.index.to_series()
+    given = axes["name"] if "name" in axes else keys
+    return {
+        str(key): f"{key} · {name}" if str(name) not in ("", "nan", "unnamed", str(key)) else str(key)
+        for key, name in zip(keys, given, strict=True)
+    }
+
+
+def one_path(view: Path, title: str, n_genes: int = N_GENES) -> st.Figure:
+    """Draw one path: where the cells are, the decoded scores, and the genes that change most."""
+    genes = view.in_order(view.changing(n_genes))
+    fig = st.figure(6.4, 1.9 + 0.135 * len(genes))
+    scores, heat = fig.subplots(
+        2, 1, sharex=True, gridspec_kw={"height_ratios": [1.1, 0.135 * len(genes)], "hspace": 0.02}
+    )
+    score_curves(scores, view)
+    scores.set_title(st.shorten(title, 46))
+    mappable = heat_map(heat, view, genes)
+    position_axis(heat, view)
+    fig.colorbar(mappable, ax=heat, label="log₂ fold change over the path's mean", fraction=0.04, pad=0.02, aspect=30)
+    return fig
+
+
+def score_curves(ax: Axes, view: Path) -> None:
+    """Draw the decoded S and G2/M scores along a path over the density of the cells."""
+    known = np.isfinite(view.s_score).any()
+    if known:
+        for values, phase in ((view.s_score, "S"), (view.g2m_score, "G2M")):
+            centred = values - np.nanmean(values)
+            ax.plot(view.position, centred, color=st.PHASE_COLORS[phase], label=f"{st.PHASE_LABELS[phase]} score")
+        ax.set_ylabel("decoded score\n(minus mean)")
+        ax.margins(y=0.12)
+    else:
+        ax.set(yticks=[])
+    behind = ax.twinx()
+    behind.fill_between(view.position, view.density, color=st.PALE, linewidth=0, label="cells")
+    behind.set(ylim=(0, 1.6), yticks=[])
+    behind.spines[:].set_visible(False)
+    ax.set_zorder(behind.get_zorder() + 1)
+    ax.patch.set_visible(False)
+    handles = [*ax.get_legend_handles_labels()[0], *behind.get_legend_handles_labels()[0]]
+    labels = [*ax.get_legend_handles_labels()[1], *behind.get_legend_handles_labels()[1]]
+    ax.legend(handles, labels, loc="lower right", bbox_to_anchor=(1, 1.01), ncols=3, borderaxespad=0, handlelength=1.2)
+    mark_empty(ax, view)
+
+
+def heat_map(
+    ax: Axes, view: Path, genes: npt.NDArray[np.intp], limit: float | None = None, fontsize: float = 6.5
+) -> ScalarMappable:
+    """Draw genes × steps of log fold change; steps without cells are hatched."""
+    change = view.log_change()[:, genes].T
+    if limit is None:
+        limit = colour_limit(change[:, view.supported] if view.supported.any() else change)
+    edges = step_edges(view.position)
+    mesh = ax.pcolormesh(
+        edges,
+        np.arange(len(genes) + 1),
+        change,
+        cmap=st.DIVERGING,
+        vmin=-limit,
+        vmax=limit,
+        rasterized=True,
+    )
+    ax.invert_yaxis()
+    ax.set_yticks(np.arange(len(genes)) + 0.5, [st.shorten(g, 18) for g in view.genes[genes]], fontsize=fontsize)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(edges[0], edges[-1])
+    mark_empty(ax, view)
+    return mesh
+
+
+def colour_limit(change: npt.NDArray[np.float64]) -> float:
+    """Return a symmetric colour limit that a few extreme genes do not set."""
+    return float(max(np.quantile(np.abs(change), 0.98), 0.1)) if change.size else 1.0
+
+
+def step_edges(position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the borders half way between the steps."""
+    if len(position) == 1:
+        return np.array([position[0] - 0.5, position[0] + 0.5])
+    middle = (position[1:] + position[:-1]) / 2
+    return np.concatenate([[2 * position[0] - middle[0]], middle, [2 * position[-1] - middle[-1]]])
+
+
+def mark_empty(ax: Axes, view: Path) -> None:
+    """Grey out the steps of a path near which there are no cells."""
+    edges = step_edges(view.position)
+    for step in np.flatnonzero(~view.supported):
+        ax.axvspan(edges[step], edges[step + 1], facecolor="#EEEEEE", alpha=0.75, hatch="////", edgecolor="#BBBBBB", lw=0, zorder=3)
+
+
+def position_axis(ax: Axes, view: Path) -> None:
+    """Label the x axis with what is turned."""
+    if view.closed:
+        edges = step_edges(view.position)
+        st.angle_axis(ax)
+        ax.set_xlim(edges[0], edges[-1])
+    else:
+        ax.set_xlabel(f"position on {view.name} (latent units)")
+
+
+def _overview(views: list[Path], titles: dict[str, str]) -> st.Figure:
+    """Draw a strip per axis: its most changing genes, one colour scale for all axes."""
+    columns = 1 if len(views) == 1 else 2 if len(views) <= 12 else 4
+    rows = -(-len(views) // columns)
+    picked = [view.in_order(view.changing(N_OVERVIEW)) for view in views]
+    limit = colour_limit(np.concatenate([v.log_change()[:, g][v.supported].ravel() for v, g in zip(views, picked, strict=True)]))
+    fig = st.figure(1.0 + (4.2 if columns < 4 else 3.0) * columns, 0.7 + 1.25 * rows)
+    grid = fig.subplots(rows, columns, squeeze=False)
+    mesh = None
+    for ax, view, genes in zip(grid.ravel(), views, picked, strict=False):
+        mesh = heat_map(ax, view, genes, limit, fontsize=6.5)
+        ax.set_title(st.shorten(titles.get(view.name, view.name), 40 if columns < 4 else 30), fontsize=8)
+        known = np.isfinite(view.s_score).any()
+        if known:
+            text = "   ".join(
+                f"{st.PHASE_LABELS[p]} {np.ptp(v[view.supported] if view.supported.any() else v):.2f}"
+                for p, v in (("S", view.s_score), ("G2M", view.g2m_score))
+            )
+            ax.set_title(text, loc="right", fontsize=6.5, fontweight="normal", color=st.GREY)
+    for ax in grid.ravel()[len(views) :]:
+        ax.axis("off")
+    fig.supxlabel("position on the axis (latent units); grey numbers: range of the decoded S and G2/M scores", fontsize=8)
+    if mesh is not None:
+        fig.colorbar(mesh, ax=grid, label="log₂ fold change over the axis' mean", fraction=0.02, pad=0.01, shrink=min(1.0, 3 / rows))
+    return fig
