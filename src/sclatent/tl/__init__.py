@@ -18,6 +18,9 @@ __getattr__, __all__ = attach(
         "map": "_map",
         # axes
         "annotate": "_annotate",
+        "enrich": "_enrichment",
+        "mixing": "_mixing",
+        "stability": "_stability",
         # paths
         "traverse": "_traverse",
         "knob": "_knob",
