@@ -96,7 +96,7 @@ def stability(
     own = latents[seed]
     active = np.flatnonzero(own.var["active"].to_numpy(bool))
     others = [s for s in latents if s != seed]
-    cells = slice(None)
+    cells = np.arange(own.n_obs)
     if slots.SPLIT in own.obs:
         cells = np.flatnonzero((own.obs[slots.SPLIT] != slots.TEST).to_numpy())
     means = np.zeros((len(others), own.n_vars))
@@ -123,13 +123,11 @@ def stability(
     is_active = np.isin(np.arange(own.n_vars), active)
     returned = ((np.abs(means) >= RETURNED) & (np.abs(weights) >= RETURNED)).sum(axis=0)
     table["n_returned"] = returned
-    table["stable"] = pd.array(np.where(is_active, 2 * returned > len(others), None), dtype="boolean")
+    table["stable"] = pd.Series(2 * returned > len(others), dtype="boolean").mask(~is_active | (not others))
     columns = {"correlation": np.abs(means), "loading_correlation": np.abs(weights)}
     if names is not None:
         columns["same_name"] = same
     for column, values in columns.items():
         table[column] = np.where(is_active, values.mean(axis=0), np.nan) if others else np.nan
     table["worst_correlation"] = np.where(is_active, np.abs(means).min(axis=0), np.nan) if others else np.nan
-    if not others:
-        table["stable"] = pd.array([None] * own.n_vars, dtype="boolean")
     return table
