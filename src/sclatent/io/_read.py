@@ -1,0 +1,115 @@
+"""One door to all count formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sclatent.io._counts import parsing
+from sclatent.settings import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_TAKES = {
+    "10x h5": ("genome", "features"),
+    "10x folder": ("genome", "features"),
+    "h5ad": ("layer",),
+    "zarr": ("layer",),
+    "loom": ("layer",),
+    "text": ("orientation",),
+}
+
+
+def read_counts(
+    path: str | Path,
+    *,
+    layer: str | None = None,
+    genome: str | None = None,
+    features: str | None = None,
+    orientation: str | None = None,
+) -> AnnData:
+    """Read a count matrix of any supported format; the content tells the format where the name does not.
+
+    Parameters
+    ----------
+    path
+        A 10x folder (or its matrix file), 10x ``.h5``, ``.h5ad``, ``.zarr``, ``.loom``, or a dense table
+        (``.csv``, ``.tsv``, ``.txt``, ``.tab``, also with ``.gz``).
+    layer
+        AnnData and loom files: a layer, or ``raw``; ``None`` for the main matrix.
+    genome
+        10x h5: which genome, where there are several.
+    features
+        10x: the feature type to keep; ``None`` for ``Gene Expression``.
+    orientation
+        Dense tables: ``genes_by_cells`` or ``cells_by_genes``; ``None`` to go by the names.
+
+    Returns
+    -------
+    AnnData
+        ``X``: whole-number counts (n_cells, n_genes), CSR float32; ``obs`` and ``var`` as they came in;
+        ``uns["sclatent"]["read"]``: format, layer, orientation, size, total.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of no known format; if the values are not counts; if an option does not fit the format.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    kind = _format(path)
+    options = {"layer": layer, "genome": genome, "features": features, "orientation": orientation}
+    for key, value in options.items():
+        if value is not None and key not in _TAKES[kind]:
+            raise InputError(f"{path}: `{key}: {value}` does not apply to a {kind} file: remove it")
+    if kind in ("h5ad", "zarr"):
+        from sclatent.io._h5ad import read_anndata
+
+        return read_anndata(path, layer=layer)
+    if kind == "loom":
+        from sclatent.io._loom import read_loom
+
+        return read_loom(path, layer=layer)
+    if kind == "text":
+        from sclatent.io._text import read_text
+
+        return read_text(path, orientation=orientation)
+    from sclatent.io import _tenx
+
+    reader = _tenx.read_10x_h5 if kind == "10x h5" else _tenx.read_10x_folder
+    return reader(path, genome=genome, features=features)
+
+
+def _format(path: Path) -> str:
+    from sclatent.io._tenx import is_10x_folder
+    from sclatent.io._text import ENDINGS
+
+    if path.is_dir():
+        if is_10x_folder(path):
+            return "10x folder"
+        if any((path / name).exists() for name in (".zgroup", "zarr.json")):
+            return "zarr"
+        raise InputError(f"{path}: a folder without matrix.mtx(.gz), and no zarr store: what is there to read?")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty (0 bytes)")
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(".mtx"):
+        return "10x folder"
+    if name.endswith(ENDINGS):
+        return "text"
+    if name.endswith((".h5ad", ".h5", ".hdf5", ".loom")):
+        return _hdf5(path)
+    raise InputError(f"{path}: unknown ending: expected a 10x folder, .h5, .h5ad, .zarr, .loom, .csv, .tsv or .txt (also .gz)")
+
+
+def _hdf5(path: Path) -> str:
+    import h5py
+
+    with parsing(path, "HDF5"), h5py.File(path, "r") as file:
+        if "obs" in file and "var" in file:
+            return "h5ad"
+        if isinstance(file.get("matrix"), h5py.Dataset) and "row_attrs" in file:
+            return "loom"
+        return "h5ad" if path.suffix == ".h5ad" else "10x h5"

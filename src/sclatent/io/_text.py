@@ -1,0 +1,134 @@
+"""Dense tables of counts: TSV, CSV and the like, gzipped or not, quoted or not, whichever way round."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from sclatent.data.genes import clean_names, cycle_genes, look_like_ids
+from sclatent.io._counts import assemble, parsing
+from sclatent.settings import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+log = logging.getLogger(__name__)
+
+ENDINGS = (".csv", ".tsv", ".txt", ".tab")
+_ENTRIES = 16_000_000
+"""Entries that are parsed at once, so that a large table never stands in memory as a whole."""
+_BARCODE = re.compile(r"(.*[^A-Za-z])?[ACGTN]{8,}([^A-Za-z].*)?")
+_USUAL = re.compile(r"MT-.+|RP[SL]\d+[AXYL]?|ACTB|GAPDH|B2M|MALAT1|CD\d+[A-Z]?|HLA-.+|COL\d+A\d+|S100A\d+", re.IGNORECASE)
+
+
+def read_text(path: Path, *, orientation: str | None) -> AnnData:
+    """Read a dense table with names in the first row and the first column.
+
+    Parameters
+    ----------
+    path
+        Table separated by tabs, commas, semicolons or spaces. The header may be one field shorter than the rows (as R writes it).
+    orientation
+        ``genes_by_cells`` or ``cells_by_genes``; ``None``: whichever side's names look like genes. The choice and its
+        reason are logged.
+    """
+    import pandas as pd
+
+    with parsing(path, "a table"), _open(path) as file:
+        header, separator = _header(file, path)
+        rows, blocks = [], []
+        width = None
+        step = max(1, _ENTRIES // len(header))
+        reader = pd.read_csv(
+            file, sep=separator, header=None, index_col=False, chunksize=step, quotechar='"', dtype={0: str}, na_filter=True, low_memory=False
+        )
+        for block in reader:
+            if width is None:
+                width = _columns(header, block.shape[1], path)
+            rows += list(block[0].fillna("").astype(str))
+            blocks.append(_numbers(block.iloc[:, 1:], rows[len(rows) - len(block) :], width, path))
+    if width is None:
+        raise InputError(f"{path}: a header and nothing below it")
+    matrix = sparse.vstack(blocks, format="csr")
+    if orientation is None:
+        orientation, reason = _orientation(rows, width, short=len(header) == len(width))
+    else:
+        reason = "as `orientation` says"
+    log.info("%s: read as %s (%s)", path, orientation.replace("_", " "), reason)
+    if orientation == "genes_by_cells":
+        matrix, cells, genes = matrix.T.tocsr(), width, rows
+    else:
+        cells, genes = rows, width
+    info = {"format": "dense text", "orientation": orientation, "orientation_reason": reason}
+    return assemble(matrix, pd.DataFrame(index=cells), pd.DataFrame(index=genes), path, info, where="the table")
+
+
+def _open(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def _header(file: IO[str], path: Path) -> tuple[list[str], str]:
+    """Read the first line that is no comment; return its fields and what separates them."""
+    for line in file:
+        if line.strip() and not line.startswith(("#", "%")):
+            break
+    else:
+        raise InputError(f"{path}: no header in it: the file is empty")
+    bare = re.sub(r'"[^"]*"', "", line.rstrip("\r\n"))
+    separator = max("\t,; ", key=lambda mark: (bare.count(mark) > 0, mark != " ", bare.count(mark)))
+    if not bare.count(separator):
+        raise InputError(f"{path}: the first line has one field only: expected names separated by tabs, commas or semicolons")
+    return next(csv.reader([line.rstrip("\r\n")], delimiter=separator)), separator
+
+
+def _columns(header: list[str], n_fields: int, path: Path) -> list[str]:
+    if len(header) == n_fields - 1:
+        return header
+    if len(header) == n_fields:
+        return header[1:]
+    raise InputError(f"{path}: the header has {len(header)} fields, the rows have {n_fields}: expected as many, or one fewer")
+
+
+def _numbers(block, rows: Sequence[str], columns: Sequence[str], path: Path) -> sparse.csr_matrix:  # type: ignore[no-untyped-def]
+    for i, dtype in enumerate(block.dtypes):
+        if dtype.kind not in "biuf":
+            import pandas as pd
+
+            bad = pd.to_numeric(block.iloc[:, i], errors="coerce").isna().to_numpy() & block.iloc[:, i].notna().to_numpy()
+            at = int(np.argmax(bad))
+            value = str(block.iloc[at, i])
+            raise InputError(
+                f"{path}: column '{columns[i]}', row '{rows[at]}': found '{value[:40]}', expected a count: "
+                "the table must hold names in the first row and column and numbers elsewhere"
+            )
+    return sparse.csr_matrix(block.to_numpy(dtype=np.float64))
+
+
+def _orientation(rows: Sequence[str], columns: Sequence[str], *, short: bool) -> tuple[str, str]:
+    by_row, by_column = _gene_likeness(rows), _gene_likeness(columns)
+    if by_row != by_column:
+        orientation, side = ("genes_by_cells", "rows") if by_row > by_column else ("cells_by_genes", "columns")
+        return orientation, f"the names of the {side} look more like genes"
+    log.warning("neither rows nor columns have names that look like genes: taken as genes by cells; set `orientation` if that is wrong")
+    return "genes_by_cells", "the usual way round; the names do not tell" + (", and the header is one field short" if short else "")
+
+
+def _gene_likeness(names: Sequence[str]) -> float:
+    """Return the share of names that are genes for sure, minus the share that hold a barcode's run of A, C, G, T."""
+    if look_like_ids(names):
+        return 1.0
+    known = {gene.upper() for organism in ("human", "mouse") for gene in cycle_genes(organism)["gene"]}
+    clean = clean_names(names)
+    genes = sum(name.upper() in known or _USUAL.fullmatch(name) is not None for name in clean)
+    barcodes = sum(_BARCODE.fullmatch(name) is not None for name in clean)
+    return (genes - barcodes) / max(1, len(names))
