@@ -6,6 +6,7 @@ __getattr__, __all__ = attach(
     __name__,
     {
         "qc": "_qc",
+        "save": "_style",
         "cycle": "_cycle",
         "axes": "_axes",
         "traversals": "_traversals",

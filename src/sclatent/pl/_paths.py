@@ -133,3 +133,12 @@ def symbols(adata: AnnData) -> npt.NDArray[np.str_]:
     _, first, count = np.unique(symbol, return_inverse=True, return_counts=True)
     known = (count[first] == 1) & ~np.isin(symbol, ["", "nan", "None", "<NA>"])
     return np.where(known, symbol, names)
+
+
+def symbols_of(latent: AnnData, traversals: AnnData | None) -> npt.NDArray[np.str_]:
+    """Return the names of the model's genes in the order of the loadings, as symbols where `traversals` knows them."""
+    names = np.asarray(latent.uns["genes"], dtype=str)
+    if traversals is None:
+        return names
+    known = dict(zip(traversals.var_names.astype(str), symbols(traversals), strict=True))
+    return np.array([known.get(name, name) for name in names])

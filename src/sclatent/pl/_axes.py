@@ -1,0 +1,228 @@
+"""Figures of the latent axes: what they go with, which genes they move, how often they come back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sclatent.pl import _style as st
+from sclatent.pl._cards import card, response_panel
+from sclatent.pl._paths import path, paths, symbols_of
+from sclatent.pl._traversals import axis_titles
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+STRONG = 0.25
+"""Share of an axis' variance from which a cell of the heatmap is marked; the rule by which axes are named."""
+MAX_COLUMNS = 140
+"""Genes in the heatmap of the loadings."""
+_TEXT = ("name", "kind", "evidence", "also", "genes_up", "genes_down")
+
+
+@st.styled
+def axes(
+    latent: AnnData,
+    axes: pd.DataFrame,
+    *,
+    map: AnnData | None = None,
+    traversals: AnnData | None = None,
+    stability: pd.DataFrame | None = None,
+) -> st.Figures:
+    """Draw what each latent axis goes with and which genes it moves.
+
+    Parameters
+    ----------
+    latent
+        ``latent.h5ad`` of the selected seed.
+    axes
+        ``axes.tsv`` of the same seed.
+    map
+        ``map.h5ad``, for the cells at both ends of each axis.
+    traversals
+        ``traversals.h5ad``, for the response curves.
+    stability
+        ``stability.tsv``.
+
+    Returns
+    -------
+    dict of Figure
+        ``heatmap`` (axes × scores), ``loadings``, ``responses`` (a grid of response curves), ``stability`` (with more
+        than one seed), and ``card_{axis}`` for every active axis.
+    """
+    table = tidy(axes)
+    figures = {"heatmap": _heatmap(table)}
+    active = [a for a in table.index if bool(table.loc[a, "active"])]
+    if active:
+        figures["loadings"] = _loadings(latent, table, active, symbols_of(latent, traversals))
+    views = {name: path(traversals, name) for name in paths(traversals)} if traversals is not None else {}
+    open_views = {a: views[a] for a in active if a in views}
+    if open_views:
+        figures["responses"] = _responses(open_views, axis_titles(axes))
+    if stability is not None and len(stability) and stability["n_seeds"].max() > 0:
+        figures["stability"] = _stability(stability, table)
+    known = stability.set_index("axis") if stability is not None and "axis" in stability else None
+    for name in active:
+        figures[f"card_{name}"] = card(
+            name,
+            table.loc[name],
+            latent,
+            map=map,
+            view=views.get(name),
+            stability=known.loc[name] if known is not None and name in known.index else None,
+            symbols=symbols_of(latent, traversals),
+        )
+    return figures
+
+
+def tidy(axes: pd.DataFrame) -> pd.DataFrame:
+    """Return ``axes.tsv`` indexed by axis, with empty strings where the file had nothing."""
+    table = axes.set_index("axis") if "axis" in axes else axes.copy()
+    for column in _TEXT:
+        table[column] = table[column].fillna("").astype(str) if column in table else ""
+    table["active"] = table["active"].astype(str).str.lower() == "true"
+    return table
+
+
+def effects(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return Spearman correlations, η², and q-values, each with the variables' names as columns."""
+
+    def part(prefix: str) -> pd.DataFrame:
+        chosen = [c for c in table.columns if c.startswith(prefix)]
+        return table[chosen].astype(float).rename(columns=lambda c: c.removeprefix(prefix))
+
+    return part("spearman_"), part("eta2_"), part("q_")
+
+
+def _heatmap(table: pd.DataFrame) -> st.Figure:
+    """Axes × scores: signed rank correlation with numbers, share of variance by categories; KL on the left."""
+    spearman, eta2, q = effects(table)
+    n = len(table)
+    row = 0.17 if n <= 40 else 0.135
+    widths = [1.3, max(0.26 * spearman.shape[1], 0.3), max(0.26 * eta2.shape[1], 0.3)]
+    names = [_row_label(a, table.loc[a]) for a in table.index]
+    left = 0.055 * max(len(name) for name in names)
+    fig = st.figure(left + sum(widths) + 1.9, 1.7 + row * n)
+    panels = fig.subplots(1, 3, sharey=True, gridspec_kw={"width_ratios": widths, "wspace": 0.03})
+    position = np.arange(n)
+    colors = [st.BLUE if a else st.PALE for a in table["active"]]
+    panels[0].barh(position, table["kl"], color=colors, height=0.75)
+    panels[0].set(xlabel="KL (nats per cell)", ylim=(n - 0.5, -0.5))
+    panels[0].set_yticks(position, names, fontsize=7 if n <= 40 else 6)
+    for label, active in zip(panels[0].get_yticklabels(), table["active"], strict=True):
+        label.set_color(st.INK if active else st.GREY)
+    panels[0].tick_params(axis="y", length=0)
+    for ax, values, signed in ((panels[1], spearman, True), (panels[2], eta2, False)):
+        _cells(fig, ax, values, q, table, signed)
+    fig.supxlabel(
+        f"• explains ≥ {STRONG:.0%} of the axis' variance (ρ² or η²) and q ≤ 0.05;  · q ≤ 0.05 only;  box: the score that names the axis",
+        fontsize=7,
+    )
+    return fig
+
+
+def _cells(fig: st.Figure, ax: Axes, values: pd.DataFrame, q: pd.DataFrame, table: pd.DataFrame, signed: bool) -> None:
+    from matplotlib.patches import Rectangle
+
+    if not values.shape[1]:
+        ax.axis("off")
+        return
+    image = ax.imshow(
+        values.to_numpy(),
+        cmap=st.DIVERGING if signed else "Greens",
+        vmin=-1 if signed else 0,
+        vmax=1,
+        aspect="auto",
+        interpolation="nearest",
+    )
+    ax.set_xticks(range(values.shape[1]), [st.shorten(c, 22) for c in values.columns], rotation=90)
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0, labelleft=False)
+    ax.spines[:].set_visible(False)
+    share = values.to_numpy() ** 2 if signed else values.to_numpy()
+    small = len(values) > 40
+    for j, variable in enumerate(values.columns):
+        significant = (q[variable] <= 0.05).to_numpy() if variable in q else np.zeros(len(values), bool)
+        for i in np.flatnonzero(significant):
+            dark = abs(values.iat[i, j]) > 0.55
+            mark = "•" if share[i, j] >= STRONG else "·"
+            ax.text(j, i, mark, ha="center", va="center_baseline", color="white" if dark else st.INK, fontsize=6 if small else 8)
+        for i in np.flatnonzero((table["evidence"] == variable).to_numpy()):
+            ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, ec=st.INK, lw=1.2))
+    fig.colorbar(image, ax=ax, location="bottom", label="Spearman ρ" if signed else "η²", shrink=0.9, aspect=12, pad=0.02).ax.tick_params(
+        labelsize=6
+    )
+
+
+def _row_label(axis: str, row: pd.Series) -> str:
+    name = row["name"]
+    return axis if name in ("", "unnamed", "inactive") else f"{st.shorten(name, 26)} · {axis}"
+
+
+def _loadings(latent: AnnData, table: pd.DataFrame, active: list[str], symbols: np.ndarray) -> st.Figure:
+    """Axes × genes: the genes with the largest loadings of each axis, in the order of the axes."""
+    loadings = np.nan_to_num(np.asarray(latent.varm["loadings"], dtype=float)[latent.var_names.get_indexer(active)])
+    per_axis = max(MAX_COLUMNS // len(active), 1)
+    picked: list[int] = []
+    for k in range(len(active)):
+        order = np.argsort(-loadings[k], kind="stable")
+        up, down = -(-per_axis // 2), per_axis // 2
+        some = [*order[: min(up, 5)], *(order[::-1][: min(down, 5)][::-1])]
+        picked += [g for g in dict.fromkeys(some) if g not in picked]
+    shown = loadings[:, picked]
+    limit = max(float(np.quantile(np.abs(shown), 0.99)), 1e-3)
+    labels = [_row_label(a, table.loc[a]) for a in active]
+    fig = st.figure(1.6 + 0.055 * max(map(len, labels)) + 0.105 * len(picked), 1.5 + 0.15 * len(active))
+    ax = fig.subplots()
+    image = ax.imshow(shown, cmap=st.DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    ax.set_yticks(range(len(active)), labels)
+    ax.set_xticks(range(len(picked)), [st.shorten(symbols[g], 14) for g in picked], rotation=90, fontsize=5.5)
+    ax.tick_params(length=0)
+    ax.set_title("Genes with the largest loadings of each axis")
+    bar = fig.colorbar(image, ax=ax, pad=0.01, aspect=min(25, 6 + len(active)), fraction=0.02)
+    bar.set_label("log-rate change\nover ± 1 SD")
+    return fig
+
+
+def _responses(views: dict[str, object], titles: dict[str, str]) -> st.Figure:
+    """Return a grid of panels, one per axis: how the genes that change most respond."""
+    n = len(views)
+    columns = min(n, 3 if n <= 12 else 5)
+    rows = -(-n // columns)
+    fig = st.figure(0.4 + 2.7 * columns, 0.5 + 1.75 * rows)
+    grid = fig.subplots(rows, columns, squeeze=False)
+    for ax, (name, view) in zip(grid.ravel(), views.items(), strict=False):
+        response_panel(ax, view, each=3)  # type: ignore[arg-type]
+        ax.set_title(st.shorten(titles.get(name, name), 34), fontsize=8)
+    for ax in grid.ravel()[n:]:
+        ax.axis("off")
+    fig.supxlabel("position on the axis (latent units); bands: ± 1 SD over posterior draws; hatched: no cells", fontsize=8)
+    fig.supylabel("log₂ fold change over the axis' mean", fontsize=8)
+    return fig
+
+
+def _stability(stability: pd.DataFrame, table: pd.DataFrame) -> st.Figure:
+    """How well each axis comes back with another seed."""
+    rows = stability.set_index("axis")
+    rows = rows.loc[[a for a in table.index if a in rows.index]]
+    n = len(rows)
+    fig = st.figure(6.4, 1.2 + 0.17 * n)
+    ax = fig.subplots()
+    y = np.arange(n)
+    stable = rows["stable"].astype(str).str.lower() == "true"
+    ax.axvline(0, color=st.PALE, lw=0.7)
+    ax.hlines(y, rows["worst_correlation"], rows["correlation"], color=st.PALE, lw=3, zorder=1)
+    for mask, color, label in ((stable, st.BLUE, "comes back"), (~stable, st.VERMILLION, "does not")):
+        ax.plot(rows["correlation"][mask], y[mask.to_numpy()], "o", color=color, ms=4.5, label=f"{label} (posterior means)")
+    ax.plot(rows["loading_correlation"], y, "D", color="none", mec=st.INK, mew=0.7, ms=3.5, label="loadings")
+    ax.set(ylim=(n - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="|correlation| with the matching axis of the other seeds: mean, and bar down to the worst")
+    labels = []
+    for axis, row in rows.iterrows():
+        labels.append(f"{_row_label(str(axis), table.loc[axis])}  {int(row['n_returned'])}/{int(row['n_seeds'])}")
+    ax.set_yticks(y, labels)
+    ax.set_title("Axes over seeds (seeds in which the axis came back / other seeds)")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return fig
