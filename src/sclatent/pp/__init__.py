@@ -1,0 +1,17 @@
+"""Quality control, gene selection, split."""
+
+from sclatent._lazy import attach
+
+__getattr__, __all__ = attach(
+    __name__,
+    {
+        "auto_min_genes": "_quality",
+        "highly_variable": "_genes",
+        "is_mitochondrial": "_quality",
+        "is_ribosomal": "_quality",
+        "prepare": "_prepare",
+        "qc_metrics": "_quality",
+        "random_split": "_split",
+        "score_doublets": "_quality",
+    },
+)

@@ -1,0 +1,192 @@
+"""The stage `prepare`: from counts to the cells and genes that everything later works on."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import sparse
+
+from sclatent.data import slots
+from sclatent.io._dataset import add_column
+from sclatent.pp._columns import categories, check_library, covariate, library_column, need
+from sclatent.pp._genes import FLAVOR, find_cycle, find_kept, gene_symbols, highly_variable
+from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
+from sclatent.pp._split import split_cells
+from sclatent.settings import DatasetSettings, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+log = logging.getLogger(__name__)
+
+
+def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
+    """Filter cells and genes, split the cells, choose the model's genes on training cells.
+
+    Parameters
+    ----------
+    counts
+        What `read_dataset` returns: whole-number counts in ``X``.
+    settings
+        The dataset.
+
+    Returns
+    -------
+    AnnData
+        ``X``: counts of all genes that passed, CSR float32.
+
+        ``obs``: every column that came in; the QC metrics (``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``,
+        ``pct_counts_ribo``, and ``doublet_score``, ``predicted_doublet`` when asked for); ``split``; ``library_size`` (float32). Batch and label
+        columns are categories of text. A column that came in under the name of one of these and differs is kept as ``{name}_input``.
+
+        ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``; ``highly_variable``,
+        ``cycle_gene``, ``kept`` and their union ``in_model``.
+
+        ``uns["sclatent"]``: ``filters`` (DataFrame: filter, cutoff, unit, taken, left), ``qc`` (DataFrame of the metrics of *all* cells,
+        with ``passed``, for the QC figure), ``genes`` (how the genes were chosen), ``prepared`` (columns used), ``read``.
+
+    Raises
+    ------
+    InputError
+        One line for what is wrong with the dataset file or the counts.
+    """
+    filters = Filters(settings.file)
+    _check_columns(counts, settings)
+    library = library_column(counts.obs, settings) if settings.library_size is not None else None
+    symbols, symbol_source = gene_symbols(counts, settings)
+    kept = find_kept(counts.var_names, symbols, settings)
+    metrics, gene_metrics = qc_metrics(counts, symbols)
+
+    passed = filter_cells(metrics, settings.cells, counts.n_vars, filters, has_mito=bool(gene_metrics[slots.MITO].any()))
+    if settings.cells.doublets:
+        score, called = score_doublets(counts[passed], _groups(counts.obs[passed], settings), settings.split.seed)
+        metrics[slots.DOUBLET_SCORE] = _spread(score, passed, np.nan)
+        metrics[slots.PREDICTED_DOUBLET] = _spread(called, passed, False)
+        filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
+        passed[np.flatnonzero(passed)[called]] = False
+
+    seen = np.asarray((counts.X[passed] > 0).sum(axis=0)).ravel()
+    min_cells = max(1, settings.genes.min_cells)
+    genes = (seen >= min_cells) | (kept & (seen > 0))
+    filters.add("genes.min_cells", min_cells, "genes", genes, f"seen in fewer than {min_cells} of the cells left")
+    unseen = [str(name) for name in counts.var_names[kept & ~genes]]
+    if unseen:
+        raise InputError(f"{settings.file}: genes.keep: '{unseen[0]}' has no count in the cells that passed: remove it from the list")
+
+    prepared = counts[passed][:, genes].copy()
+    prepared.X = sparse.csr_matrix(prepared.X, dtype=np.float32)
+    _drop_silent(prepared, filters, np.ones(prepared.n_vars, dtype=bool), "cells.no_counts", "no count in the genes left", passed)
+    for name, values in metrics.loc[prepared.obs_names].items():
+        add_column(prepared.obs, str(name), values.to_numpy(), "quality control")
+    _categories(prepared, settings)
+    symbols = [symbol for symbol, stays in zip(symbols, genes, strict=True) if stays]
+    cycle = find_cycle(symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[genes], settings)
+    while True:
+        variable, in_model, split = _select(prepared, settings, cycle, kept[genes])
+        if library is not None or not _silent(prepared, in_model).any():
+            break
+        # a library of zero has no rate, so such cells go; the split is drawn anew, and the genes with it
+        _drop_silent(prepared, filters, in_model, "cells.no_model_counts", "no count in the model's genes", passed)
+    add_column(prepared.obs, slots.SPLIT, split, "the split")
+    model_total = np.asarray(prepared.X[:, np.flatnonzero(in_model)].sum(axis=1, dtype=np.float64)).ravel()
+    if library is None:
+        size = model_total
+    else:
+        size = library[passed]
+        check_library(size, model_total, prepared.obs_names, settings)
+    add_column(prepared.obs, slots.LIBRARY_SIZE, size.astype(np.float32), "`library_size`")
+
+    described = {
+        slots.SYMBOL: np.asarray(symbols, dtype=object),
+        **{str(name): values.to_numpy() for name, values in gene_metrics[genes].items()},
+        slots.HIGHLY_VARIABLE: variable,
+        slots.CYCLE_GENE: cycle,
+        slots.KEPT: kept[genes],
+        slots.IN_MODEL: in_model,
+    }
+    for name, values in described.items():
+        add_column(prepared.var, name, values, "gene selection")
+    metrics["passed"] = passed
+    prepared.uns[slots.UNS] = {
+        **prepared.uns.get(slots.UNS, {}),
+        slots.UNS_FILTERS: filters.table(),
+        slots.UNS_QC: metrics,
+        slots.UNS_GENES: {
+            "flavor": FLAVOR,
+            "n_top": settings.genes.n_top,
+            "symbols": symbol_source,
+            "n_highly_variable": int(variable.sum()),
+            "n_cycle": int(cycle.sum()),
+            "n_kept": int(kept.sum()),
+            "n_model": int(in_model.sum()),
+        },
+        slots.UNS_PREPARED: {"library_size": settings.library_size or "sum over the model's genes", "rest": library is not None},
+    }
+    log.info("prepared: %d cells × %d genes, of which the model sees %d", prepared.n_obs, prepared.n_vars, in_model.sum())
+    return prepared
+
+
+def _select(prepared: AnnData, settings: DatasetSettings, cycle: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, pd.Categorical]:
+    """Split the cells, and choose genes on the training cells: highly variable, and all of the model."""
+    split = split_cells(prepared.obs, settings)
+    train = np.flatnonzero(np.asarray(split) == slots.TRAIN)
+    batch = None
+    if settings.batch:
+        batch = prepared.obs[settings.batch].astype(str).agg(" | ".join, axis=1).to_numpy()[train]
+    variable = highly_variable(prepared.X[train], settings.genes.n_top, batch)
+    in_model = variable | cycle | kept
+    if in_model.sum() < 2:
+        raise InputError(
+            f"{settings.file}: {in_model.sum()} of {prepared.n_vars} gene(s) can be modelled: at least 2 are needed, since rates are shares "
+            "of a cell's counts"
+        )
+    return variable, in_model, split
+
+
+def _silent(prepared: AnnData, genes: np.ndarray) -> np.ndarray:
+    """Return which cells have no count in `genes`."""
+    return np.asarray(prepared.X[:, np.flatnonzero(genes)].sum(axis=1)).ravel() == 0
+
+
+def _drop_silent(prepared: AnnData, filters: Filters, genes: np.ndarray, key: str, why: str, passed: np.ndarray) -> None:
+    """Take cells without a count in `genes` out of `prepared` and `passed`, both in place."""
+    silent = _silent(prepared, genes)
+    if not silent.any():
+        return
+    filters.add(key, 1, "cells", ~silent, why)
+    passed[np.flatnonzero(passed)[silent]] = False
+    prepared._inplace_subset_obs(~silent)
+
+
+def _check_columns(counts: AnnData, settings: DatasetSettings) -> None:
+    """Look for every column that must come in, before minutes are spent."""
+    for key, columns in (("batch", settings.batch), ("labels", settings.labels)):
+        for column in columns:
+            need(counts.obs, column, key, settings)
+    if settings.split.column is not None:
+        need(counts.obs, settings.split.column, "split.column", settings)
+
+
+def _categories(prepared: AnnData, settings: DatasetSettings) -> None:
+    for column in settings.batch:
+        prepared.obs[column] = categories(prepared.obs, column, "batch", settings)
+    for column in settings.labels:
+        prepared.obs[column] = categories(prepared.obs, column, "labels", settings, missing=True)
+    for column in settings.covariates:
+        covariate(prepared.obs, column, settings)
+
+
+def _groups(obs: pd.DataFrame, settings: DatasetSettings) -> np.ndarray | None:
+    """Return what doublets form within: the sample, else the batch, else nothing."""
+    if slots.SAMPLE in obs:
+        return obs[slots.SAMPLE].astype(str).to_numpy()
+    return obs[settings.batch[0]].astype(str).to_numpy() if settings.batch else None
+
+
+def _spread(values: np.ndarray, passed: np.ndarray, empty: float | bool) -> np.ndarray:
+    out = np.full(len(passed), empty, dtype=values.dtype)
+    out[passed] = values
+    return out

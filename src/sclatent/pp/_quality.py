@@ -1,0 +1,171 @@
+"""Which cells and genes stay: metrics, and filters that each say what they took."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sclatent.data import slots
+from sclatent.data.genes import clean_names
+from sclatent.settings import CellsSettings, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+log = logging.getLogger(__name__)
+
+MITOCHONDRIAL = re.compile(r"MT[-.].+", re.IGNORECASE)
+RIBOSOMAL = re.compile(r"RP[SL]\d+(?:[AXYL]\d?|AL|L\d)?|RPLP[0-2]|RPSA", re.IGNORECASE)
+"""Proteins of the ribosome itself: RPS6 and RPL36AL, but not the kinase RPS6KA1 nor the pseudogene RPL7P1."""
+
+
+def is_mitochondrial(symbols: Sequence[str]) -> np.ndarray:
+    """Return which genes the mitochondrion encodes, by symbol (``MT-…``, ``mt-…``)."""
+    return np.array([MITOCHONDRIAL.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
+
+
+def is_ribosomal(symbols: Sequence[str]) -> np.ndarray:
+    """Return which genes are proteins of the cytosolic ribosome, by symbol."""
+    return np.array([RIBOSOMAL.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
+
+
+def auto_min_genes(n_genes: int) -> int:
+    """Return the default of ``cells.min_genes``: the smaller of 200 and 5 % of the genes (rounded down, at least 1)."""
+    return max(1, min(200, math.floor(0.05 * n_genes)))
+
+
+@dataclass
+class Filters:
+    """What each filter took, in the order of the filters."""
+
+    file: str
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, key: str, cutoff: float, unit: str, keep: np.ndarray, why: str) -> None:
+        """Record and log one filter.
+
+        Raises
+        ------
+        InputError
+            If nothing is left; the line names every filter of that unit and what it took.
+        """
+        taken, left = int((~keep).sum()), int(keep.sum())
+        self.rows.append({"filter": key, "cutoff": float(cutoff), "unit": unit, "taken": taken, "left": left})
+        log.info("%s: took %d of %d %s (%s), %d left", key, taken, keep.size, unit, why, left)
+        if left == 0:
+            told = "; ".join(f"{r['filter']} ({_number(r['cutoff'])}) took {r['taken']} of {r['taken'] + r['left']}" for r in self.rows if r["unit"] == unit)
+            raise InputError(f"{self.file}: no {unit} left: {told}: loosen the filter that took most")
+
+    def table(self) -> pd.DataFrame:
+        """Return one row per filter: ``filter``, ``cutoff``, ``unit``, ``taken``, ``left``."""
+        import pandas as pd
+
+        columns = ["filter", "cutoff", "unit", "taken", "left"]
+        return pd.DataFrame(self.rows, columns=columns, index=pd.Index([str(i) for i in range(len(self.rows))]))
+
+
+def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compute scanpy's quality metrics.
+
+    Returns
+    -------
+    obs
+        ``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``, ``pct_counts_ribo`` (percent; 0 where a cell is empty).
+    var
+        ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``.
+    """
+    import scanpy as sc
+    from anndata import AnnData as New
+
+    work = New(adata.X)
+    work.var[slots.MITO], work.var[slots.RIBO] = is_mitochondrial(symbols), is_ribosomal(symbols)
+    obs, var = sc.pp.calculate_qc_metrics(work, qc_vars=[slots.MITO, slots.RIBO], percent_top=None, log1p=False)
+    obs = obs[[slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO]].fillna(0.0).set_axis(adata.obs_names)
+    var = var[[slots.N_CELLS, slots.TOTAL_COUNTS]].set_axis(adata.var_names)
+    for name in (slots.MITO, slots.RIBO):
+        var.insert(0, name, work.var[name].to_numpy())
+    return obs, var
+
+
+def filter_cells(metrics: pd.DataFrame, settings: CellsSettings, n_genes: int, filters: Filters, *, has_mito: bool) -> np.ndarray:
+    """Return which cells pass the filters on counts; each filter sees what the one before it left.
+
+    Parameters
+    ----------
+    metrics
+        The ``obs`` table of `qc_metrics`, for all cells.
+    n_genes
+        Number of genes of the matrix, for ``min_genes: auto``.
+    filters
+        Where to record what was taken.
+    has_mito
+        Whether any gene is known to be mitochondrial.
+    """
+    passed = np.ones(len(metrics), dtype=bool)
+    genes, total = metrics[slots.N_GENES].to_numpy(), metrics[slots.TOTAL_COUNTS].to_numpy()
+    auto = settings.min_genes == "auto"
+    min_genes = auto_min_genes(n_genes) if settings.min_genes == "auto" else settings.min_genes
+    steps = [("cells.min_genes", min_genes, genes >= min_genes, f"fewer than {min_genes} genes seen{', the automatic cut-off' if auto else ''}")]
+    if settings.min_counts is not None:
+        steps.append(("cells.min_counts", settings.min_counts, total >= settings.min_counts, f"fewer than {settings.min_counts} counts"))
+    if settings.max_counts is not None:
+        steps.append(("cells.max_counts", settings.max_counts, total <= settings.max_counts, f"more than {settings.max_counts} counts"))
+    if settings.max_percent_mito is not None:
+        if not has_mito:
+            raise InputError(
+                f"{filters.file}: cells.max_percent_mito: no gene is called MT-… or mt-…, so there is nothing to filter on: remove the key, "
+                "or name the var column with symbols in `genes.symbols`"
+            )
+        limit = settings.max_percent_mito
+        steps.append(("cells.max_percent_mito", limit, metrics[slots.PCT_MITO].to_numpy() <= limit, f"more than {limit:g} % mitochondrial counts"))
+    for key, cutoff, keep, why in steps:
+        filters.add(key, cutoff, "cells", keep[passed], why)
+        passed &= keep
+    return passed
+
+
+def score_doublets(adata: AnnData, groups: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Score doublets with scrublet, within each group (doublets form within a sample).
+
+    Returns
+    -------
+    score, called
+        (n_cells,) float and bool; a group of fewer than 50 cells is not scored (NaN, not called), with a line in the log.
+    """
+    import scanpy as sc
+    from anndata import AnnData as New
+
+    names = np.zeros(adata.n_obs, dtype=object) if groups is None else np.asarray(groups, dtype=object)
+    score, called = np.full(adata.n_obs, np.nan), np.zeros(adata.n_obs, dtype=bool)
+    for name in sorted(set(names), key=str):
+        cells = np.flatnonzero(names == name)
+        where = "" if groups is None else f" of '{name}'"
+        if len(cells) < 50:
+            log.warning("doublets: %d cells%s are too few to simulate doublets from: not scored", len(cells), where)
+            continue
+        work = New(adata.X[cells].copy())
+        seen = np.asarray((work.X > 0).sum(axis=0)).ravel() >= 3
+        work = work[:, seen].copy()
+        components = min(30, len(cells) - 2, work.n_vars - 1)
+        try:
+            sc.pp.scrublet(work, n_prin_comps=components, random_state=seed, verbose=False)
+        except ValueError as error:
+            log.warning("doublets: scrublet cannot score the %d cells%s (%s): not scored", len(cells), where, error)
+            continue
+        score[cells] = work.obs[slots.DOUBLET_SCORE].to_numpy()
+        if slots.PREDICTED_DOUBLET not in work.obs or work.obs[slots.PREDICTED_DOUBLET].isna().any():
+            log.warning("doublets: scrublet found no threshold%s: scored, none called", where)
+        else:
+            called[cells] = work.obs[slots.PREDICTED_DOUBLET].to_numpy(dtype=bool)
+    return score, called
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
