@@ -1,0 +1,47 @@
+# make demo   set-up, then the whole pipeline on the two embedded datasets
+# make test   the same set-up, then lint, type check and all tests
+# PYTHON=python3.13 picks the Python of a new .venv
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+DEMO := --cores all --config 'datasets=[config/datasets/demo.yaml,config/datasets/pbmc68k.yaml]'
+# The package is imported from here whatever else the shell points Python at.
+unexport PYTHONPATH PYTHONHOME
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint setup schema clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'   # dependency groups
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	touch $@
+
+demo: $(READY)
+	snakemake $(DEMO)
+	@if [ ! -e report.zip ] || [ -n "$$(find results -name '*.tsv' -newer report.zip -print -quit)" ] \
+	  || [ -n "$$(find results -name '*.png' -newer report.zip -print -quit)" ]; then \
+	  echo "writing the report"; snakemake --report report.zip $(DEMO) >logs/report.log 2>&1 || { cat logs/report.log; exit 1; }; fi
+	@for dataset in demo pbmc68k; do \
+	  for path in results/$$dataset/*/atlas.h5ad results/$$dataset/*/knob.html results/$$dataset/figures results/$$dataset/*/figures; do echo "$$path"; done; done
+	@echo report.zip
+
+test: $(READY) lint
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist worksteal
+
+lint: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+# what is generated from the code, and kept
+schema: $(READY)
+	python -c 'import json, sclatent.settings as s; print(json.dumps(s.json_schema(), indent=2, ensure_ascii=False))' > workflow/schemas/dataset.schema.json
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

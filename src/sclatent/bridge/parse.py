@@ -1,0 +1,54 @@
+"""What the Snakefile asks while it is parsed: the datasets, and the files that a user's counts consist of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from sclatent.settings import DatasetSettings, InputError, did_you_mean, load_datasets, missing_files
+
+DEMO_COUNTS = ("demo/demo.h5ad", "demo/pbmc68k.h5ad")
+"""Count files that the rule `demo_counts` writes; dataset files name them like any other counts."""
+
+_TENX_FILES = ("*matrix.mtx*", "*barcodes.tsv*", "*features.tsv*", "*genes.tsv*")
+
+
+def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
+    """Return the datasets that Snakemake's `config` selects, by name, after checking that their files are there.
+
+    Parameters
+    ----------
+    config
+        ``datasets``: a list of dataset files, relative to the working directory.
+
+    Raises
+    ------
+    InputError
+        One line about the first mistake in the selection, in a dataset file, or about the first missing file.
+    """
+    if "datasets" not in config:
+        near = next((did_you_mean(key, ["datasets"]) for key in config if did_you_mean(str(key), ["datasets"])), "")
+        found = f"found {', '.join(map(repr, config))}{near}" if config else "found nothing"
+        raise InputError(
+            f"config: `datasets` is missing, {found}: give `datasets: [config/datasets/demo.yaml]` in config/config.yaml"
+        )
+    datasets = load_datasets(config["datasets"])
+    for settings in datasets.values():
+        missing_files(settings, made=DEMO_COUNTS)
+    return datasets
+
+
+def source_files(path: str) -> list[str]:
+    """Return the files that `path` consists of.
+
+    Snakemake does not notice a file that is replaced inside a folder, so a 10x folder is declared by its own files and any
+    other folder (zarr) by the files at its top, which hold its metadata.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        return [path]
+    files = sorted(f for f in folder.iterdir() if f.is_file())
+    tenx = [f for f in files if any(fnmatch(f.name, pattern) for pattern in _TENX_FILES)]
+    return [str(f) for f in tenx or files] or [path]

@@ -1,0 +1,163 @@
+"""The frame around a job: its log, its threads, and what a mistake looks like."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sclatent
+from sclatent.bridge.files import read_json
+from sclatent.settings import DatasetSettings, InputError, from_section_json
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+T = TypeVar("T")
+
+
+class Stage:
+    """What a script sees of its job: Snakemake's `input`, `output`, `params`, `wildcards`, and a few habits over them.
+
+    Parameters
+    ----------
+    snakemake
+        The object that Snakemake gives to a script.
+    """
+
+    def __init__(self, snakemake: Any) -> None:
+        self.input = snakemake.input
+        self.output = snakemake.output
+        self.params = snakemake.params
+        self.wildcards = snakemake.wildcards
+        # a resource, unlike `threads`, is not cut down to --cores: the number of threads decides the last bits of a model
+        self.threads = int(snakemake.resources.get("fixed_threads", snakemake.threads))
+
+    @property
+    def settings(self) -> DatasetSettings:
+        """The rule's own sections of the dataset file; any other is absent, since it would not re-run the rule."""
+        given = json.loads(self.params.settings)
+        settings = from_section_json(self.params.settings)
+        if "counts" in given:
+            # inside a module with a prefix, counts that a rule wrote are not where the dataset file says
+            samples = [sample.model_copy(update={"path": self._where(sample.path)}) for sample in settings.counts]
+            settings = settings.model_copy(update={"counts": samples})
+        for section in set(DatasetSettings.model_fields) - set(given) - {"name", "file"}:
+            del settings.__dict__[section]
+        return settings
+
+    def _where(self, path: str) -> str:
+        return next((made for made in self.input.get("made", []) if made.endswith(path)), path)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the model of one seed."""
+        return Path(self.output[0]).parent
+
+    def of_selected_seed(self, name: str) -> Path:
+        """Return the file of the input `name` (one file per seed) that belongs to the selected seed."""
+        seed = read_json(self.input.selected)["seed"]
+        return next(path for path in map(Path, self.input[name]) if _seed(path) == seed)
+
+    def by_seed(self, paths: Iterable[str], read: Callable[[Path], T]) -> dict[int, T]:
+        """Read one file per seed."""
+        return {_seed(path): read(path) for path in map(Path, paths)}
+
+    def by_run(self, paths: Iterable[str], read: Callable[[Path], T]) -> dict[tuple[str, int], T]:
+        """Read one file per model and seed."""
+        return {(path.parents[1].name, _seed(path)): read(path) for path in map(Path, paths)}
+
+    def selected_seeds(self) -> dict[str, int]:
+        """Return the selected seed of every model."""
+        paths = map(Path, self.input.selected)
+        return {path.parent.name: read_json(path)["seed"] for path in paths}
+
+
+def _seed(path: Path) -> int:
+    return int(path.parent.name.removeprefix("seed-"))
+
+
+@contextlib.contextmanager
+def stage(snakemake: Any) -> Iterator[Stage]:
+    """Frame a script: what it says goes to the rule's log, and a user's mistake ends it with one line.
+
+    Enter it before anything heavy is imported, since numerical libraries read their number of threads when they are.
+    Messages, warnings, progress bars and what C libraries print go to the log. `InputError` becomes the last line of
+    the log, is printed on the terminal too, and ends the job without a traceback; any other exception keeps its
+    traceback, in the log and on the terminal.
+
+    Parameters
+    ----------
+    snakemake
+        The object that Snakemake gives to a script.
+
+    Yields
+    ------
+    Stage
+    """
+    job = Stage(snakemake)
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(job.threads)))
+    # a bar in a file is read afterwards: a line every ten seconds will do
+    os.environ |= {"MPLBACKEND": "Agg", "TQDM_MININTERVAL": "10"}
+    signal.signal(signal.SIGTERM, _terminated)
+    name = " ".join([str(snakemake.rule), *(str(value) for value in snakemake.wildcards)])
+    with _into(snakemake.log[0]) as terminal:
+        logging.info("%s (sclatent %s, %d threads)", name, sclatent.__version__, job.threads)
+        try:
+            yield job
+        except InputError as error:
+            line = str(error)
+            print(line, file=sys.stderr, flush=True)
+            os.write(terminal, f"{line}\n".encode())
+            raise SystemExit(1) from None
+        except Exception:
+            text = traceback.format_exc()
+            sys.stderr.write(text)
+            os.write(terminal, text.encode())
+            raise SystemExit(1) from None
+        logging.info("done")
+
+
+@contextlib.contextmanager
+def _into(path: str) -> Iterator[int]:
+    """Send standard output and error, down to the file descriptors, to `path`; yield a descriptor of the terminal."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = [os.dup(1), os.dup(2)]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    root = logging.getLogger()
+    previous, level = root.handlers[:], root.level
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    with open(path, "wb") as log:  # noqa: PTH123
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    faulthandler.enable(file=2)
+    try:
+        yield saved[1]
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        faulthandler.disable()
+        logging.captureWarnings(False)
+        root.handlers[:] = previous
+        root.setLevel(level)
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        for descriptor in saved:
+            os.close(descriptor)
+
+
+def _terminated(number: int, frame: object) -> None:
+    """End in good order when a cluster or a user stops the job, so that scratch files go."""
+    raise SystemExit(128 + number)

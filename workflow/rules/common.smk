@@ -1,0 +1,134 @@
+# What the rules share: the datasets, and functions of the wildcards.
+import os
+import re
+import sys
+
+# the package, whether or not it is installed
+sys.path.insert(0, os.path.join(str(workflow.current_basedir), "..", "..", "src"))
+
+from sclatent.bridge import (
+    DEMO_COUNTS,
+    VERSIONS,
+    memory,
+    minutes,
+    read_config,
+    source_files,
+)
+from sclatent.settings import InputError, section_json
+
+try:
+    DATASETS = read_config(config)
+except InputError as error:
+    raise SystemExit(
+        str(error)
+    )  # while the workflow is parsed, this prints the line and nothing else
+
+# On one machine a second try meets the same memory and the same mistake; on a cluster it asks for more of both.
+RETRIES = 0 if workflow.resource_settings.nodes is None else 2
+
+# The number of threads decides the last bits of a model, so it does not follow --cores; a profile may set it.
+TRAIN_THREADS = workflow.resource_settings.overwrite_threads.get("train", 2)
+
+
+def any_of(names):
+    return "|".join(re.escape(name) for name in sorted(set(names)))
+
+
+wildcard_constraints:
+    dataset=any_of(DATASETS),
+    model=any_of(model for settings in DATASETS.values() for model in settings.models),
+    seed=any_of(str(seed) for settings in DATASETS.values() for seed in settings.seeds),
+
+
+def section(*names, model=False):
+    """The named sections of the dataset file: what a rule passes as params, and nothing else, so nothing else re-runs it."""
+    return lambda wildcards: section_json(
+        DATASETS[wildcards.dataset],
+        *names,
+        model=wildcards.model if model else None,
+    )
+
+
+def counts_of_user(wildcards):
+    """The files of the user's counts, which stay where they are when this workflow is used as a module with a prefix.
+
+    A file with a `url` is no input: it is fetched by the rule, and its checksum stands for its content.
+    """
+    return [
+        local(file)
+        for sample in DATASETS[wildcards.dataset].counts
+        if sample.path not in DEMO_COUNTS and sample.url is None
+        for file in source_files(sample.path)
+    ]
+
+
+def counts_made(wildcards):
+    """The count files that a rule writes."""
+    return [
+        sample.path
+        for sample in DATASETS[wildcards.dataset].counts
+        if sample.path in DEMO_COUNTS
+    ]
+
+
+def file_of_user(get):
+    """An optional file that the dataset file names."""
+
+    def files(wildcards):
+        path = get(DATASETS[wildcards.dataset])
+        return [] if path is None else [local(path)]
+
+    return files
+
+
+def per_seed(path):
+    """`path` for every seed of the model."""
+    return lambda wildcards: expand(
+        path,
+        dataset=wildcards.dataset,
+        model=wildcards.model,
+        seed=DATASETS[wildcards.dataset].seeds,
+    )
+
+
+def per_model(path):
+    """`path` for every model of the dataset."""
+    return lambda wildcards: expand(
+        path,
+        dataset=wildcards.dataset,
+        model=DATASETS[wildcards.dataset].models,
+    )
+
+
+def per_model_and_seed(path):
+    """`path` for every model and seed of the dataset."""
+    return lambda wildcards: expand(
+        path,
+        dataset=wildcards.dataset,
+        model=DATASETS[wildcards.dataset].models,
+        seed=DATASETS[wildcards.dataset].seeds,
+    )
+
+
+def everything():
+    """Every result of every dataset."""
+    of_dataset = [
+        "figures/qc",
+        "figures/cycle",
+        "figures/models",
+        "models.tsv",
+    ]
+    of_model = [
+        "figures/axes",
+        "figures/traversals",
+        "figures/knob",
+        "atlas.h5ad",
+        "knob.html",
+        "stability.tsv",
+    ]
+    return [
+        f"results/{name}/{path}"
+        for name, settings in DATASETS.items()
+        for path in of_dataset
+        + [f"{model}/{file}" for model in settings.models for file in of_model]
+    ]

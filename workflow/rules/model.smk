@@ -1,0 +1,169 @@
+# From prepared counts to trained models, latent axes and their names.
+
+
+rule train:
+    input:
+        prepared="results/{dataset}/prepared.h5ad",
+        # checked before the long job starts, but another `labels` is no reason to train again
+        columns=ancient("results/{dataset}/columns.tsv"),
+    output:
+        weights=ensure(
+            "results/{dataset}/{model}/seed-{seed}/model.safetensors", non_empty=True
+        ),
+        card=ensure("results/{dataset}/{model}/seed-{seed}/model.json", non_empty=True),
+        history=ensure(
+            "results/{dataset}/{model}/seed-{seed}/history.tsv", non_empty=True
+        ),
+    log:
+        "logs/{dataset}/{model}/seed-{seed}/train.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/seed-{seed}/train.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    threads: TRAIN_THREADS
+    resources:
+        fixed_threads=TRAIN_THREADS,
+        mem_mb=memory(4000, 30),
+        runtime=minutes(120, 0.5),
+    params:
+        settings=section("batch", "covariates", "library_size", model=True),
+        version=VERSIONS["train"],
+    message:
+        "{wildcards.dataset}: training {wildcards.model}, seed {wildcards.seed}"
+    script:
+        "../scripts/train.py"
+
+
+rule embed:
+    input:
+        prepared="results/{dataset}/prepared.h5ad",
+        weights="results/{dataset}/{model}/seed-{seed}/model.safetensors",
+        card="results/{dataset}/{model}/seed-{seed}/model.json",
+        history="results/{dataset}/{model}/seed-{seed}/history.tsv",
+    output:
+        latent=ensure(
+            "results/{dataset}/{model}/seed-{seed}/latent.h5ad", non_empty=True
+        ),
+    log:
+        "logs/{dataset}/{model}/seed-{seed}/embed.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/seed-{seed}/embed.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(3000, 20),
+        runtime=minutes(20, 0.1),
+    params:
+        version=VERSIONS["embed"],
+    message:
+        "{wildcards.dataset}: embedding the cells with {wildcards.model}, seed {wildcards.seed}"
+    script:
+        "../scripts/embed.py"
+
+
+rule evaluate:
+    input:
+        prepared="results/{dataset}/prepared.h5ad",
+        weights="results/{dataset}/{model}/seed-{seed}/model.safetensors",
+        card="results/{dataset}/{model}/seed-{seed}/model.json",
+        history="results/{dataset}/{model}/seed-{seed}/history.tsv",
+    output:
+        metrics=ensure(
+            "results/{dataset}/{model}/seed-{seed}/metrics.json", non_empty=True
+        ),
+    log:
+        "logs/{dataset}/{model}/seed-{seed}/evaluate.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/seed-{seed}/evaluate.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(3000, 20),
+        runtime=minutes(30, 0.2),
+    params:
+        version=VERSIONS["evaluate"],
+    message:
+        "{wildcards.dataset}: judging {wildcards.model}, seed {wildcards.seed}, on held-out cells"
+    script:
+        "../scripts/evaluate.py"
+
+
+rule annotate:
+    input:
+        prepared="results/{dataset}/prepared.h5ad",
+        cycle="results/{dataset}/cycle.h5ad",
+        latent="results/{dataset}/{model}/seed-{seed}/latent.h5ad",
+        programs=file_of_user(lambda settings: settings.axes.programs),
+    output:
+        axes=ensure("results/{dataset}/{model}/seed-{seed}/axes.tsv", non_empty=True),
+    log:
+        "logs/{dataset}/{model}/seed-{seed}/annotate.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/seed-{seed}/annotate.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(3000, 20),
+        runtime=minutes(30, 0.1),
+    params:
+        settings=section("batch", "covariates", "labels", "axes"),
+        version=VERSIONS["annotate"],
+    message:
+        "{wildcards.dataset}: naming the axes of {wildcards.model}, seed {wildcards.seed}"
+    script:
+        "../scripts/annotate.py"
+
+
+rule select:
+    input:
+        metrics=per_seed("results/{dataset}/{model}/seed-{seed}/metrics.json"),
+        latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
+        axes=per_seed("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
+    output:
+        selected=ensure("results/{dataset}/{model}/selected.json", non_empty=True),
+        stability=ensure("results/{dataset}/{model}/stability.tsv", non_empty=True),
+    log:
+        "logs/{dataset}/{model}/select.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/select.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(2000, 5),
+        runtime=minutes(10),
+    params:
+        version=VERSIONS["select"],
+    message:
+        "{wildcards.dataset}: selecting the seed of {wildcards.model} on validation cells, matching axes across seeds"
+    script:
+        "../scripts/select.py"
+
+
+rule map:
+    input:
+        selected="results/{dataset}/{model}/selected.json",
+        latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
+    output:
+        map=ensure("results/{dataset}/{model}/map.h5ad", non_empty=True),
+    log:
+        "logs/{dataset}/{model}/map.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/map.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(3000, 20),
+        runtime=minutes(30, 0.5),
+    params:
+        settings=section("map"),
+        version=VERSIONS["map"],
+    message:
+        "{wildcards.dataset}: neighbours, clusters and UMAP of {wildcards.model}"
+    script:
+        "../scripts/map.py"

@@ -1,0 +1,8 @@
+import _src
+from sclatent import bridge
+
+with bridge.stage(snakemake) as job:
+    import sclatent as sl
+
+    counts = sl.io.read_h5ad(job.input.counts)
+    sl.io.write_table(sl.pp.check_columns(counts, job.settings), job.output.columns)

@@ -1,0 +1,8 @@
+import _src
+from sclatent import bridge
+
+with bridge.stage(snakemake) as job:
+    import sclatent as sl
+
+    prepared = sl.io.read_h5ad(job.input.prepared)
+    sl.io.write_h5ad(sl.tl.cycle(prepared, job.settings), job.output.cycle)

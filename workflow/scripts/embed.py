@@ -1,0 +1,9 @@
+import _src
+from sclatent import bridge
+
+with bridge.stage(snakemake) as job:
+    import sclatent as sl
+
+    prepared = sl.io.read_h5ad(job.input.prepared)
+    trained = sl.tl.TrainedModel.load(job.folder)
+    sl.io.write_h5ad(sl.tl.embed(prepared, trained), job.output.latent)

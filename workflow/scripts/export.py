@@ -1,0 +1,15 @@
+import _src
+from sclatent import bridge
+
+with bridge.stage(snakemake) as job:
+    import sclatent as sl
+
+    atlas = sl.atlas.build(
+        sl.io.read_h5ad(job.input.prepared),
+        sl.io.read_h5ad(job.input.cycle),
+        sl.io.read_h5ad(job.of_selected_seed("latents")),
+        sl.io.read_h5ad(job.input.map),
+        bridge.read_table(job.of_selected_seed("axes")),
+        settings=job.settings,
+    )
+    sl.io.write_h5ad(atlas, job.output.atlas)

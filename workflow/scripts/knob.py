@@ -1,0 +1,15 @@
+import _src
+from sclatent import bridge
+
+with bridge.stage(snakemake) as job:
+    import sclatent as sl
+
+    verdict, knob = sl.tl.knob(
+        sl.io.read_h5ad(job.input.prepared),
+        sl.io.read_h5ad(job.input.cycle),
+        sl.io.read_h5ad(job.of_selected_seed("latents")),
+        sl.tl.TrainedModel.load(job.of_selected_seed("weights").parent),
+        job.settings,
+    )
+    sl.io.write_json(verdict, job.output.verdict)
+    sl.io.write_h5ad(knob, job.output.knob)

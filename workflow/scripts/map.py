@@ -1,0 +1,8 @@
+import _src
+from sclatent import bridge
+
+with bridge.stage(snakemake) as job:
+    import sclatent as sl
+
+    latent = sl.io.read_h5ad(job.of_selected_seed("latents"))
+    sl.io.write_h5ad(sl.tl.map(latent, job.settings.map), job.output.map)

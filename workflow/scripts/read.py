@@ -1,0 +1,8 @@
+import _src
+from sclatent import bridge
+
+with bridge.stage(snakemake) as job:
+    import sclatent as sl
+
+    counts = sl.io.read_dataset(job.settings)
+    sl.io.write_h5ad(counts, job.output.counts)

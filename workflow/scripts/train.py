@@ -1,0 +1,16 @@
+import _src
+from sclatent import bridge
+
+with bridge.stage(snakemake) as job:
+    import sclatent as sl
+
+    trained = sl.tl.train(
+        sl.io.read_h5ad(job.input.prepared),
+        job.settings,
+        model=job.wildcards.model,
+        seed=int(job.wildcards.seed),
+        threads=job.threads,
+        checkpoint=job.folder / "checkpoint.pt",  # undeclared: Snakemake deletes the outputs of a failed job
+        progress=True,
+    )
+    trained.save(job.folder)
