@@ -43,8 +43,8 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
 def source_files(path: str) -> list[str]:
     """Return the files that `path` consists of.
 
-    Snakemake does not notice a file that is replaced inside a folder, so a 10x folder is declared by its own files and any
-    other folder (zarr) by the files at its top, which hold its metadata.
+    Snakemake does not notice a file that is replaced inside a folder, so a 10x folder is declared by its own files and
+    any other folder (zarr) by the files at its top, which hold its metadata.
     """
     folder = Path(path)
     if not folder.is_dir():

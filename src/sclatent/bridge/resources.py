@@ -7,7 +7,7 @@ from typing import Any
 
 
 def memory(base_mb: int, per_input_mb: float) -> Callable[..., int]:
-    """Return a function for ``resources: mem_mb``: `base_mb` + `per_input_mb` × input size, half as much again per retry.
+    """Return a function for ``resources: mem_mb``: `base_mb` + `per_input_mb` × input size, half more per retry.
 
     Parameters
     ----------

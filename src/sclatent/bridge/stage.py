@@ -37,7 +37,7 @@ class Stage:
         self.output = snakemake.output
         self.params = snakemake.params
         self.wildcards = snakemake.wildcards
-        # a resource, unlike `threads`, is not cut down to --cores: the number of threads decides the last bits of a model
+        # unlike `threads`, a resource is not cut down to --cores: the thread count decides the last bits of a model
         self.threads = int(snakemake.resources.get("fixed_threads", snakemake.threads))
 
     @property
