@@ -11,6 +11,8 @@ from scipy.sparse import csr_matrix, issparse
 from scipy.special import gammaln
 from torch import Tensor
 
+from sclatent.model._kernels import gather_rows
+
 
 @dataclass(frozen=True)
 class CountData:
@@ -146,13 +148,21 @@ class Batches:
         lengths = self._offsets[rows + 1] - start
         offsets = torch.zeros(len(rows) + 1, dtype=torch.int64, device=self.device)
         torch.cumsum(lengths, 0, out=offsets[1:])
-        cell = torch.repeat_interleave(torch.arange(len(rows), device=self.device), lengths)
-        position = torch.arange(int(offsets[-1]), device=self.device) + (start - offsets[:-1])[cell]
+        n = int(offsets[-1])
+        if self.device.type == "cpu":
+            cell, columns = torch.empty(n, dtype=torch.int64), torch.empty(n, dtype=torch.int64)
+            values = torch.empty(n)
+            source = (self._offsets.numpy(), self._columns.numpy(), self._values.numpy())
+            gather_rows(rows.numpy(), *source, offsets.numpy(), cell.numpy(), columns.numpy(), values.numpy())
+        else:
+            cell = torch.repeat_interleave(torch.arange(len(rows), device=self.device), lengths, output_size=n)
+            position = torch.arange(n, device=self.device) + (start - offsets[:-1])[cell]
+            columns, values = self._columns[position].long(), self._values[position]
         return Batch(
             offsets=offsets,
             rows=cell,
-            columns=self._columns[position].long(),
-            values=self._values[position],
+            columns=columns,
+            values=values,
             library=self._library[rows],
             total=self._total[rows],
             log_factorial=self._log_factorial[rows],

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sclatent.model import _kernels
+from sclatent.model._parallel import share
 from sclatent.model.batches import Batch
 
 
@@ -27,6 +30,27 @@ def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
     return h * keep.mul_(1.0 / (1.0 - rate))
 
 
+class _SparseProduct(torch.autograd.Function):
+    """Sparse rows times a dense matrix on the CPU; the gradient touches the non-zeros only."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, batch: Batch) -> Tensor:
+        out = torch.empty(len(batch), weight.shape[1])
+        sparse = (batch.offsets.numpy(), batch.columns.numpy(), values.numpy())
+        arrays = (weight.numpy(), bias.numpy(), out.numpy())
+        share(len(batch), lambda first, last: _kernels.sparse_product(first, last, *sparse, *arrays))
+        ctx.sparse, ctx.shape = sparse, weight.shape
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        upstream = grads[0].contiguous()
+        gradient = torch.zeros(ctx.shape)
+        arrays = (upstream.numpy(), gradient.numpy())
+        share(ctx.shape[1], lambda a, b: _kernels.sparse_product_gradient(a, b, *ctx.sparse, *arrays))
+        return None, gradient, upstream.sum(0), None
+
+
 class SparseLinear(nn.Module):
     """First layer of the encoder: log1p(counts) times a dense matrix, at the cost of the non-zeros."""
 
@@ -40,15 +64,12 @@ class SparseLinear(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Return hidden units (B × n_out)."""
-        product = nn.functional.embedding_bag(
-            batch.columns,
-            self.weight,
-            batch.offsets,
-            mode="sum",
-            per_sample_weights=torch.log1p(batch.values),
-            include_last_offset=True,
-        )
-        return product + self.bias
+        values = torch.log1p(batch.values)
+        if self.weight.device.type == "cpu":
+            return _SparseProduct.apply(values, self.weight, self.bias, batch)
+        dense = torch.zeros(len(batch), batch.n_genes, device=values.device)
+        dense[batch.rows, batch.columns] = values
+        return torch.addmm(self.bias, dense, self.weight)
 
 
 class Encoder(nn.Module):

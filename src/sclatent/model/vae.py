@@ -114,9 +114,11 @@ class CountVAE(nn.Module):
             case "nb":
                 return likelihoods.negative_binomial(logits, self.theta(z, batch.categorical), batch)
             case "zip":
-                return likelihoods.zip_(logits, self.gate_head(z), batch)
+                return likelihoods.zero_inflated_poisson(logits, self.gate_head(z), batch)
             case "zinb":
-                return likelihoods.zinb(logits, self.theta(z, batch.categorical), self.gate_head(z), batch)
+                return likelihoods.zero_inflated_nb(
+                    logits, self.theta(z, batch.categorical), self.gate_head(z), batch
+                )
             case _:
                 return likelihoods.bernoulli(logits, batch)
 

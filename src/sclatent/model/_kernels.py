@@ -1,0 +1,307 @@
+"""Compiled CPU kernels: one pass over a row of logits gives its log-likelihood and all gradients.
+
+Each function works on the rows ``first`` to ``last`` so that threads can share a batch; rows never depend on one
+another, so the bytes do not depend on the number of threads. exp and log are polynomials (Cephes) written so that the
+compiler can vectorise the loops; only the functions that sum may reorder arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+SMALL_COUNT = 32
+"""Up to this count Γ(x+θ)/Γ(θ) is the product of x factors; above it Stirling's series."""
+DEEP = 1e4
+"""Cells with more counts than this get exp and log in float64, since rounding of the rate is multiplied by the counts."""
+_options = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+# numba widens int32 arithmetic to int64, which halves the vector width: these three stay in 32 bits
+@intrinsic
+def _exponent(typingctx: Any, value: Any) -> Any:
+    """float32 u > 0 → the whole number k (as float32) with u = m · 2ᵏ and √½ ≤ m < √2."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i32 = ir.IntType(32)
+        bits = builder.sub(builder.bitcast(args[0], i32), ir.Constant(i32, SQRT_HALF_BITS))
+        return builder.sitofp(builder.ashr(bits, ir.Constant(i32, 23)), ir.FloatType())
+
+    return types.float32(types.float32), codegen
+
+
+@intrinsic
+def _mantissa(typingctx: Any, value: Any) -> Any:
+    """float32 u > 0 → the m of `_exponent`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i32 = ir.IntType(32)
+        bits = builder.sub(builder.bitcast(args[0], i32), ir.Constant(i32, SQRT_HALF_BITS))
+        bits = builder.add(builder.and_(bits, ir.Constant(i32, 0x7FFFFF)), ir.Constant(i32, SQRT_HALF_BITS))
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.float32), codegen
+
+
+@intrinsic
+def _power_of_two(typingctx: Any, value: Any) -> Any:
+    """Whole float32 n between -126 and 127 → 2ⁿ."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i32 = ir.IntType(32)
+        n = builder.add(builder.fptosi(args[0], i32), ir.Constant(i32, 127))
+        return builder.bitcast(builder.shl(n, ir.Constant(i32, 23)), ir.FloatType())
+
+    return types.float32(types.float32), codegen
+
+
+SQRT_HALF_BITS = 0x3F3504F3
+_f = np.float32
+LOG2E, LN2_HIGH, LN2_LOW = _f(1.44269504088896341), _f(0.693359375), _f(-2.12194440e-4)
+ROUND = _f(12582912.0)
+E0, E1, E2 = _f(1.9875691500e-4), _f(1.3981999507e-3), _f(8.3334519073e-3)
+E3, E4, E5 = _f(4.1665795894e-2), _f(1.6666665459e-1), _f(5.0000001201e-1)
+L0, L1, L2 = _f(7.0376836292e-2), _f(-1.1514610310e-1), _f(1.1676998740e-1)
+L3, L4, L5 = _f(-1.2420140846e-1), _f(1.4249322787e-1), _f(-1.6668057665e-1)
+L6, L7, L8 = _f(2.0000714765e-1), _f(-2.4999993993e-1), _f(3.3333331174e-1)
+ONE, HALF, LOWEST = _f(1.0), _f(0.5), _f(-87.0)
+SERIES, S2, S3, S4 = _f(0.02), _f(0.5), _f(2.0 / 3.0), _f(0.75)
+
+
+@njit(inline="always", **_options)
+def _exp(x):  # type: ignore[no-untyped-def]
+    """exp of a float32 ≤ 0, below -87 that of -87."""
+    x = x if x > LOWEST else LOWEST
+    n = (x * LOG2E + ROUND) - ROUND
+    r = (x - n * LN2_HIGH) - n * LN2_LOW
+    p = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
+    p = (p * r) * r + r + ONE
+    return p * _power_of_two(n)
+
+
+@njit(inline="always", **_options)
+def _log1p(r, u, inverse):  # type: ignore[no-untyped-def]
+    """log(1 + r) of a float32 r ≥ 0, given u = 1 + r and 1/u."""
+    k = _exponent(u)
+    f = _mantissa(u) - ONE
+    p = (((((((L0 * f + L1) * f + L2) * f + L3) * f + L4) * f + L5) * f + L6) * f + L7) * f + L8
+    square = f * f
+    y = p * f * square + k * LN2_LOW - HALF * square
+    # the last term is what rounding 1 + r lost
+    return ((f + y) + k * LN2_HIGH) + (r - (u - ONE)) * inverse
+
+
+@njit(fastmath={"reassoc", "nsz", "contract"}, **_options)
+def _sum(values):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for g in range(values.shape[0]):
+        total += values[g]
+    return total
+
+
+@njit(**_options)
+def _softmax(logits, top, deep, out):  # type: ignore[no-untyped-def]
+    """Write softmax(logits) to `out`; return log Σ exp(logits) in float64. `top` is the largest logit."""
+    for g in range(logits.shape[0]):
+        out[g] = _exp(logits[g] - top)
+    total = _sum(out)
+    if deep:
+        total = 0.0
+        for g in range(logits.shape[0]):
+            total += math.exp(np.float64(logits[g]) - np.float64(top))
+    scale = _f(1.0 / total)
+    for g in range(logits.shape[0]):
+        out[g] *= scale
+    return np.float64(top) + math.log(total)
+
+
+@njit(**_options)
+def poisson_rows(first, last, n_genes, logits, tops, library, offsets, columns, values, totals, log_prob, gradient):  # type: ignore[no-untyped-def]
+    """Poisson log p without Σ log x! (rows,), and its gradient to the logits (rows × logits)."""
+    n_out = logits.shape[1]
+    for b in range(first, last):
+        fraction = gradient[b]
+        lse = _softmax(logits[b], tops[b], totals[b] > DEEP, fraction)
+        in_genes = np.float64(library[b])
+        if n_out > n_genes:
+            in_genes *= 1.0 - np.float64(fraction[n_genes])
+        total = 0.0
+        weighted = 0.0
+        for i in range(offsets[b], offsets[b + 1]):
+            total += values[i]
+            weighted += np.float64(values[i]) * np.float64(logits[b, columns[i]])
+        log_library = math.log(max(np.float64(library[b]), 1e-30))
+        log_prob[b] = weighted + total * (log_library - lse) - in_genes
+        score = total - in_genes
+        at_genes = _f(-(np.float64(library[b]) + score))
+        for g in range(n_genes):
+            fraction[g] *= at_genes
+        for g in range(n_genes, n_out):
+            fraction[g] *= _f(-score)
+        for i in range(offsets[b], offsets[b + 1]):
+            fraction[columns[i]] += values[i]
+
+
+@njit(inline="always", **_options)
+def _stirling(z):  # type: ignore[no-untyped-def]
+    """log Γ(z) − [(z − ½) log z − z + ½ log 2π] for z ≥ 32."""
+    inverse = 1.0 / z
+    return inverse * (1.0 / 12.0 - inverse * inverse * (1.0 / 360.0 - inverse * inverse / 1260.0))
+
+
+@njit(**_options)
+def _nb_large(x, log_mu, theta):  # type: ignore[no-untyped-def]
+    """NB log p without −log x!, its derivative to θ and to log μ, for counts above SMALL_COUNT, in float64."""
+    mu = math.exp(log_mu)
+    both = x + theta
+    # shift a small θ up to where Stirling's series holds: log Γ(θ) = log Γ(θ + n) − Σ log(θ + j)
+    shifted = theta
+    log_shift = 0.0
+    digamma_shift = 0.0
+    while shifted < 32.0:
+        log_shift += math.log(shifted)
+        digamma_shift += 1.0 / shifted
+        shifted += 1.0
+    if shifted == theta:
+        log_p = both * math.log1p((x - mu) / (theta + mu)) - 0.5 * math.log1p(x / theta) - x + x * log_mu
+        log_p += _stirling(both) - _stirling(theta)
+        ratio = math.log1p((x - mu) / (theta + mu))
+    else:
+        gamma = (both - 0.5) * math.log(both) - (shifted - 0.5) * math.log(shifted) - both + shifted
+        gamma += _stirling(both) - _stirling(shifted) + log_shift
+        log_p = gamma + x * (log_mu - math.log(theta + mu)) - theta * math.log1p(mu / theta)
+        ratio = math.log(both) - math.log(shifted) - math.log1p(mu / theta) + digamma_shift
+    # ψ(z) = log z − 1/(2z) − 1/(12z²) + 1/(120z⁴)
+    u, v = 1.0 / both, 1.0 / shifted
+    by_theta = ratio - 0.5 * (u - v) - (u * u - v * v) / 12.0 + (u**4 - v**4) / 120.0
+    by_theta += (mu - x) / (theta + mu)
+    return log_p, by_theta, (x - mu) / (1.0 + mu / theta)
+
+
+@njit(**_options)
+def nb_rows(first, last, n_genes, logits, tops, library, theta, inverse_theta, offsets, columns, values, totals, log_prob, gradient, by_theta):  # type: ignore[no-untyped-def]
+    """NB log p without Σ log x! (rows,), its gradients to the logits (rows × logits) and to θ (rows × genes).
+
+    ``theta`` and its inverse are (1 | rows) × genes.
+    """
+    n_out = logits.shape[1]
+    zero = np.empty(n_genes, np.float32)
+    score = np.empty(n_genes, np.float32)
+    for b in range(first, last):
+        fraction = gradient[b]
+        deep = totals[b] > DEEP
+        lse = _softmax(logits[b], tops[b], deep, fraction)
+        rate = library[b]
+        log_shift = math.log(max(np.float64(rate), 1e-30)) - lse
+        t = b if theta.shape[0] > 1 else 0
+        theta_b, inverse_b, by_b = theta[t], inverse_theta[t], by_theta[b]
+        for g in range(n_genes):
+            mu = fraction[g] * rate
+            r = mu * inverse_b[g]
+            u = ONE + r
+            inverse = ONE / u
+            log1p = _log1p(r, u, inverse)
+            zero[g] = theta_b[g] * log1p
+            score[g] = -mu * inverse
+            series = -r * r * (S2 - r * (S3 - r * S4))
+            by_b[g] = series if r < SERIES else r * inverse - log1p
+        nonzero = 0.0
+        for i in range(offsets[b], offsets[b + 1]):
+            g = columns[i]
+            x = np.float64(values[i])
+            th = np.float64(theta_b[g])
+            if deep or x > SMALL_COUNT:
+                log_mu = np.float64(logits[b, g]) + log_shift
+                if x > SMALL_COUNT:
+                    log_p, by, s = _nb_large(x, log_mu, th)
+                else:
+                    mu64 = math.exp(log_mu)
+                    log_p, by = _rising(int(x), th, mu64 / (th + mu64))
+                    log_p -= th * math.log1p(mu64 / th)
+                    by += (mu64 - x) / (th + mu64) - math.log1p(mu64 / th)
+                    s = (x - mu64) / (1.0 + mu64 / th)
+            else:
+                mu64 = np.float64(fraction[g]) * np.float64(rate)
+                inverse64 = 1.0 / (th + mu64)
+                log_p, by = _rising(int(x), th, mu64 * inverse64)
+                log_p -= zero[g]
+                # −log1p(r) + (μ − x)/(θ + μ)
+                by += (mu64 - x) * inverse64 - np.float64(zero[g] * inverse_b[g])
+                s = (x - mu64) * th * inverse64
+            nonzero += log_p
+            zero[g] = 0.0
+            score[g] = _f(s)
+            by_b[g] = _f(by)
+        log_prob[b] = nonzero - _sum(zero)
+        total = _f(_sum(score))
+        for g in range(n_genes):
+            fraction[g] = score[g] - fraction[g] * total
+        for g in range(n_genes, n_out):
+            fraction[g] *= -total
+
+
+@njit(inline="always", **_options)
+def _rising(x, theta, share):  # type: ignore[no-untyped-def]
+    """log Π_{j<x} (θ + j) μ/(θ + μ) and Σ_{j<x} 1/(θ + j), with one logarithm per eight counts.
+
+    ``share`` is μ/(θ + μ). Each factor lies between 1e-38 and 1e9, so eight of them stay inside float64.
+    """
+    log_p = 0.0
+    product = 1.0
+    numerator, denominator = 0.0, 1.0
+    digamma = 0.0
+    for j in range(x):
+        factor = theta + j
+        product *= factor * share
+        numerator = numerator * factor + denominator
+        denominator *= factor
+        if j & 7 == 7:
+            log_p += math.log(product)
+            digamma += numerator / denominator
+            product, numerator, denominator = 1.0, 0.0, 1.0
+    if x & 7:
+        log_p += math.log(product)
+        digamma += numerator / denominator
+    return log_p, digamma
+
+
+@njit(**_options)
+def sparse_product(first, last, offsets, columns, values, weight, bias, out):  # type: ignore[no-untyped-def]
+    """out[b] = bias + Σ_i values[i] · weight[columns[i]] for the rows first..last."""
+    for b in range(first, last):
+        row = out[b]
+        row[:] = bias
+        for i in range(offsets[b], offsets[b + 1]):
+            v = values[i]
+            w = weight[columns[i]]
+            for h in range(row.shape[0]):
+                row[h] += v * w[h]
+
+
+@njit(**_options)
+def sparse_product_gradient(first, last, offsets, columns, values, upstream, gradient):  # type: ignore[no-untyped-def]
+    """gradient[columns[i]] += values[i] · upstream[b], for the hidden units first..last of all rows."""
+    for b in range(upstream.shape[0]):
+        up = upstream[b, first:last]
+        for i in range(offsets[b], offsets[b + 1]):
+            v = values[i]
+            row = gradient[columns[i], first:last]
+            for h in range(up.shape[0]):
+                row[h] += v * up[h]
+
+
+@njit(**_options)
+def gather_rows(index, source_offsets, source_columns, source_values, offsets, rows, columns, values):  # type: ignore[no-untyped-def]
+    """Copy the CSR rows `index` to the arrays of a batch, whose `offsets` are known."""
+    for b in range(index.shape[0]):
+        start = source_offsets[index[b]]
+        for i in range(offsets[b], offsets[b + 1]):
+            at = start + i - offsets[b]
+            rows[i] = b
+            columns[i] = source_columns[at]
+            values[i] = source_values[at]
