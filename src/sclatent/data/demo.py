@@ -23,7 +23,8 @@ def demo(name: str = "demo") -> AnnData:
     Parameters
     ----------
     name
-        ``demo``: `simulate` with its defaults (2,000 cells × 1,000 genes). ``pbmc68k``: 700 real blood cells × 765 genes.
+        ``demo``: `simulate` with its defaults (2,000 cells × 1,000 genes). ``pbmc68k``: 700 real blood cells × 765
+        genes.
 
     Raises
     ------
@@ -50,14 +51,14 @@ def write_demo(name: str, path: str | Path) -> Path:
 def pbmc68k() -> AnnData:
     """Return the 700 blood cells that ship inside scanpy as whole-number counts (no network).
 
-    ``scanpy.datasets.pbmc68k_reduced().raw`` holds y = log(1 + 10,000 · x / n) with 3 decimals, and ``obs["n_counts"]`` the
-    total n over all genes; so x = n (exp(y) − 1) / 10,000, which lies within 0.1 of a whole number everywhere.
+    ``scanpy.datasets.pbmc68k_reduced().raw`` holds y = log(1 + 10,000 · x / n) with 3 decimals, and ``obs["n_counts"]``
+    the total n over all genes; so x = n (exp(y) − 1) / 10,000, which lies within 0.1 of a whole number everywhere.
 
     Returns
     -------
     AnnData
-        ``X``: counts, CSR float32, 700 × 765. ``obs``: ``bulk_labels`` (cell type by bulk profiles), ``n_umi_all_genes``
-        (the library size over the whole transcriptome), ``percent_mito``.
+        ``X``: counts, CSR float32, 700 × 765. ``obs``: ``bulk_labels`` (cell type by bulk profiles),
+        ``n_umi_all_genes`` (the library size over the whole transcriptome), ``percent_mito``.
 
     References
     ----------
@@ -75,7 +76,9 @@ def pbmc68k() -> AnnData:
     counts = sparse.csr_matrix(exact)
     rounded = np.round(counts.data)
     if np.abs(rounded - counts.data).max() > 0.1:
-        raise RuntimeError("the blood cells inside scanpy are not what they were: counts cannot be recovered by rounding")
+        raise RuntimeError(
+            "the blood cells inside scanpy are not what they were: counts cannot be recovered by rounding"
+        )
     counts.data = rounded.astype(np.float32)
     counts = sparse.csr_matrix(counts, dtype=np.float32)
     counts.eliminate_zeros()
@@ -89,5 +92,7 @@ def pbmc68k() -> AnnData:
         index=source.obs_names,
     )
     adata = AnnData(counts, obs=obs, var=pd.DataFrame(index=source.raw.var_names))
-    adata.uns[slots.UNS] = {"source": "10x Genomics 68k PBMC, 700 cells and 765 genes as shipped inside scanpy, CC BY 4.0"}
+    adata.uns[slots.UNS] = {
+        "source": "10x Genomics 68k PBMC, 700 cells and 765 genes as shipped inside scanpy, CC BY 4.0"
+    }
     return adata

@@ -1,14 +1,14 @@
-"""Simulated counts with known truth: cell types, batches, and a circular program that some cells do not run.
+r"""Simulated counts with known truth: cell types, batches, and a circular program that some cells do not run.
 
 The model, for cell :math:`i` of type :math:`t`, batch :math:`b` and library size :math:`l_i`, and gene :math:`g`:
 
 .. math::
 
-    a_{ig} &= \\beta_{tg} + \\delta_{bg} + \\alpha_g c_{ig}, \\qquad
-    c_{ig} = \\begin{cases} \\cos(\\varphi_i - \\psi_g) & \\text{the cell cycles} \\\\ -1 & \\text{it rests} \\end{cases} \\\\
-    \\mu_{ig} &= l_i \\; \\mathrm{softmax}_g(a_{ig}), \\qquad
-    \\log l_i \\sim \\mathcal N(\\log m, s^2) \\\\
-    x_{ig} &\\sim \\mathrm{NB}(\\mu_{ig}, \\theta), \\qquad \\mathrm{Var}(x) = \\mu + \\mu^2/\\theta
+    a_{ig} &= \beta_{tg} + \delta_{bg} + \alpha_g c_{ig}, \qquad
+    c_{ig} = \begin{cases} \cos(\varphi_i - \psi_g) & \text{the cell cycles} \\ -1 & \text{it rests} \end{cases} \\
+    \mu_{ig} &= l_i \; \mathrm{softmax}_g(a_{ig}), \qquad
+    \log l_i \sim \mathcal N(\log m, s^2) \\
+    x_{ig} &\sim \mathrm{NB}(\mu_{ig}, \theta), \qquad \mathrm{Var}(x) = \mu + \mu^2/\theta
 
 A resting cell is at the trough of *every* cycling gene at once, so it is a point off the circle, as in real tissue, not
 a stretch of G1. The angle is 0 at the start of G1 and grows through S and G2/M.
@@ -16,7 +16,7 @@ a stretch of G1. The angle is 0 at the start of G1 and grows through S and G2/M.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,11 @@ from sclatent.data.genes import cycle_genes
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.integer]
 
 S_PEAK, G2M_PEAK = 0.95 * np.pi, 1.7 * np.pi
 """Mean peak of the S and of the G2/M genes; three quarters of half a turn apart, as along the FUCCI angle of iPSCs."""
@@ -55,11 +57,11 @@ def simulate(
     organism: str = "human",
     seed: int = 0,
 ) -> AnnData:
-    """Simulate counts with known cell type, batch, library size and place on the cell cycle.
+    r"""Simulate counts with known cell type, batch, library size and place on the cell cycle.
 
     The genes are the S and G2/M genes of the built-in list under their real names, as many cycling genes that are on no
-    list (``cyc001`` …), and genes that do not cycle (``gene0001`` …), in random order. With few genes, each of the first
-    two groups is cut to a quarter of them.
+    list (``cyc001`` …), and genes that do not cycle (``gene0001`` …), in random order. With few genes, each of the
+    first two groups is cut to a quarter of them.
 
     Parameters
     ----------
@@ -88,9 +90,10 @@ def simulate(
     Returns
     -------
     AnnData
-        ``X``: counts, CSR float32. ``obs``: ``cell_type``, ``batch``, ``true_library``, ``true_cycling``, ``true_angle``
-        (radians, missing where resting), ``true_phase`` (missing where resting), and ``true_S``, ``true_G2M``: the mean
-        of :math:`\\alpha_g c_{ig}` over the S and over the G2/M list genes. ``var``: ``true_cycling``, ``on_list``,
+        ``X``: counts, CSR float32. ``obs``: ``cell_type``, ``batch``, ``true_library``, ``true_cycling``,
+        ``true_angle`` (radians, missing where resting), ``true_phase`` (missing where resting), and ``true_S``,
+        ``true_G2M``: the mean of :math:`\alpha_g c_{ig}` over the S and over the G2/M list genes. ``var``:
+        ``true_cycling``, ``on_list``,
         ``list_phase``, ``true_peak`` (radians), ``true_amplitude``. ``varm``: ``simulated_base`` (genes × types, β) and
         ``simulated_batch`` (genes × batches, δ). ``uns["sclatent"]["simulation"]``: the arguments.
 
@@ -169,12 +172,23 @@ def oracle_log_fraction(adata: AnnData) -> Array:
     cycle = _wave(adata.obs, adata.var) * adata.var[slots.TRUE_AMPLITUDE].to_numpy()
     # categories may have been dropped with the cells, so read the number off the name, not off the code
     types, batches = (
-        adata.obs[c].astype(str).str.extract(r"(\d+)$")[0].astype(int).to_numpy() - 1 for c in (slots.CELL_TYPE, slots.BATCH)
+        adata.obs[c].astype(str).str.extract(r"(\d+)$")[0].astype(int).to_numpy() - 1
+        for c in (slots.CELL_TYPE, slots.BATCH)
     )
     return _log_fraction(base, shift, cycle, types, batches)
 
 
-def _check(n_cells, n_genes, n_types, n_batches, resting, median_library, theta, amplitude, list_share) -> None:  # type: ignore[no-untyped-def]
+def _check(
+    n_cells: int,
+    n_genes: int,
+    n_types: int,
+    n_batches: int,
+    resting: float,
+    median_library: float,
+    theta: float,
+    amplitude: tuple[float, float],
+    list_share: float,
+) -> None:
     for ok, line in (
         (n_cells >= 1 and n_types >= 1 and n_batches >= 1, "n_cells, n_types and n_batches must be at least 1"),
         (n_genes >= 8, f"n_genes must be at least 8, found {n_genes}"),
@@ -187,7 +201,14 @@ def _check(n_cells, n_genes, n_types, n_batches, resting, median_library, theta,
             raise InputError(f"simulate: {line}")
 
 
-def _genes(rng, n_genes, n_types, n_batches, amplitude, organism):  # type: ignore[no-untyped-def]
+def _genes(
+    rng: np.random.Generator,
+    n_genes: int,
+    n_types: int,
+    n_batches: int,
+    amplitude: tuple[float, float],
+    organism: str,
+) -> tuple[pd.DataFrame, Array, Array]:
     """Draw the genes: names, peaks and amplitudes; β (types × genes) and δ (batches × genes), not yet balanced."""
     import pandas as pd
 
@@ -222,30 +243,39 @@ def _genes(rng, n_genes, n_types, n_batches, amplitude, organism):  # type: igno
     return var.iloc[order], base[:, order], shift[:, order]
 
 
-def _cells(rng, n_cells, n_types, n_batches, resting, median_library):  # type: ignore[no-untyped-def]
+def _cells(
+    rng: np.random.Generator, n_cells: int, n_types: int, n_batches: int, resting: float, median_library: float
+) -> pd.DataFrame:
     """Draw the cells: type, batch, library size, place on the cycle."""
     import pandas as pd
 
     share = np.arange(n_types, 0, -1, dtype=float)
-    types = rng.choice(n_types, n_cells, p=share / share.sum())
+    types = np.asarray(rng.choice(n_types, n_cells, p=share / share.sum()))
     batches = rng.integers(n_batches, size=n_cells)
     cycling = rng.random(n_cells) >= resting
     angle = np.where(cycling, rng.uniform(0, 2 * np.pi, n_cells), np.nan)
     phase = np.where(angle < S_START, 0, np.where(angle < G2M_START, 1, 2))
     return pd.DataFrame(
         {
-            slots.CELL_TYPE: pd.Categorical.from_codes(types, [f"type{k + 1}" for k in range(n_types)]),
-            slots.BATCH: pd.Categorical.from_codes(batches, [f"batch{k + 1}" for k in range(n_batches)]),
+            slots.CELL_TYPE: _categories(types, [f"type{k + 1}" for k in range(n_types)]),
+            slots.BATCH: _categories(batches, [f"batch{k + 1}" for k in range(n_batches)]),
             slots.TRUE_LIBRARY: median_library * np.exp(rng.normal(0, LIBRARY_SD, n_cells)),
             slots.TRUE_CYCLING: cycling,
             slots.TRUE_ANGLE: angle,
-            slots.TRUE_PHASE: pd.Categorical.from_codes(np.where(cycling, phase, -1), list(slots.PHASES), ordered=True),
+            slots.TRUE_PHASE: _categories(np.where(cycling, phase, -1), list(slots.PHASES), ordered=True),
         }
     )
 
 
-def _wave(obs, var) -> Array:  # type: ignore[no-untyped-def]
-    """Return c (cells × genes): the cosine of the angle to the peak, −1 in resting cells, 0 where a gene does not cycle."""
+def _categories(codes: Codes, names: list[str], *, ordered: bool = False) -> pd.Categorical:
+    import pandas as pd
+
+    categories: Any = pd.Index(names)
+    return pd.Categorical.from_codes(codes.astype(int), categories, ordered=ordered)
+
+
+def _wave(obs: pd.DataFrame, var: pd.DataFrame) -> Array:
+    """Return c (cells × genes): cosine of the angle to the peak, −1 in resting cells, 0 where a gene does not cycle."""
     wave = np.zeros((len(obs), len(var)))
     genes = var[slots.TRUE_CYCLING].to_numpy()
     angle, peak = obs[slots.TRUE_ANGLE].to_numpy(), var[slots.TRUE_PEAK].to_numpy()[genes]
@@ -253,8 +283,8 @@ def _wave(obs, var) -> Array:  # type: ignore[no-untyped-def]
     return wave
 
 
-def _balance(base: Array, shift: Array, obs, var, cycle: Array, list_share: float) -> None:  # type: ignore[no-untyped-def]
-    """Shift β in place until the two groups of cycling genes have the wanted share, averaged over (at most 2,000) cells."""
+def _balance(base: Array, shift: Array, obs: pd.DataFrame, var: pd.DataFrame, cycle: Array, list_share: float) -> None:
+    """Shift β in place until both groups of cycling genes have the wanted share, averaged over at most 2,000 cells."""
     some = slice(0, 2000)
     types, batches = (obs[c].cat.codes.to_numpy()[some] for c in (slots.CELL_TYPE, slots.BATCH))
     on_list = var[slots.ON_LIST].to_numpy()
@@ -270,7 +300,7 @@ def _balance(base: Array, shift: Array, obs, var, cycle: Array, list_share: floa
         base[:, off_list] += np.log(odds[1])
 
 
-def _log_fraction(base: Array, shift: Array, cycle: Array, types, batches) -> Array:  # type: ignore[no-untyped-def]
+def _log_fraction(base: Array, shift: Array, cycle: Array, types: Codes, batches: Codes) -> Array:
     logits = base[types] + shift[batches] + cycle
     logits -= logits.max(axis=1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))

@@ -80,7 +80,9 @@ def first_odd(values: np.ndarray) -> tuple[int, str] | None:
     return None
 
 
-def to_counts(matrix: Any, path: str | Path, cells: Sequence[str], genes: Sequence[str], *, where: str = "X", other: str = "") -> sparse.csr_matrix:
+def to_counts(
+    matrix: Any, path: str | Path, cells: Sequence[str], genes: Sequence[str], *, where: str = "X", other: str = ""
+) -> sparse.csr_matrix:
     """Return the matrix as CSR float32 with exact whole numbers, in canonical form and without stored zeros.
 
     Parameters
@@ -97,13 +99,12 @@ def to_counts(matrix: Any, path: str | Path, cells: Sequence[str], genes: Sequen
     Raises
     ------
     InputError
-        If the matrix is empty, or holds a value that is missing, infinite, negative, fractional or above 2²⁴ (the largest
-        count up to which float32 is exact).
+        If the matrix is empty, or holds a value that is missing, infinite, negative, fractional or above 2²⁴ (the
+        largest count up to which float32 is exact).
     """
     if 0 in matrix.shape:
         raise InputError(f"{path}: {where} holds {matrix.shape[0]} cells and {matrix.shape[1]} genes: nothing to read")
-    counts = matrix if sparse.issparse(matrix) else sparse.csr_matrix(np.asarray(matrix))
-    counts = counts.tocsr()
+    counts = matrix.tocsr() if sparse.issparse(matrix) else sparse.csr_matrix(np.asarray(matrix))
     # duplicates are summed in the type of the file: float32 could lose a unit here
     if not counts.has_canonical_format:
         counts = counts.copy() if counts is matrix else counts
@@ -116,10 +117,15 @@ def to_counts(matrix: Any, path: str | Path, cells: Sequence[str], genes: Sequen
         row = int(np.searchsorted(counts.indptr, at, side="right") - 1)
         found_what, advice = _ODD[kind]
         place = f"{counts.data[at]:g} (cell '{cells[row]}', gene '{genes[int(counts.indices[at])]}')"
-        raise InputError(f"{path}: {where} holds {found_what}, {place}: {advice}{other if kind in ('fraction', 'negative') else ''}")
-    counts = sparse.csr_matrix(counts, dtype=np.float32, copy=counts is matrix)
-    counts.eliminate_zeros()
-    counts.sort_indices()
+        raise InputError(
+            f"{path}: {where} holds {found_what}, {place}: {advice}{other if kind in ('fraction', 'negative') else ''}"
+        )
+    # a matrix that is as it should be is handed back, not copied: it may fill most of the memory
+    if counts.dtype != np.float32 or not isinstance(counts, sparse.csr_matrix):
+        counts = sparse.csr_matrix(counts, dtype=np.float32)
+    if np.count_nonzero(counts.data) < counts.nnz:
+        counts = counts.copy()
+        counts.eliminate_zeros()
     if counts.nnz == 0:
         raise InputError(f"{path}: {where} holds nothing but zeros ({counts.shape[0]} cells × {counts.shape[1]} genes)")
     return counts
@@ -137,8 +143,8 @@ def assemble(
 ) -> AnnData:
     """Join a matrix with its names, checked: whole-number counts, no cell twice, gene names made unique.
 
-    Genes that share a name are kept and told apart by a suffix (``TBCE``, ``TBCE-1``), as scanpy and Seurat do, with a line in the
-    log. A cell that is listed twice is an error: nobody can know which of the two is meant.
+    Genes that share a name are kept and told apart by a suffix (``TBCE``, ``TBCE-1``), as scanpy and Seurat do, with a
+    line in the log. A cell that is listed twice is an error: nobody can know which of the two is meant.
     """
     from anndata import AnnData
 
@@ -151,10 +157,11 @@ def assemble(
     twice = obs.index[obs.index.duplicated()]
     if len(twice):
         raise InputError(
-            f"{path}: {twice.nunique()} cell name(s) stand more than once, such as '{twice[0]}': cell names must be unique; "
+            f"{path}: {twice.nunique()} cell name(s) stand more than once, such as '{twice[0]}': cell names must be "
+            f"unique; "
             "if the file holds several samples, put the sample into the name"
         )
-    counts = to_counts(matrix, path, obs.index, var.index, where=where, other=other)
+    counts = to_counts(matrix, path, list(obs.index), list(var.index), where=where, other=other)
     repeated = var.index[var.index.duplicated()].unique()
     if len(repeated):
         log.warning(
@@ -166,9 +173,22 @@ def assemble(
         )
         var.index = unique(list(var.index))
     adata = AnnData(counts, obs=obs, var=var)
-    info = {**info, "path": str(path), "n_cells": adata.n_obs, "n_genes": adata.n_vars, "total": float(counts.sum(dtype=np.float64))}
+    info = {
+        **info,
+        "path": str(path),
+        "n_cells": adata.n_obs,
+        "n_genes": adata.n_vars,
+        "total": float(counts.sum(dtype=np.float64)),
+    }
     adata.uns[slots.UNS] = {slots.UNS_READ: info}
-    log.info("%s: %d cells × %d genes, %.0f counts, read as %s", path, adata.n_obs, adata.n_vars, info["total"], info["format"])
+    log.info(
+        "%s: %d cells × %d genes, %.0f counts, read as %s",
+        path,
+        adata.n_obs,
+        adata.n_vars,
+        info["total"],
+        info["format"],
+    )
     return adata
 
 

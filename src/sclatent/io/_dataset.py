@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 def read_dataset(settings: DatasetSettings) -> AnnData:
     """Read all samples of a dataset, join them, and join the metadata table.
 
-    Several samples get cell names ``{barcode}-{sample}`` and a ``sample`` column; further keys of a sample become columns.
+    Several samples get cell names ``{barcode}-{sample}`` and a ``sample`` column; further keys of a sample become
+    columns.
 
     Parameters
     ----------
@@ -36,7 +37,8 @@ def read_dataset(settings: DatasetSettings) -> AnnData:
     Returns
     -------
     AnnData
-        The content of ``counts.h5ad``: ``X`` whole-number counts (CSR float32), ``obs``, ``var``, and ``uns["sclatent"]["read"]``.
+        The content of ``counts.h5ad``: ``X`` whole-number counts (CSR float32), ``obs``, ``var``, and
+        ``uns["sclatent"]["read"]``.
 
     Raises
     ------
@@ -45,7 +47,9 @@ def read_dataset(settings: DatasetSettings) -> AnnData:
     """
     samples = [_read_sample(sample) for sample in settings.counts]
     adata = samples[0] if len(samples) == 1 else _join(samples, settings)
-    reads = {s.name or "counts": a.uns[slots.UNS][slots.UNS_READ] for s, a in zip(settings.counts, samples, strict=True)}
+    reads = {
+        s.name or "counts": a.uns[slots.UNS][slots.UNS_READ] for s, a in zip(settings.counts, samples, strict=True)
+    }
     info: dict[str, Any] = {"samples": reads, "join": settings.join}
     if settings.metadata is not None:
         info["metadata"] = _join_metadata(adata, Path(settings.metadata))
@@ -54,7 +58,7 @@ def read_dataset(settings: DatasetSettings) -> AnnData:
 
 
 def add_column(obs: pd.DataFrame, name: str, values: Any, source: str) -> None:
-    """Put a column into `obs`; one of that name that came in and differs is kept under ``{name}_input``, with a line in the log."""
+    """Put a column into `obs`; one of that name that came in and differs is kept as ``{name}_input``, and logged."""
     if name in obs:
         if _same(obs[name], values):
             return
@@ -69,13 +73,17 @@ def _same(old: pd.Series, new: Any) -> bool:
 
     new = pd.Series(new, index=old.index)
     if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
-        return bool(np.allclose(old.to_numpy(dtype=float), new.to_numpy(dtype=float), rtol=1e-5, atol=1e-6, equal_nan=True))
+        return bool(
+            np.allclose(old.to_numpy(dtype=float), new.to_numpy(dtype=float), rtol=1e-5, atol=1e-6, equal_nan=True)
+        )
     return bool((old.astype(str) == new.astype(str)).all())
 
 
 def _read_sample(sample: Sample) -> AnnData:
     path = fetch(sample.path, url=sample.url, sha256=sample.sha256)
-    adata = read_counts(path, layer=sample.layer, genome=sample.genome, features=sample.features, orientation=sample.orientation)
+    adata = read_counts(
+        path, layer=sample.layer, genome=sample.genome, features=sample.features, orientation=sample.orientation
+    )
     columns = dict(sample.columns)
     if sample.name is not None:
         columns[slots.SAMPLE] = sample.name
@@ -97,8 +105,16 @@ def _join(samples: list[AnnData], settings: DatasetSettings) -> AnnData:
     smallest = min(len(key) for key in keys)
     if len(genes) == 0:
         shown = ", ".join(f"{s.name}: '{a.var_names[0]}'" for s, a in zip(settings.counts[:2], samples, strict=False))
-        raise InputError(f"{settings.file}: counts: the samples have no gene in common ({shown}, …): do they use the same names?")
-    log.info("%d samples joined by gene %s: %d genes (%s)", len(samples), "id" if by_id else "name", len(genes), settings.join)
+        raise InputError(
+            f"{settings.file}: counts: the samples have no gene in common ({shown}, …): do they use the same names?"
+        )
+    log.info(
+        "%d samples joined by gene %s: %d genes (%s)",
+        len(samples),
+        "id" if by_id else "name",
+        len(genes),
+        settings.join,
+    )
     if settings.join == "inner" and len(genes) < smallest / 2:
         log.warning("only %d genes are common to all samples; the smallest sample has %d", len(genes), smallest)
 
@@ -127,7 +143,9 @@ def _join(samples: list[AnnData], settings: DatasetSettings) -> AnnData:
     matrix = sparse.vstack(blocks, format="csr")
     if not obs.index.is_unique:
         twice = obs.index[obs.index.duplicated()][0]
-        raise InputError(f"{settings.file}: counts: joining makes the cell name '{twice}' twice: choose other sample names")
+        raise InputError(
+            f"{settings.file}: counts: joining makes the cell name '{twice}' twice: choose other sample names"
+        )
     return AnnData(matrix, obs=obs, var=var)
 
 
@@ -147,12 +165,19 @@ def read_metadata(path: Path) -> pd.DataFrame:
             raise InputError(f"{path}: no cell in it: expected a header and one row per cell")
         separator = max("\t,;", key=head[0].count)
         if separator not in head[0] and separator not in head[1]:
-            raise InputError(f"{path}: the header has one field only: expected a barcode column and further ones, separated by tabs or commas")
+            raise InputError(
+                f"{path}: the header has one field only: expected a barcode column and further ones, separated by "
+                f"tabs or commas"
+            )
         header, row = (next(csv.reader([line], delimiter=separator)) for line in head)
         names = header if len(header) == len(row) else ["barcode", *header]
         if len(names) != len(row):
-            raise InputError(f"{path}: the header has {len(header)} fields, the rows have {len(row)}: expected as many, or one fewer")
-        table = pd.read_csv(path, sep=separator, header=0, names=names, index_col=False, dtype={names[0]: str}, encoding="utf-8-sig")
+            raise InputError(
+                f"{path}: the header has {len(header)} fields, the rows have {len(row)}: expected as many, or one fewer"
+            )
+        table = pd.read_csv(
+            path, sep=separator, header=0, names=names, index_col=False, dtype={names[0]: str}, encoding="utf-8-sig"
+        )
     table = table.set_index(names[0])
     table.index = pd.Index(table.index.astype(str).str.strip(), dtype=object)
     return tidy(table, path, "metadata")
@@ -167,7 +192,8 @@ def _join_metadata(adata: AnnData, path: Path) -> dict[str, Any]:
         matched = adata.obs_names.isin(table.index)
     if not matched.any():
         raise InputError(
-            f"{path}: no barcode matches the counts: the table has '{table.index[0]}', the counts have '{adata.obs_names[0]}': "
+            f"{path}: no barcode matches the counts: the table has '{table.index[0]}', the counts have "
+            f"'{adata.obs_names[0]}': "
             "make the first column the cell names of the counts"
         )
     twice = table.index[table.index.duplicated() & table.index.isin(adata.obs_names)]
@@ -176,7 +202,14 @@ def _join_metadata(adata: AnnData, path: Path) -> dict[str, Any]:
     table = table[~table.index.duplicated()]
     rate = float(matched.mean())
     say = log.info if rate == 1 else log.warning
-    say("%s: %d of %d cells matched (%.1f %%); %d rows of the table match none", path, matched.sum(), len(matched), 100 * rate, len(table) - matched.sum())
+    say(
+        "%s: %d of %d cells matched (%.1f %%); %d rows of the table match none",
+        path,
+        matched.sum(),
+        len(matched),
+        100 * rate,
+        len(table) - matched.sum(),
+    )
     for name, values in table.reindex(adata.obs_names).items():
         add_column(adata.obs, str(name), values.to_numpy(), str(path))
     return {"path": str(path), "matched": int(matched.sum()), "cells": len(matched), "rows": len(table)}

@@ -49,7 +49,9 @@ def _download(path: Path, url: str, sha256: str | None) -> None:
         pooch.retrieve(url, known_hash=f"sha256:{sha256}" if sha256 else None, fname=path.name, path=path.parent)
     except ValueError as error:
         if "hash" in str(error).lower():
-            raise InputError(f"{path}: checksum mismatch: what {url} holds is not the file with sha256 {sha256}") from error
+            raise InputError(
+                f"{path}: checksum mismatch: what {url} holds is not the file with sha256 {sha256}"
+            ) from error
         raise InputError(f"{path}: cannot fetch {url}: {error}") from error
     except OSError as error:  # requests' exceptions are OSErrors
         raise InputError(f"{path}: cannot fetch {url}: {error}") from error

@@ -57,7 +57,11 @@ def _read(file: Any, path: Path, layer: str | None, kind: str) -> AnnData:
     group, where = _place(file, path, layer)
     obs = read_elem(file["obs"])
     var = read_elem(file["raw/var"] if where == "raw" else file["var"])
-    left = [name for name in ("obsm", "varm", "obsp", "layers", "raw") if name in file and name != where and _filled(file[name])]
+    left = [
+        name
+        for name in ("obsm", "varm", "obsp", "layers", "raw")
+        if name in file and name != where and _filled(file[name])
+    ]
     if left:
         log.info("%s: left out what counts do not need: %s", path, ", ".join(left))
     matrix = _matrix(group, read_elem)
@@ -76,18 +80,24 @@ def _read_legacy(path: Path, layer: str | None) -> AnnData:
         return assemble(adata.raw.X, adata.obs, adata.raw.var, path, {"format": "h5ad", "layer": "raw"}, where="raw")
     if layer in adata.layers:
         where = f"layers['{layer}']"
-        return assemble(adata.layers[layer], adata.obs, adata.var, path, {"format": "h5ad", "layer": layer}, where=where)
-    raise _no_layer(path, layer, [*(["raw"] if adata.raw is not None else []), *adata.layers])
+        return assemble(
+            adata.layers[layer], adata.obs, adata.var, path, {"format": "h5ad", "layer": layer}, where=where
+        )
+    raise _no_layer(
+        path, layer, [*(["raw"] if adata.raw is not None else []), *(name for name in adata.layers if name)]
+    )
 
 
 def _place(file: Any, path: Path, layer: str | None) -> tuple[Any, str]:
     """Return the group of the matrix asked for and what to call it."""
-    places = {name: f"layers['{name}']" for name in (file["layers"] if "layers" in file else ())}
+    places = {name: f"layers['{name}']" for name in file.get("layers", ())}
     if "raw" in file and "X" in file["raw"]:
         places["raw"] = "raw"
     if layer is None or layer == "X":
         if "X" not in file or file["X"].attrs.get("encoding-type") == "null":
-            raise InputError(f"{path}: no X in it: set `layer` to one of {', '.join(places) or '(there is no layer either)'}")
+            raise InputError(
+                f"{path}: no X in it: set `layer` to one of {', '.join(places) or '(there is no layer either)'}"
+            )
         return file["X"], "X"
     if layer not in places:
         raise _no_layer(path, layer, list(places))
@@ -95,7 +105,9 @@ def _place(file: Any, path: Path, layer: str | None) -> tuple[Any, str]:
 
 
 def _no_layer(path: Path, layer: str, known: list[str]) -> InputError:
-    return InputError(f"{path}: no layer '{layer}'{did_you_mean(layer, known)}: there is X{''.join(', ' + k for k in known)}")
+    return InputError(
+        f"{path}: no layer '{layer}'{did_you_mean(layer, known)}: there is X{''.join(', ' + k for k in known)}"
+    )
 
 
 def _matrix(group: Any, read_elem: Any) -> Any:
@@ -118,7 +130,7 @@ def _filled(group: Any) -> bool:
 def _other_places(file: Any, where: str) -> str:
     """Say which other matrices of the file hold whole numbers, judged by (up to) their first million values."""
     places = {"X": ("X", "remove `layer`")}
-    places |= {f"layers/{name}": (f"layers['{name}']", f"`layer: {name}`") for name in (file["layers"] if "layers" in file else ())}
+    places |= {f"layers/{name}": (f"layers['{name}']", f"`layer: {name}`") for name in file.get("layers", ())}
     places["raw/X"] = ("raw", "`layer: raw`")
     found = []
     for key, (name, advice) in places.items():

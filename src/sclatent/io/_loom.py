@@ -28,8 +28,8 @@ _CELLS = 16_000_000
 def read_loom(path: Path, *, layer: str | None) -> AnnData:
     """Read counts from a loom file.
 
-    Attributes with one value per cell (gene) become columns of ``obs`` (``var``); an attribute of several columns becomes as many
-    columns, numbered from 1. Where the file has no cell names they are ``cell1`` … in file order.
+    Attributes with one value per cell (gene) become columns of ``obs`` (``var``); an attribute of several columns
+    becomes as many columns, numbered from 1. Where the file has no cell names they are ``cell1`` … in file order.
     """
     import h5py
     import pandas as pd
@@ -46,13 +46,17 @@ def read_loom(path: Path, *, layer: str | None) -> AnnData:
     matrix = sparse.vstack(slabs, format="csr") if slabs else np.zeros((n_cells, n_genes))
     cells = next((name for name in CELL_NAMES if name in obs), None)
     if cells is None:
-        log.warning("%s: no cell names (looked for %s): cells are called cell1 … in file order", path, ", ".join(CELL_NAMES[:3]))
+        log.warning(
+            "%s: no cell names (looked for %s): cells are called cell1 … in file order", path, ", ".join(CELL_NAMES[:3])
+        )
         obs.index = pd.Index([f"cell{i + 1}" for i in range(n_cells)])
     else:
         obs = obs.set_index(cells)
     genes = next((name for name in GENE_NAMES if name in var), None)
     if genes is None:
-        raise InputError(f"{path}: no gene names among the row attributes ({', '.join(var) or 'none'}): expected 'Gene'")
+        raise InputError(
+            f"{path}: no gene names among the row attributes ({', '.join(map(str, var)) or 'none'}): expected 'Gene'"
+        )
     return assemble(matrix, obs, var.set_index(genes), path, {"format": "loom", "layer": where}, where=where)
 
 
@@ -62,7 +66,10 @@ def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset
         return file["matrix"], "matrix"
     if layer not in known:
         listed = ", ".join(known) or "(none)"
-        raise InputError(f"{path}: no layer '{layer}'{did_you_mean(layer, known)}: there is {listed}, and without `layer` the main matrix")
+        raise InputError(
+            f"{path}: no layer '{layer}'{did_you_mean(layer, known)}: there is {listed}, and without `layer` the main "
+            f"matrix"
+        )
     return file[f"layers/{layer}"], f"layers['{layer}']"
 
 
@@ -70,7 +77,7 @@ def _attributes(file: h5py.File, group: str, length: int, path: Path) -> pd.Data
     import pandas as pd
 
     columns: dict[str, Any] = {}
-    for name, item in (file[group] if group in file else {}).items():
+    for name, item in file.get(group, {}).items():
         if not hasattr(item, "shape") or not item.shape or item.shape[0] != length:
             log.info("%s: left out %s/%s, which has not one value per name", path, group, name)
             continue

@@ -54,7 +54,8 @@ def read_counts(
     Raises
     ------
     InputError
-        If the file is missing, damaged or of no known format; if the values are not counts; if an option does not fit the format.
+        If the file is missing, damaged or of no known format; if the values are not counts; if an option does not fit
+        the format.
     """
     path = Path(path)
     if not path.exists():
@@ -95,13 +96,17 @@ def _format(path: Path) -> str:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes)")
     name = path.name.lower().removesuffix(".gz")
+    if path.name.lower().endswith(".gz") and name.endswith((".h5ad", ".h5", ".hdf5", ".loom")):
+        raise InputError(f"{path}: HDF5 files are read as they are, not gzipped: unpack it first (gunzip)")
     if name.endswith(".mtx"):
         return "10x folder"
     if name.endswith(ENDINGS):
         return "text"
     if name.endswith((".h5ad", ".h5", ".hdf5", ".loom")):
         return _hdf5(path)
-    raise InputError(f"{path}: unknown ending: expected a 10x folder, .h5, .h5ad, .zarr, .loom, .csv, .tsv or .txt (also .gz)")
+    raise InputError(
+        f"{path}: unknown ending: expected a 10x folder, .h5, .h5ad, .zarr, .loom, .csv, .tsv or .txt (also .gz)"
+    )
 
 
 def _hdf5(path: Path) -> str:

@@ -31,7 +31,10 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None) -> AnnD
         if "matrix" in file:
             group, version = file["matrix"], 3
             table = group["features"]
-            var = pd.DataFrame({"gene_ids": _text(table["id"]), "feature_types": _text(table["feature_type"])}, index=_text(table["name"]))
+            var = pd.DataFrame(
+                {"gene_ids": _text(table["id"]), "feature_types": _text(table["feature_type"])},
+                index=_text(table["name"]),
+            )
             if "genome" in table:
                 var["genome"] = _text(table["genome"])
         else:
@@ -40,10 +43,14 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None) -> AnnD
         obs = pd.DataFrame(index=_text(group["barcodes"]))
         n_genes, n_cells = (int(n) for n in group["shape"][:])
         # genes × cells by columns is, read the other way, cells × genes by rows
-        matrix = sparse.csr_matrix((group["data"][:], group["indices"][:], group["indptr"][:]), shape=(n_cells, n_genes))
+        matrix = sparse.csr_matrix(
+            (group["data"][:], group["indices"][:], group["indptr"][:]), shape=(n_cells, n_genes)
+        )
         matrix.check_format()
     if version == 2 and features not in (None, DEFAULT_FEATURES):
-        raise InputError(f"{path}: `features: {features}` does not apply: Cell Ranger 2 files hold gene expression only")
+        raise InputError(
+            f"{path}: `features: {features}` does not apply: Cell Ranger 2 files hold gene expression only"
+        )
     matrix, var = _choose(matrix, var, path, genome=genome if version == 3 else None, features=features)
     info = {"format": f"10x h5 v{version}", **({"genome": genome} if genome else {})}
     return assemble(matrix, obs, var, path, info, where="the matrix")
@@ -85,7 +92,11 @@ def is_10x_folder(path: Path) -> bool:
 
 def _three_files(path: Path) -> tuple[Path, Path, Path]:
     folder = path if path.is_dir() else path.parent
-    found = sorted(p for p in folder.glob("*matrix.mtx*") if p.name.endswith((".mtx", ".mtx.gz"))) if path.is_dir() else [path]
+    found = (
+        sorted(p for p in folder.glob("*matrix.mtx*") if p.name.endswith((".mtx", ".mtx.gz")))
+        if path.is_dir()
+        else [path]
+    )
     prefixes = {p.name.split("matrix.mtx")[0] for p in found}
     if len(prefixes) > 1:
         listed = ", ".join(p.name for p in found[:4])
@@ -97,7 +108,9 @@ def _three_files(path: Path) -> tuple[Path, Path, Path]:
             for candidate in (folder / f"{prefix}{name}.gz", folder / f"{prefix}{name}"):
                 if candidate.is_file():
                     return candidate
-        raise InputError(f"{folder}: no {' or '.join(prefix + n for n in names)} (gzipped or not) beside {found[0].name}")
+        raise InputError(
+            f"{folder}: no {' or '.join(prefix + n for n in names)} (gzipped or not) beside {found[0].name}"
+        )
 
     return found[0] if not path.is_dir() else one("matrix.mtx"), one("barcodes.tsv"), one("features.tsv", "genes.tsv")
 
@@ -113,12 +126,17 @@ def _genome(file: h5py.File, path: Path, genome: str | None) -> str:
     return genome or known[0]
 
 
-def _choose(matrix: Any, var: pd.DataFrame, path: Path, *, genome: str | None, features: str | None) -> tuple[Any, pd.DataFrame]:
+def _choose(
+    matrix: Any, var: pd.DataFrame, path: Path, *, genome: str | None, features: str | None
+) -> tuple[Any, pd.DataFrame]:
     """Keep the rows of one feature type and, if asked, of one genome."""
     keep = np.ones(len(var), dtype=bool)
     if matrix.shape[1] != len(var):
         return matrix, var  # `assemble` says so
-    for column, wanted, key in (("feature_types", features or DEFAULT_FEATURES, "features"), ("genome", genome, "genome")):
+    for column, wanted, key in (
+        ("feature_types", features or DEFAULT_FEATURES, "features"),
+        ("genome", genome, "genome"),
+    ):
         if wanted is None:
             continue
         if column not in var:
@@ -127,7 +145,9 @@ def _choose(matrix: Any, var: pd.DataFrame, path: Path, *, genome: str | None, f
             continue
         known = list(dict.fromkeys(var[column]))
         if wanted not in known:
-            raise InputError(f"{path}: no {key} '{wanted}'{did_you_mean(wanted, known)}: set `{key}` to one of {', '.join(known)}")
+            raise InputError(
+                f"{path}: no {key} '{wanted}'{did_you_mean(wanted, known)}: set `{key}` to one of {', '.join(known)}"
+            )
         keep &= (var[column] == wanted).to_numpy()
     if keep.all():
         return matrix, var

@@ -18,6 +18,7 @@ from sclatent.io._counts import assemble, parsing
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ ENDINGS = (".csv", ".tsv", ".txt", ".tab")
 _ENTRIES = 16_000_000
 """Entries that are parsed at once, so that a large table never stands in memory as a whole."""
 _BARCODE = re.compile(r"(.*[^A-Za-z])?[ACGTN]{8,}([^A-Za-z].*)?")
-_USUAL = re.compile(r"MT-.+|RP[SL]\d+[AXYL]?|ACTB|GAPDH|B2M|MALAT1|CD\d+[A-Z]?|HLA-.+|COL\d+A\d+|S100A\d+", re.IGNORECASE)
+_USUAL = re.compile(
+    r"MT-.+|RP[SL]\d+[AXYL]?|ACTB|GAPDH|B2M|MALAT1|CD\d+[A-Z]?|HLA-.+|COL\d+A\d+|S100A\d+", re.IGNORECASE
+)
 
 
 def read_text(path: Path, *, orientation: str | None) -> AnnData:
@@ -35,7 +38,8 @@ def read_text(path: Path, *, orientation: str | None) -> AnnData:
     Parameters
     ----------
     path
-        Table separated by tabs, commas, semicolons or spaces. The header may be one field shorter than the rows (as R writes it).
+        Table separated by tabs, commas, semicolons or spaces. The header may be one field shorter than the rows (as R
+        writes it).
     orientation
         ``genes_by_cells`` or ``cells_by_genes``; ``None``: whichever side's names look like genes. The choice and its
         reason are logged.
@@ -43,12 +47,19 @@ def read_text(path: Path, *, orientation: str | None) -> AnnData:
     import pandas as pd
 
     with parsing(path, "a table"), _open(path) as file:
-        header, separator = _header(file, path)
+        header, separator, skip = _header(path)
+        for _ in range(skip):
+            next(file)
         rows, blocks = [], []
         width = None
-        step = max(1, _ENTRIES // len(header))
         reader = pd.read_csv(
-            file, sep=separator, header=None, index_col=False, chunksize=step, quotechar='"', dtype={0: str}, na_filter=True, low_memory=False
+            file,
+            sep=separator,
+            header=None,
+            index_col=False,
+            chunksize=max(1, _ENTRIES // len(header)),
+            dtype={0: str},
+            low_memory=False,
         )
         for block in reader:
             if width is None:
@@ -77,18 +88,41 @@ def _open(path: Path) -> IO[str]:
     return path.open(encoding="utf-8-sig", newline="")
 
 
-def _header(file: IO[str], path: Path) -> tuple[list[str], str]:
-    """Read the first line that is no comment; return its fields and what separates them."""
-    for line in file:
-        if line.strip() and not line.startswith(("#", "%")):
-            break
-    else:
-        raise InputError(f"{path}: no header in it: the file is empty")
-    bare = re.sub(r'"[^"]*"', "", line.rstrip("\r\n"))
-    separator = max("\t,; ", key=lambda mark: (bare.count(mark) > 0, mark != " ", bare.count(mark)))
-    if not bare.count(separator):
-        raise InputError(f"{path}: the first line has one field only: expected names separated by tabs, commas or semicolons")
-    return next(csv.reader([line.rstrip("\r\n")], delimiter=separator)), separator
+def _header(path: Path) -> tuple[list[str], str, int]:
+    """Return the fields of the header, what separates them, and the number of lines up to and with the header.
+
+    Lines that start with # or % are comments, unless the last of them has as many fields as the first row below it.
+    """
+    comments: list[str] = []
+    with _open(path) as file:
+        for line in file:
+            if line.strip() and not line.startswith(("#", "%")):
+                break
+            comments.append(line)
+        else:
+            raise InputError(f"{path}: no header in it: the file is empty")
+    bare = re.sub(r'"[^"]*"', "", line.strip("\r\n"))
+    marks = [mark for mark in "\t,; " if mark in bare]
+    if not marks:
+        raise InputError(
+            f"{path}: the first line has one field only: expected names separated by tabs, commas or semicolons"
+        )
+    # a space only counts where there is nothing else: names may hold spaces
+    mark = max(marks, key=lambda m: (m != " ", bare.count(m)))
+    fields = _fields(line, mark)
+    separator = r"\s+" if mark == " " else mark
+    if comments and comments[-1].startswith("#"):
+        above = _fields(comments[-1].lstrip("# "), mark)
+        if len(fields) > 2 and len(above) in (len(fields), len(fields) - 1):
+            return above, separator, len(comments)
+    return fields, separator, len(comments) + 1
+
+
+def _fields(line: str, mark: str) -> list[str]:
+    line = line.rstrip("\r\n")
+    if mark == " ":
+        return [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
+    return next(csv.reader([line], delimiter=mark))
 
 
 def _columns(header: list[str], n_fields: int, path: Path) -> list[str]:
@@ -96,15 +130,19 @@ def _columns(header: list[str], n_fields: int, path: Path) -> list[str]:
         return header
     if len(header) == n_fields:
         return header[1:]
-    raise InputError(f"{path}: the header has {len(header)} fields, the rows have {n_fields}: expected as many, or one fewer")
+    raise InputError(
+        f"{path}: the header has {len(header)} fields, the rows have {n_fields}: expected as many, or one fewer"
+    )
 
 
-def _numbers(block, rows: Sequence[str], columns: Sequence[str], path: Path) -> sparse.csr_matrix:  # type: ignore[no-untyped-def]
+def _numbers(block: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], path: Path) -> sparse.csr_matrix:
     for i, dtype in enumerate(block.dtypes):
         if dtype.kind not in "biuf":
             import pandas as pd
 
-            bad = pd.to_numeric(block.iloc[:, i], errors="coerce").isna().to_numpy() & block.iloc[:, i].notna().to_numpy()
+            bad = (
+                pd.to_numeric(block.iloc[:, i], errors="coerce").isna().to_numpy() & block.iloc[:, i].notna().to_numpy()
+            )
             at = int(np.argmax(bad))
             value = str(block.iloc[at, i])
             raise InputError(
@@ -119,8 +157,13 @@ def _orientation(rows: Sequence[str], columns: Sequence[str], *, short: bool) ->
     if by_row != by_column:
         orientation, side = ("genes_by_cells", "rows") if by_row > by_column else ("cells_by_genes", "columns")
         return orientation, f"the names of the {side} look more like genes"
-    log.warning("neither rows nor columns have names that look like genes: taken as genes by cells; set `orientation` if that is wrong")
-    return "genes_by_cells", "the usual way round; the names do not tell" + (", and the header is one field short" if short else "")
+    log.warning(
+        "neither rows nor columns have names that look like genes: taken as genes by cells; set `orientation` if that "
+        "is wrong"
+    )
+    return "genes_by_cells", "the usual way round; the names do not tell" + (
+        ", and the header is one field short" if short else ""
+    )
 
 
 def _gene_likeness(names: Sequence[str]) -> float:

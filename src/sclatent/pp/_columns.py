@@ -1,4 +1,4 @@
-"""The obs columns a dataset file names: batch, covariates, labels, library size. Checked before anything is computed from them."""
+"""The obs columns a dataset file names, checked: batch, covariates, labels, library size."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ def need(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings) ->
         known = [str(c) for c in obs.columns]
         listed = ", ".join(known[:12]) + (" …" if len(known) > 12 else "")
         raise InputError(
-            f"{settings.file}: {key}: no obs column '{column}'{did_you_mean(column, known)}: there is {listed or 'no column at all'}"
+            f"{settings.file}: {key}: no obs column '{column}'{did_you_mean(column, known)}: there is "
+            f"{listed or 'no column at all'}"
         )
     return obs[column]
 
 
-def categories(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings, *, missing: bool = False) -> pd.Series:
+def categories(
+    obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings, *, missing: bool = False
+) -> pd.Series:
     """Return a column as unordered categories of text, without unused ones.
 
     Parameters
@@ -53,28 +56,41 @@ def categories(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettin
             f"(such as '{obs.index[int(np.argmax(gaps))]}'): fill it, or choose another column"
         )
     if gaps.any():
-        log.warning("%s: column '%s' has no value in %d of %d cells: they are left out where labels judge", key, column, gaps.sum(), len(gaps))
+        log.warning(
+            "%s: column '%s' has no value in %d of %d cells: they are left out where labels judge",
+            key,
+            column,
+            gaps.sum(),
+            len(gaps),
+        )
     if pd.api.types.is_float_dtype(values):
         numbers = values.to_numpy(dtype=float)[~gaps]
         if not np.array_equal(numbers, np.floor(numbers)):
             raise InputError(
-                f"{settings.file}: {key}: column '{column}' holds fractions (such as {numbers[numbers != np.floor(numbers)][0]:g}), not "
+                f"{settings.file}: {key}: column '{column}' holds fractions (such as "
+                f"{numbers[numbers != np.floor(numbers)][0]:g}), not "
                 f"categories: list it under `covariates`{'' if key == 'batch' else ' or remove it'}"
             )
         values = values.astype("Int64")
     text = values.astype(object).where(values.notna().to_numpy(), None)
     text = pd.Series([None if value is None else str(value) for value in text], index=obs.index, dtype=object)
     # an order the user gave stays; else by name
-    known = [str(c) for c in values.cat.categories] if isinstance(values.dtype, pd.CategoricalDtype) else sorted(text.dropna().unique())
+    known = (
+        [str(c) for c in values.cat.categories]
+        if isinstance(values.dtype, pd.CategoricalDtype)
+        else sorted(text.dropna().unique())
+    )
     there = set(text.dropna())
     levels = [level for level in known if level in there]
     if len(levels) < 2:
         raise InputError(
-            f"{settings.file}: {key}: column '{column}' has one level ('{levels[0]}') in all {len(obs)} cells: nothing to tell apart; remove it"
+            f"{settings.file}: {key}: column '{column}' has one level ('{levels[0]}') in all {len(obs)} cells: "
+            f"nothing to tell apart; remove it"
         )
     if len(levels) == len(obs):
         raise InputError(
-            f"{settings.file}: {key}: column '{column}' has another value in each of the {len(obs)} cells: these are names, not categories"
+            f"{settings.file}: {key}: column '{column}' has another value in each of the {len(obs)} cells: these are "
+            f"names, not categories"
         )
     return pd.Series(pd.Categorical(text, categories=levels), index=obs.index)
 
@@ -89,7 +105,10 @@ def covariate(obs: pd.DataFrame, column: str, settings: DatasetSettings) -> np.n
     """
     numbers = _numbers(obs, column, "covariates", settings)
     if np.ptp(numbers) == 0:
-        raise InputError(f"{settings.file}: covariates: column '{column}' is {numbers[0]:g} in all cells: nothing to condition on; remove it")
+        raise InputError(
+            f"{settings.file}: covariates: column '{column}' is {numbers[0]:g} in all cells: nothing to condition on; "
+            f"remove it"
+        )
     return numbers
 
 
@@ -100,7 +119,8 @@ def library_column(obs: pd.DataFrame, settings: DatasetSettings) -> np.ndarray:
     if (numbers <= 0).any():
         at = int(np.argmax(numbers <= 0))
         raise InputError(
-            f"{settings.file}: library_size: column '{column}' is {numbers[at]:g} in cell '{obs.index[at]}': it must be positive in every cell"
+            f"{settings.file}: library_size: column '{column}' is {numbers[at]:g} in cell '{obs.index[at]}': it must "
+            f"be positive in every cell"
         )
     return numbers
 
@@ -111,8 +131,10 @@ def check_library(library: np.ndarray, total: np.ndarray, cells: pd.Index, setti
     if below.any():
         at = int(np.argmax(below))
         raise InputError(
-            f"{settings.file}: library_size: column '{settings.library_size}' is {library[at]:g} in cell '{cells[at]}', less than the "
-            f"{total[at]:g} counts of its model genes (in {below.sum()} of {len(below)} cells): it must be a total over at least these "
+            f"{settings.file}: library_size: column '{settings.library_size}' is {library[at]:g} in cell "
+            f"'{cells[at]}', less than the "
+            f"{total[at]:g} counts of its model genes (in {below.sum()} of {len(below)} cells): it must be a total "
+            f"over at least these "
             "genes, untransformed"
         )
 

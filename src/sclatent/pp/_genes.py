@@ -1,4 +1,4 @@
-"""Which genes the model sees: the highly variable ones of the training cells, the cell-cycle genes, and those asked for."""
+"""Which genes the model sees: those that vary most among training cells, cell-cycle genes, and those asked for."""
 
 from __future__ import annotations
 
@@ -28,19 +28,23 @@ FEWEST_PER_BATCH = 30
 def gene_symbols(adata: AnnData, settings: DatasetSettings) -> tuple[list[str], str]:
     """Return the symbol of every gene and where it comes from.
 
-    The source is ``genes.symbols`` if set, else a guess where the names are Ensembl ids, else the names themselves. A gene
-    without a symbol keeps its name.
+    The source is ``genes.symbols`` if set, else a guess where the names are Ensembl ids, else the names themselves. A
+    gene without a symbol keeps its name.
     """
     column = settings.genes.symbols
     if column is None:
         column = symbol_column(adata.var)
         if column is None:
             return [str(name) for name in adata.var_names], "names"
-        log.info("gene names are Ensembl ids: symbols taken from the var column '%s' (set `genes.symbols` if that is wrong)", column)
+        log.info(
+            "gene names are Ensembl ids: symbols taken from the var column '%s' (set `genes.symbols` if that is wrong)",
+            column,
+        )
     elif column not in adata.var:
         known = [str(c) for c in adata.var.columns]
         raise InputError(
-            f"{settings.file}: genes.symbols: no var column '{column}'{did_you_mean(column, known)}: there is {', '.join(known) or 'none'}"
+            f"{settings.file}: genes.symbols: no var column '{column}'{did_you_mean(column, known)}: there is "
+            f"{', '.join(known) or 'none'}"
         )
     values, names = adata.var[column], adata.var_names
     gap = (values.isna() | (values.astype(str).str.strip() == "")).to_numpy()
@@ -70,7 +74,9 @@ def find_kept(names: pd.Index, symbols: list[str], settings: DatasetSettings) ->
 def find_cycle(symbols: list[str], totals: np.ndarray, settings: DatasetSettings) -> np.ndarray:
     """Return (n_genes,) which genes are on the cell-cycle list of the dataset."""
     listed = cycle_genes(settings.organism, settings.cycle.genes)
-    found = match_genes(symbols, list(listed["gene"]), aliases=list(listed["aliases"]), weights=totals, ignore_case=True)
+    found = match_genes(
+        symbols, list(listed["gene"]), aliases=list(listed["aliases"]), weights=totals, ignore_case=True
+    )
     out = np.zeros(len(symbols), dtype=bool)
     out[found[found >= 0]] = True
     log.info("cell-cycle genes: %d of %d on the list are there", out.sum(), len(listed))
@@ -80,9 +86,9 @@ def find_cycle(symbols: list[str], totals: np.ndarray, settings: DatasetSettings
 def highly_variable(counts: csr_matrix, n_top: int, batch: np.ndarray | None = None) -> np.ndarray:
     """Return (n_genes,) bool: the `n_top` genes whose Pearson residuals vary most.
 
-    The residuals are those of counts against a negative binomial with one mean per gene and depth per cell (θ = 100). With batches, genes are
-    ranked within each one, and those that are among the top in most batches come first, ties broken by the median rank. It works on
-    counts without making them dense.
+    The residuals are those of counts against a negative binomial with one mean per gene and depth per cell (θ = 100).
+    With batches, genes are ranked within each one, and those that are among the top in most batches come first, ties
+    broken by the median rank. It works on counts without making them dense.
 
     Parameters
     ----------
@@ -91,7 +97,8 @@ def highly_variable(counts: csr_matrix, n_top: int, batch: np.ndarray | None = N
     n_top
         How many; all genes that vary at all if there are no more.
     batch
-        (n_cells,) the batch of each cell. Batches of fewer than 30 cells have no vote, unless none is larger: then all cells vote as one.
+        (n_cells,) the batch of each cell. Batches of fewer than 30 cells have no vote, unless none is larger: then all
+        cells vote as one.
     """
     import pandas as pd
     import scanpy as sc
@@ -104,7 +111,7 @@ def highly_variable(counts: csr_matrix, n_top: int, batch: np.ndarray | None = N
     rows = np.asarray(counts.sum(axis=1)).ravel() > 0
     key = None
     if batch is not None:
-        names, codes, sizes = np.unique(np.asarray(batch, dtype=str)[rows], return_inverse=True, return_counts=True)
+        _, codes, sizes = np.unique(np.asarray(batch, dtype=str)[rows], return_inverse=True, return_counts=True)
         large = sizes >= FEWEST_PER_BATCH
         if large.sum() > 1:
             key = "batch"
@@ -112,14 +119,20 @@ def highly_variable(counts: csr_matrix, n_top: int, batch: np.ndarray | None = N
             voting[np.flatnonzero(rows)[large[codes]]] = True
             rows = voting
         if not large.all():
-            log.info("highly variable genes: %d batch(es) with fewer than %d training cells have no vote of their own", (~large).sum(), FEWEST_PER_BATCH)
+            log.info(
+                "highly variable genes: %d batch(es) with fewer than %d training cells have no vote of their own",
+                (~large).sum(),
+                FEWEST_PER_BATCH,
+            )
     genes = np.flatnonzero(varies)
     work = AnnData(counts[rows][:, genes])
     if key is not None and batch is not None:
         work.obs["batch"] = pd.Categorical(np.asarray(batch, dtype=str)[rows])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sc.experimental.pp.highly_variable_genes(work, flavor=FLAVOR, n_top_genes=n_top, theta=THETA, batch_key=key, check_values=False)
+        sc.experimental.pp.highly_variable_genes(
+            work, flavor=FLAVOR, n_top_genes=n_top, theta=THETA, batch_key=key, check_values=False
+        )
     chosen[genes[work.var["highly_variable"].to_numpy(dtype=bool)]] = True
     return chosen
 

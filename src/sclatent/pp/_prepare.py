@@ -6,9 +6,9 @@ import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import sparse
 
 from sclatent.data import slots
+from sclatent.io._counts import to_counts
 from sclatent.io._dataset import add_column
 from sclatent.pp._columns import categories, check_library, covariate, library_column, need
 from sclatent.pp._genes import FLAVOR, find_cycle, find_kept, gene_symbols, highly_variable
@@ -39,46 +39,59 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         ``X``: counts of all genes that passed, CSR float32.
 
         ``obs``: every column that came in; the QC metrics (``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``,
-        ``pct_counts_ribo``, and ``doublet_score``, ``predicted_doublet`` when asked for); ``split``; ``library_size`` (float32). Batch and label
-        columns are categories of text. A column that came in under the name of one of these and differs is kept as ``{name}_input``.
+        ``pct_counts_ribo``, and ``doublet_score``, ``predicted_doublet`` when asked for); ``split``; ``library_size``
+        (float32). Batch and label columns are categories of text. A column that came in under the name of one of these
+        and differs is kept as ``{name}_input``.
 
-        ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``; ``highly_variable``,
-        ``cycle_gene``, ``kept`` and their union ``in_model``.
+        ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``;
+        ``highly_variable``, ``cycle_gene``, ``kept`` and their union ``in_model``.
 
-        ``uns["sclatent"]``: ``filters`` (DataFrame: filter, cutoff, unit, taken, left), ``qc`` (DataFrame of the metrics of *all* cells,
-        with ``passed``, for the QC figure), ``genes`` (how the genes were chosen), ``prepared`` (columns used), ``read``.
+        ``uns["sclatent"]``: ``filters`` (DataFrame: filter, cutoff, unit, taken, left), ``qc`` (DataFrame of the
+        metrics of *all* cells, with ``passed``, for the QC figure), ``genes`` (how the genes were chosen), ``prepared``
+        (columns used), ``read``.
 
     Raises
     ------
     InputError
         One line for what is wrong with the dataset file or the counts.
     """
+    from anndata import AnnData
+
     filters = Filters(settings.file)
+    matrix = to_counts(counts.X, settings.file, list(counts.obs_names), list(counts.var_names))
     _check_columns(counts, settings)
     library = library_column(counts.obs, settings) if settings.library_size is not None else None
     symbols, symbol_source = gene_symbols(counts, settings)
     kept = find_kept(counts.var_names, symbols, settings)
-    metrics, gene_metrics = qc_metrics(counts, symbols)
+    metrics, gene_metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var[[]]), symbols)
 
-    passed = filter_cells(metrics, settings.cells, counts.n_vars, filters, has_mito=bool(gene_metrics[slots.MITO].any()))
+    passed = filter_cells(
+        metrics, settings.cells, counts.n_vars, filters, has_mito=bool(gene_metrics[slots.MITO].any())
+    )
     if settings.cells.doublets:
-        score, called = score_doublets(counts[passed], _groups(counts.obs[passed], settings), settings.split.seed)
+        score, called = score_doublets(
+            AnnData(matrix[passed]), _groups(counts.obs[passed], settings), settings.split.seed
+        )
         metrics[slots.DOUBLET_SCORE] = _spread(score, passed, np.nan)
         metrics[slots.PREDICTED_DOUBLET] = _spread(called, passed, False)
         filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
         passed[np.flatnonzero(passed)[called]] = False
 
-    seen = np.asarray((counts.X[passed] > 0).sum(axis=0)).ravel()
+    seen = np.bincount(matrix[passed].indices, minlength=counts.n_vars)
     min_cells = max(1, settings.genes.min_cells)
     genes = (seen >= min_cells) | (kept & (seen > 0))
     filters.add("genes.min_cells", min_cells, "genes", genes, f"seen in fewer than {min_cells} of the cells left")
     unseen = [str(name) for name in counts.var_names[kept & ~genes]]
     if unseen:
-        raise InputError(f"{settings.file}: genes.keep: '{unseen[0]}' has no count in the cells that passed: remove it from the list")
+        raise InputError(
+            f"{settings.file}: genes.keep: '{unseen[0]}' has no count in the cells that passed: remove it from the list"
+        )
 
-    prepared = counts[passed][:, genes].copy()
-    prepared.X = sparse.csr_matrix(prepared.X, dtype=np.float32)
-    _drop_silent(prepared, filters, np.ones(prepared.n_vars, dtype=bool), "cells.no_counts", "no count in the genes left", passed)
+    prepared = AnnData(matrix[passed][:, genes], obs=counts.obs[passed].copy(), var=counts.var[genes].copy())
+    prepared.uns[slots.UNS] = {slots.UNS_READ: counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})}
+    _drop_silent(
+        prepared, filters, np.ones(prepared.n_vars, dtype=bool), "cells.no_counts", "no count in the genes left", passed
+    )
     for name, values in metrics.loc[prepared.obs_names].items():
         add_column(prepared.obs, str(name), values.to_numpy(), "quality control")
     _categories(prepared, settings)
@@ -111,7 +124,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         add_column(prepared.var, name, values, "gene selection")
     metrics["passed"] = passed
     prepared.uns[slots.UNS] = {
-        **prepared.uns.get(slots.UNS, {}),
+        **prepared.uns[slots.UNS],
         slots.UNS_FILTERS: filters.table(),
         slots.UNS_QC: metrics,
         slots.UNS_GENES: {
@@ -123,13 +136,20 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
             "n_kept": int(kept.sum()),
             "n_model": int(in_model.sum()),
         },
-        slots.UNS_PREPARED: {"library_size": settings.library_size or "sum over the model's genes", "rest": library is not None},
+        slots.UNS_PREPARED: {
+            "library_size": settings.library_size or "sum over the model's genes",
+            "rest": library is not None,
+        },
     }
-    log.info("prepared: %d cells × %d genes, of which the model sees %d", prepared.n_obs, prepared.n_vars, in_model.sum())
+    log.info(
+        "prepared: %d cells × %d genes, of which the model sees %d", prepared.n_obs, prepared.n_vars, in_model.sum()
+    )
     return prepared
 
 
-def _select(prepared: AnnData, settings: DatasetSettings, cycle: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray, pd.Categorical]:
+def _select(
+    prepared: AnnData, settings: DatasetSettings, cycle: np.ndarray, kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, pd.Categorical]:
     """Split the cells, and choose genes on the training cells: highly variable, and all of the model."""
     split = split_cells(prepared.obs, settings)
     train = np.flatnonzero(np.asarray(split) == slots.TRAIN)
@@ -140,7 +160,8 @@ def _select(prepared: AnnData, settings: DatasetSettings, cycle: np.ndarray, kep
     in_model = variable | cycle | kept
     if in_model.sum() < 2:
         raise InputError(
-            f"{settings.file}: {in_model.sum()} of {prepared.n_vars} gene(s) can be modelled: at least 2 are needed, since rates are shares "
+            f"{settings.file}: {in_model.sum()} of {prepared.n_vars} gene(s) can be modelled: at least 2 are needed, "
+            f"since rates are shares "
             "of a cell's counts"
         )
     return variable, in_model, split
@@ -151,7 +172,9 @@ def _silent(prepared: AnnData, genes: np.ndarray) -> np.ndarray:
     return np.asarray(prepared.X[:, np.flatnonzero(genes)].sum(axis=1)).ravel() == 0
 
 
-def _drop_silent(prepared: AnnData, filters: Filters, genes: np.ndarray, key: str, why: str, passed: np.ndarray) -> None:
+def _drop_silent(
+    prepared: AnnData, filters: Filters, genes: np.ndarray, key: str, why: str, passed: np.ndarray
+) -> None:
     """Take cells without a count in `genes` out of `prepared` and `passed`, both in place."""
     silent = _silent(prepared, genes)
     if not silent.any():

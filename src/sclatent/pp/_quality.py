@@ -60,7 +60,11 @@ class Filters:
         self.rows.append({"filter": key, "cutoff": float(cutoff), "unit": unit, "taken": taken, "left": left})
         log.info("%s: took %d of %d %s (%s), %d left", key, taken, keep.size, unit, why, left)
         if left == 0:
-            told = "; ".join(f"{r['filter']} ({_number(r['cutoff'])}) took {r['taken']} of {r['taken'] + r['left']}" for r in self.rows if r["unit"] == unit)
+            told = "; ".join(
+                f"{r['filter']} ({_number(r['cutoff'])}) took {r['taken']} of {r['taken'] + r['left']}"
+                for r in self.rows
+                if r["unit"] == unit
+            )
             raise InputError(f"{self.file}: no {unit} left: {told}: loosen the filter that took most")
 
     def table(self) -> pd.DataFrame:
@@ -77,7 +81,8 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
     Returns
     -------
     obs
-        ``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``, ``pct_counts_ribo`` (percent; 0 where a cell is empty).
+        ``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``, ``pct_counts_ribo`` (percent; 0 where a cell is
+        empty).
     var
         ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``.
     """
@@ -94,7 +99,9 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
     return obs, var
 
 
-def filter_cells(metrics: pd.DataFrame, settings: CellsSettings, n_genes: int, filters: Filters, *, has_mito: bool) -> np.ndarray:
+def filter_cells(
+    metrics: pd.DataFrame, settings: CellsSettings, n_genes: int, filters: Filters, *, has_mito: bool
+) -> np.ndarray:
     """Return which cells pass the filters on counts; each filter sees what the one before it left.
 
     Parameters
@@ -112,19 +119,48 @@ def filter_cells(metrics: pd.DataFrame, settings: CellsSettings, n_genes: int, f
     genes, total = metrics[slots.N_GENES].to_numpy(), metrics[slots.TOTAL_COUNTS].to_numpy()
     auto = settings.min_genes == "auto"
     min_genes = auto_min_genes(n_genes) if settings.min_genes == "auto" else settings.min_genes
-    steps = [("cells.min_genes", min_genes, genes >= min_genes, f"fewer than {min_genes} genes seen{', the automatic cut-off' if auto else ''}")]
+    steps: list[tuple[str, float, np.ndarray, str]] = [
+        (
+            "cells.min_genes",
+            min_genes,
+            genes >= min_genes,
+            f"fewer than {min_genes} genes seen{', the automatic cut-off' if auto else ''}",
+        )
+    ]
     if settings.min_counts is not None:
-        steps.append(("cells.min_counts", settings.min_counts, total >= settings.min_counts, f"fewer than {settings.min_counts} counts"))
+        steps.append(
+            (
+                "cells.min_counts",
+                settings.min_counts,
+                total >= settings.min_counts,
+                f"fewer than {settings.min_counts} counts",
+            )
+        )
     if settings.max_counts is not None:
-        steps.append(("cells.max_counts", settings.max_counts, total <= settings.max_counts, f"more than {settings.max_counts} counts"))
+        steps.append(
+            (
+                "cells.max_counts",
+                settings.max_counts,
+                total <= settings.max_counts,
+                f"more than {settings.max_counts} counts",
+            )
+        )
     if settings.max_percent_mito is not None:
         if not has_mito:
             raise InputError(
-                f"{filters.file}: cells.max_percent_mito: no gene is called MT-… or mt-…, so there is nothing to filter on: remove the key, "
+                f"{filters.file}: cells.max_percent_mito: no gene is called MT-… or mt-…, so there is nothing to "
+                f"filter on: remove the key, "
                 "or name the var column with symbols in `genes.symbols`"
             )
         limit = settings.max_percent_mito
-        steps.append(("cells.max_percent_mito", limit, metrics[slots.PCT_MITO].to_numpy() <= limit, f"more than {limit:g} % mitochondrial counts"))
+        steps.append(
+            (
+                "cells.max_percent_mito",
+                limit,
+                metrics[slots.PCT_MITO].to_numpy() <= limit,
+                f"more than {limit:g} % mitochondrial counts",
+            )
+        )
     for key, cutoff, keep, why in steps:
         filters.add(key, cutoff, "cells", keep[passed], why)
         passed &= keep
@@ -137,7 +173,8 @@ def score_doublets(adata: AnnData, groups: np.ndarray | None, seed: int) -> tupl
     Returns
     -------
     score, called
-        (n_cells,) float and bool; a group of fewer than 50 cells is not scored (NaN, not called), with a line in the log.
+        (n_cells,) float and bool; a group of fewer than 50 cells is not scored (NaN, not called), with a line in the
+        log.
     """
     import scanpy as sc
     from anndata import AnnData as New

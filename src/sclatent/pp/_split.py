@@ -28,7 +28,9 @@ def random_split(n_cells: int, settings: SplitSettings) -> np.ndarray:
     ``floor(validation · n)`` validation cells (at least one each), the others train.
     """
     order = np.random.default_rng(settings.seed).permutation(n_cells)
-    n_test, n_validation = (max(1, math.floor(fraction * n_cells + 1e-9)) for fraction in (settings.test, settings.validation))
+    n_test, n_validation = (
+        max(1, math.floor(fraction * n_cells + 1e-9)) for fraction in (settings.test, settings.validation)
+    )
     split = np.full(n_cells, slots.TRAIN, dtype=object)
     split[order[:n_test]] = slots.TEST
     split[order[n_test : n_test + n_validation]] = slots.VALIDATION
@@ -41,13 +43,15 @@ def split_cells(obs: pd.DataFrame, settings: DatasetSettings) -> pd.Categorical:
     Raises
     ------
     InputError
-        If there are fewer than four cells; if the column is missing, has a gap or an unknown value, or leaves a part empty.
+        If there are fewer than four cells; if the column is missing, has a gap or an unknown value, or leaves a part
+        empty.
     """
     import pandas as pd
 
     if len(obs) < FEWEST_CELLS:
         raise InputError(
-            f"{settings.file}: {len(obs)} cell(s) passed the filters: at least {FEWEST_CELLS} are needed to train, choose and judge a model"
+            f"{settings.file}: {len(obs)} cell(s) passed the filters: at least {FEWEST_CELLS} are needed to train, "
+            f"choose and judge a model"
         )
     column = settings.split.column
     if column is None:
@@ -56,12 +60,16 @@ def split_cells(obs: pd.DataFrame, settings: DatasetSettings) -> pd.Categorical:
         given = need(obs, column, "split.column", settings)
         if given.isna().any():
             cell = obs.index[int(np.argmax(given.isna().to_numpy()))]
-            raise InputError(f"{settings.file}: split: column '{column}' has no value in {given.isna().sum()} cells (such as '{cell}'): fill it")
+            raise InputError(
+                f"{settings.file}: split: column '{column}' has no value in {given.isna().sum()} cells (such as "
+                f"'{cell}'): fill it"
+            )
         values = given.astype(str).to_numpy(dtype=object)
         unknown = sorted(set(values) - set(slots.SPLITS))
         if unknown:
             raise InputError(
-                f"{settings.file}: split: column '{column}' holds '{unknown[0]}'{did_you_mean(unknown[0], slots.SPLITS)}: "
+                f"{settings.file}: split: column '{column}' holds "
+                f"'{unknown[0]}'{did_you_mean(unknown[0], slots.SPLITS)}: "
                 f"the values must be {', '.join(slots.SPLITS)}"
             )
     sizes = {part: int((values == part).sum()) for part in slots.SPLITS}
@@ -70,7 +78,8 @@ def split_cells(obs: pd.DataFrame, settings: DatasetSettings) -> pd.Categorical:
         if size < fewest:
             where = f"column '{column}' has" if column else "the split leaves"
             raise InputError(
-                f"{settings.file}: split: {where} {size} {part} cell(s) of {len(obs)}, at least {fewest} needed: more cells, or another split"
+                f"{settings.file}: split: {where} {size} {part} cell(s) of {len(obs)}, at least {fewest} needed: more "
+                f"cells, or another split"
             )
     log.info("split: %s", ", ".join(f"{size} {part}" for part, size in sizes.items()))
     return pd.Categorical(values, categories=list(slots.SPLITS))
