@@ -190,6 +190,35 @@ def angle_axis(ax: Axes, which: str = "x", label: str = "cycle angle (radians; 0
         ax.set_yticks(ticks, names)
 
 
+def log_scale(ax: Axes, which: str = "xy") -> None:
+    """Make the named axes logarithmic, with ticks written out in plain text (mathematics is off, see `RC`).
+
+    Call it after the data are drawn: a short range gets ticks at 1, 2 and 5 times a power of ten.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    for letter in which:
+        axis = ax.xaxis if letter == "x" else ax.yaxis
+        (ax.set_xscale if letter == "x" else ax.set_yscale)("log")
+        low, high = sorted(ax.get_xlim() if letter == "x" else ax.get_ylim())
+        decades = np.log10(high / low)
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,), numticks=12))
+        axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=12))
+        axis.set_major_formatter(FuncFormatter(_plain))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float, _: object = None) -> str:
+    if 1 <= value < 1e6:
+        return f"{value:,.0f}"
+    if 1e-3 <= value < 1:
+        return f"{value:.10g}"
+    exponent = int(np.floor(np.log10(value) + 1e-9))
+    mantissa = value / 10.0**exponent
+    power = "10" + str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return power if abs(mantissa - 1) < 1e-6 else f"{mantissa:g}·{power}"
+
+
 def shorten(name: object, length: int = 28) -> str:
     """Return `name` cut in the middle to at most `length` characters."""
     text = " ".join(str(name).split())

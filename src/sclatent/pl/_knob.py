@@ -1,0 +1,168 @@
+"""Figures of the cell-cycle knob: what turning it does, where the cells are, and the evidence that it is a knob."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sclatent.data import slots
+from sclatent.pl import _style as st
+from sclatent.pl._knob_evidence import evidence
+from sclatent.pl._paths import CYCLE, Path, paths, symbols
+from sclatent.pl._paths import path as read_path
+from sclatent.pl._traversals import heat_map, position_axis, score_curves, step_edges
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from matplotlib.axes import Axes
+
+N_GENES = 60
+
+
+@st.styled
+def knob(
+    knob: Mapping[str, Any],
+    traversals: AnnData,
+    *,
+    path: AnnData | None = None,
+    map: AnnData | None = None,
+    latent: AnnData | None = None,
+    cycle: AnnData | None = None,
+) -> st.Figures:
+    """Draw the cell-cycle knob, or why there is none.
+
+    Parameters
+    ----------
+    knob
+        ``knob.json``.
+    traversals
+        ``traversals.h5ad``; its path ``cycle`` is the knob.
+    path
+        ``knob.h5ad``, for the plane of the knob in the latent space.
+    map, latent, cycle
+        ``map.h5ad``, ``latent.h5ad`` and ``cycle.h5ad``, for the cells.
+
+    Returns
+    -------
+    dict of Figure
+        ``evidence`` always; ``traversal`` where there is a knob; ``cells`` where there are angles.
+    """
+    names = dict(zip(traversals.var_names.astype(str), symbols(traversals), strict=True))
+    figures = {"evidence": evidence(knob, names)}
+    if CYCLE in paths(traversals):
+        figures["traversal"] = _traversal(read_path(traversals, CYCLE), cycle)
+    cells = _cells(path, map, latent, cycle)
+    if cells is not None:
+        figures["cells"] = cells
+    return figures
+
+
+def _traversal(view: Path, cycle: AnnData | None) -> st.Figure:
+    """Genes × steps in the order of the peak phase, phase bars and decoded scores above."""
+    genes = view.in_order(view.changing(N_GENES))
+    height = 0.125 * len(genes)
+    fig = st.figure(6.8, 2.3 + height)
+    scores, bar, heat = fig.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [1.1, 0.16, height], "hspace": 0.02})
+    score_curves(scores, view)
+    scores.set_title("The knob, turned once")
+    phase_bar(bar, view, cycle)
+    mesh = heat_map(heat, view, genes, fontsize=6)
+    heat.plot(view.peak()[genes], np.arange(len(genes)) + 0.5, ".", color=st.INK, ms=2.5)
+    position_axis(heat, view)
+    fig.colorbar(mesh, ax=heat, label="log₂ fold change over one turn's mean; dots: peak phase", fraction=0.04, pad=0.02, aspect=30)
+    return fig
+
+
+def phase_bar(ax: Axes, view: Path, cycle: AnnData | None) -> None:
+    """Draw which phase most cells near each step are in, paler where fewer agree."""
+    edges = step_edges(view.position)
+    ax.set(yticks=[], xlim=(edges[0], edges[-1]), ylim=(0, 1))
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    if cycle is None:
+        return
+    arcs = phase_arcs(cycle.obs)
+    for phase, start, stop in arcs:
+        # an arc may run over the end of the circle, and the first step begins before 0
+        for shift in (-2 * np.pi, 0.0, 2 * np.pi):
+            low, high = max(start + shift, edges[0]), min(stop + shift, edges[-1])
+            if high > low:
+                ax.axvspan(low, high, color=st.PHASE_COLORS[phase], lw=0)
+                if high - low > 0.4:
+                    ax.text((low + high) / 2, 0.5, st.PHASE_LABELS[phase], ha="center", va="center", fontsize=6.5, color="white", fontweight="bold")
+
+
+def phase_arcs(obs: pd.DataFrame) -> list[tuple[str, float, float]]:
+    """Return (phase, start, end) of the arcs of the circle, in radians, as the cells themselves show them.
+
+    ``end`` is larger than ``start``, beyond 2π where the arc runs over the end of the circle. A phase's arc is the smallest that
+    holds its cells; phases are called from the angle by borders, so arcs do not overlap but for those borders.
+    """
+    angle = obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
+    phase = obs[slots.PHASE].astype(str).to_numpy()
+    arcs = []
+    for name in slots.PHASES:
+        at = np.sort(angle[(phase == name) & np.isfinite(angle)])
+        if len(at) < 2:
+            continue
+        gaps = np.diff(np.append(at, at[0] + 2 * np.pi))
+        widest = int(gaps.argmax())
+        start, stop = at[(widest + 1) % len(at)], at[widest]
+        arcs.append((name, float(start), float(stop if stop > start else stop + 2 * np.pi)))
+    return arcs
+
+
+def _cells(path: AnnData | None, map: AnnData | None, latent: AnnData | None, cycle: AnnData | None) -> st.Figure | None:
+    """UMAP and the latent plane of the knob, coloured by angle."""
+    if cycle is None:
+        return None
+    angle = cycle.obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
+    used = np.isfinite(angle) & cycle.obs[slots.CYCLING].to_numpy(dtype=bool)
+    if used.sum() < 2:
+        return None
+    panels = []
+    if map is not None and slots.X_UMAP in map.obsm:
+        panels.append(("UMAP of the latent space", "UMAP", np.asarray(map[cycle.obs_names].obsm[slots.X_UMAP]), None))
+    plane = _plane(path)
+    if latent is not None and plane is not None:
+        direction, center, curve = plane
+        z = np.asarray(latent[cycle.obs_names].X, dtype=float)
+        panels.append(("Latent plane of the knob (line: the knob)", "knob", (z - center) @ direction.T, curve @ direction.T))
+    if not panels:
+        return None
+    fig = st.figure(4.6 * len(panels) + 0.5, 4.4)
+    axes = fig.subplots(1, len(panels), squeeze=False)[0]
+    drawn = None
+    for ax, (title, name, xy, line) in zip(axes, panels, strict=True):
+        st.points(ax, xy[~used, 0], xy[~used, 1], "#DFDFDF")
+        drawn = st.points(ax, xy[used, 0], xy[used, 1], angle[used], cmap=st.cycle_cmap(), vmin=0, vmax=2 * np.pi)
+        if line is not None:
+            ax.plot(*np.vstack([line, line[:1]]).T, color="white", lw=3.2)
+            ax.plot(*np.vstack([line, line[:1]]).T, color=st.INK, lw=1.3)
+            ax.plot(*line[0], "o", color=st.INK, ms=5)
+            ax.annotate("0", line[0], xytext=(5, 5), textcoords="offset points", fontsize=8)
+        st.embedding_axes(ax, name)
+        ax.set_title(title)
+    if drawn is not None:
+        bar = fig.colorbar(drawn, ax=axes, label="cycle angle (radians); pale: not cycling", aspect=30, pad=0.02)
+        bar.set_ticks(list(np.arange(5) * np.pi / 2), labels=["0", "π/2", "π", "3π/2", "2π"])
+    return fig
+
+
+def _plane(path: AnnData | None) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return the two main directions of the closed path, its centre, and the path around it on a fine grid."""
+    entry = path.uns[slots.UNS]["knob"] if path is not None else {}
+    if "coefficients" not in entry:
+        return None
+    from sclatent.tl._path import waves
+
+    coefficients = np.asarray(entry["coefficients"], dtype=float)
+    turn = np.linspace(0, 2 * np.pi, 181)[:-1]
+    return (
+        np.asarray(entry["plane"], dtype=float)[:2],
+        np.asarray(entry["center"], dtype=float),
+        waves(turn, len(coefficients) // 2) @ coefficients,
+    )
