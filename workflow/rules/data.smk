@@ -11,6 +11,7 @@ rule demo_counts:
     wildcard_constraints:
         name="demo|pbmc68k",
     retries: RETRIES
+    localrule: True
     conda:
         "../../envs/sclatent.yaml"
     resources:
@@ -60,6 +61,7 @@ rule check:
     benchmark:
         "benchmarks/{dataset}/check.tsv"
     retries: RETRIES
+    localrule: True
     conda:
         "../../envs/sclatent.yaml"
     resources:

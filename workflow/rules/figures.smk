@@ -193,6 +193,7 @@ rule plot_models:
     benchmark:
         "benchmarks/{dataset}/plot_models.tsv"
     retries: RETRIES
+    localrule: True
     conda:
         "../../envs/sclatent.yaml"
     resources:

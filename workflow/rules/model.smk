@@ -131,6 +131,7 @@ rule select:
     benchmark:
         "benchmarks/{dataset}/{model}/select.tsv"
     retries: RETRIES
+    localrule: True
     conda:
         "../../envs/sclatent.yaml"
     resources:

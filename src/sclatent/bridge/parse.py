@@ -29,10 +29,10 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
         One line about the first mistake in the selection, in a dataset file, or about the first missing file.
     """
     if "datasets" not in config:
-        near = next((did_you_mean(key, ["datasets"]) for key in config if did_you_mean(str(key), ["datasets"])), "")
-        found = f"found {', '.join(map(repr, config))}{near}" if config else "found nothing"
+        found = ", ".join(f"'{key}'{did_you_mean(str(key), ['datasets'])}" for key in config) or "nothing"
         raise InputError(
-            f"config: `datasets` is missing, {found}: give `datasets: [config/datasets/demo.yaml]` in config/config.yaml"
+            f"config: `datasets` is missing, found {found}: list your dataset files, such as "
+            "`datasets: [config/datasets/demo.yaml]`"
         )
     datasets = load_datasets(config["datasets"])
     for settings in datasets.values():

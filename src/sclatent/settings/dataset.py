@@ -176,11 +176,11 @@ class DatasetSettings(Settings):
     @field_validator("models")
     @classmethod
     def _model_names(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
-        reserved = {"figures"}
+        reserved = {"figures", "counts.h5ad", "prepared.h5ad", "cycle.h5ad", "columns.tsv", "models.tsv"}
         for name in models:
             check_name(name, "model name")
             if name in reserved:
-                raise ValueError(f"model name '{name}' is the name of a folder of the results: choose another")
+                raise ValueError(f"model name '{name}' is taken in the folder of results: choose another")
         return models
 
     @model_validator(mode="after")

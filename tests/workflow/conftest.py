@@ -1,0 +1,81 @@
+"""Runs Snakemake as a user does: a process, in a working directory of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEFILES = {"root": ROOT / "Snakefile", "workflow": ROOT / "workflow" / "Snakefile"}
+
+
+class Study:
+    """A working directory with `config/`, in which Snakemake runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "config").mkdir(parents=True, exist_ok=True)
+
+    def __truediv__(self, path: str) -> Path:
+        return self.folder / path
+
+    def select(self, *names: str) -> None:
+        self.write("config/config.yaml", {"datasets": [f"config/{name}.yaml" for name in names]})
+
+    def dataset(self, name: str, **content: object) -> None:
+        self.write(f"config/{name}.yaml", content)
+
+    def write(self, path: str, content: object) -> None:
+        text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+        (self / path).parent.mkdir(parents=True, exist_ok=True)
+        (self / path).write_text(text, encoding="utf-8")
+
+    def command(self, *arguments: object, snakefile: Path = SNAKEFILES["root"]) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(self.folder), *map(str, arguments)]
+
+    def run(self, *arguments: object, snakefile: Path = SNAKEFILES["root"], **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments, snakefile=snakefile),
+            cwd=self.folder,
+            env=os.environ | environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=300,
+            check=False,
+        )
+
+    def ok(self, *arguments: object, **more: object) -> str:
+        done = self.run(*arguments, **more)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def planned(self, *arguments: object, snakefile: Path = SNAKEFILES["root"]) -> dict[str, int]:
+        """Jobs per rule of a dry run."""
+        return jobs(self.ok("--dry-run", *arguments, snakefile=snakefile))
+
+
+def jobs(text: str) -> dict[str, int]:
+    """Read Snakemake's table of jobs; empty when there is nothing to do."""
+    table = re.search(r"^job +count\n-+ +-+\n(.*?)^total", text, flags=re.MULTILINE | re.DOTALL)
+    if table is None:
+        assert "Nothing to be done" in text, text
+        return {}
+    return {name: int(count) for name, count in re.findall(r"^(\S+) +(\d+)$", table[1], flags=re.MULTILINE)}
+
+
+def said(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What Snakemake printed, without its own lines about the profile and the configuration."""
+    own = ("Using workflow specific profile", "Config file ")
+    return [line for line in done.stdout.splitlines() if line.strip() and not line.startswith(own)]
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    return Study(tmp_path / "study")

@@ -1,0 +1,217 @@
+"""What Snakemake says before any job runs: plans, and one line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+import sclatent
+from sclatent.bridge import DEMO_COUNTS, VERSIONS, memory, source_files
+from sclatent.data import DEMOS
+from sclatent.settings import json_schema, load_dataset
+
+from .conftest import ROOT, SNAKEFILES, Study, said
+
+STAGES = {
+    "demo_counts", "read", "check", "prepare", "plot_qc", "cycle", "plot_cycle", "train", "embed", "evaluate", "annotate", "select",
+    "map", "knob", "traverse", "plot_axes", "plot_traversals", "plot_knob", "export", "page", "compare", "plot_models",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("snakefile", SNAKEFILES.values(), ids=SNAKEFILES)
+def test_both_snakefiles_plan_every_stage_of_the_demo(study: Study, snakefile):
+    for path in ("config.yaml", "datasets/demo.yaml", "datasets/pbmc68k.yaml"):
+        study.write(f"config/{path}", (ROOT / "config" / path).read_text())
+    planned = study.planned(snakefile=snakefile)
+    assert set(planned) == STAGES | {"all"}
+    assert planned["read"] == 2
+    assert planned["train"] == 3
+
+
+def test_every_stage_has_a_version_and_a_script():
+    assert set(VERSIONS) == STAGES
+    assert {path.stem for path in (ROOT / "workflow/scripts").glob("[a-z]*.py")} == STAGES
+
+
+def test_the_default_profile_is_found_from_both_snakefiles(study: Study):
+    study.dataset("a", counts="demo/demo.h5ad")
+    study.select("a")
+    for snakefile in SNAKEFILES.values():
+        assert f"Using workflow specific profile {snakefile.parent}/profiles/default" in study.ok("-n", snakefile=snakefile)
+
+
+def test_a_selection_on_the_command_line_replaces_the_configured_one(study: Study):
+    study.dataset("a", counts="demo/demo.h5ad")
+    study.dataset("b", counts="demo/pbmc68k.h5ad", seeds=[0, 1, 2], models={"x.1": {}, "y": {"likelihood": "poisson"}})
+    study.select("a")
+    planned = study.planned("--config", "datasets=[config/b.yaml]")
+    assert planned["read"] == 1
+    assert planned["train"] == 6
+
+
+BAD = {
+    "unknown key": ({"counts": "c.h5ad", "organsim": "human"}, "organsim: unknown key (did you mean 'organism'?)"),
+    "unknown key below": (
+        {"counts": "c.h5ad", "models": {"nb": {"likelihod": "nb"}}},
+        "models.nb.likelihod: unknown key (did you mean 'likelihood'?)",
+    ),
+    "wrong type": ({"counts": "c.h5ad", "traverse": {"steps": "many"}}, "traverse.steps: "),
+    "no counts": ({"organism": "human"}, "counts: missing: this key is needed"),
+    "organism": ({"counts": "c.h5ad", "organism": "humen"}, "organism: no built-in cell-cycle genes for 'humen'"),
+    "missing counts": ({"counts": "c.h5da"}, "counts: no such file: c.h5da (did you mean 'c.h5ad'?)"),
+    "missing metadata": ({"counts": "c.h5ad", "metadata": "cells.tsv"}, "metadata: no such file: cells.tsv"),
+    "missing genes": ({"counts": "c.h5ad", "cycle": {"genes": "g.tsv"}}, "cycle.genes: no such file: g.tsv"),
+    "missing programs": ({"counts": "c.h5ad", "axes": {"programs": "h.gmt"}}, "axes.programs: no such file: h.gmt"),
+    "not YAML": ("counts: [c.h5ad\nbatch: x\n", "line 2, column 6: "),
+    "no checksum": ({"counts": {"path": "d.h5ad", "url": "https://example.org/d.h5ad"}}, "counts.0: `url` needs `sha256`"),
+    "model called like a file": ({"counts": "c.h5ad", "models": {"counts.h5ad": {}}}, "models: model name 'counts.h5ad'"),
+}
+
+
+@pytest.mark.parametrize(("content", "line"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize("snakefile", SNAKEFILES.values(), ids=SNAKEFILES)
+def test_a_mistake_in_the_dataset_file_is_one_line(study: Study, snakefile, content, line):
+    study.write("config/bad.yaml", content)
+    study.write("c.h5ad", "")
+    study.select("bad")
+    done = study.run("-n", snakefile=snakefile)
+    assert done.returncode == 1
+    assert len(said(done)) == 1, done.stdout
+    assert said(done)[0].startswith(f"config/bad.yaml: {line}"), said(done)
+
+
+def test_two_datasets_of_one_name_are_one_line(study: Study):
+    study.dataset("a", counts="demo/demo.h5ad")
+    study.dataset("more/a", counts="demo/demo.h5ad")
+    study.select("a", "more/a")
+    (line,) = said(study.run("-n"))
+    assert "config/more/a.yaml: the name 'a' is taken by config/a.yaml" in line
+
+
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        ({"dataset": ["config/a.yaml"]}, "config: `datasets` is missing, found 'dataset' (did you mean 'datasets'?)"),
+        ({"datasets": []}, "config: datasets: expected a list of dataset files"),
+        ({"datasets": ["config/b.yaml"]}, "config/b.yaml: no such file"),
+    ],
+)
+def test_a_mistake_in_the_selection_is_one_line(study: Study, config, line):
+    study.dataset("a", counts="demo/demo.h5ad")
+    study.write("config/config.yaml", config)
+    done = study.run("-n")
+    assert done.returncode == 1
+    assert len(said(done)) == 1, done.stdout
+    assert said(done)[0].startswith(line)
+
+
+def test_names_that_look_like_other_files_do_not_mix_up_rules(study: Study):
+    study.dataset("nb", counts="demo/demo.h5ad", models={"atlas.h5ad": {}, "seed-0": {}, "nb": {}})
+    study.dataset("n.b", counts="demo/demo.h5ad")
+    study.select("nb", "n.b")
+    assert study.planned()["train"] == 4
+
+
+MODULE = """
+module latent:
+    snakefile:
+        "{snakefile}"
+    config:
+        {{"datasets": ["config/mine.yaml", "config/demo.yaml"]}}
+    prefix:
+        "vae"
+
+
+use rule * from latent as latent_*
+
+
+rule all:
+    default_target: True
+    input:
+        rules.latent_all.input,
+"""
+
+
+def test_as_a_module_with_a_prefix_user_files_stay_where_they_are(study: Study):
+    for snakefile in SNAKEFILES.values():
+        study.write("Snakefile", MODULE.format(snakefile=snakefile))
+        study.write("data/10x/matrix.mtx", "")
+        study.write("data/10x/barcodes.tsv", "")
+        study.write("data/10x/genes.tsv", "")
+        study.write("genes.tsv", "")
+        study.dataset("mine", counts="data/10x", cycle={"genes": "genes.tsv"}, organism="yeast")
+        study.dataset("demo", counts="demo/demo.h5ad")
+        text = study.ok("-n", "vae/results/mine/prepared.h5ad", "vae/results/demo/prepared.h5ad", snakefile=study / "Snakefile")
+        assert "input: data/10x/barcodes.tsv, data/10x/genes.tsv, data/10x/matrix.mtx\n" in text
+        assert "input: vae/results/mine/counts.h5ad, genes.tsv\n" in text
+        assert "input: vae/demo/demo.h5ad\n" in text
+        assert "log: vae/logs/mine/read.log" in text
+
+
+def test_a_10x_folder_is_declared_by_its_files(tmp_path):
+    for name in ("s1_matrix.mtx.gz", "s1_features.tsv.gz", "s1_barcodes.tsv.gz", "web_summary.html"):
+        (tmp_path / name).touch()
+    declared = [path.removeprefix(f"{tmp_path}/") for path in source_files(str(tmp_path))]
+    assert declared == ["s1_barcodes.tsv.gz", "s1_features.tsv.gz", "s1_matrix.mtx.gz"]
+    assert source_files(str(tmp_path / "web_summary.html")) == [str(tmp_path / "web_summary.html")]
+
+
+def test_memory_grows_with_the_input_and_with_each_attempt():
+    class Input:
+        size_mb = 100
+
+    ask = memory(2000, 10)
+    assert ask(None, input=Input, attempt=1) == 3000
+    assert ask(None, input=Input, attempt=3) == 6750
+
+
+def test_demo_counts_are_those_of_the_library():
+    assert DEMO_COUNTS == tuple(f"demo/{name}.h5ad" for name in DEMOS)
+
+
+def test_the_schema_is_the_one_of_the_code():
+    kept = json.loads((ROOT / "workflow/schemas/dataset.schema.json").read_text(encoding="utf-8"))
+    assert kept == json.loads(json.dumps(json_schema())), "run `make schema`"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config/datasets").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_dataset_files_that_we_ship_are_right(path, request):
+    import jsonschema
+
+    assert load_dataset(path).name == path.stem
+    jsonschema.validate(yaml.safe_load(path.read_text(encoding="utf-8")), json_schema())
+    said = re.search(r"\$schema=(\S+)", path.read_text(encoding="utf-8"))
+    assert said is not None
+    assert (path.parent / said[1]).resolve() == ROOT / "workflow/schemas/dataset.schema.json"
+
+
+def test_environment_has_the_bounds_of_the_package():
+    conda_names = {
+        "decoupler": "decoupler-py",
+        "igraph": "python-igraph",
+        "matplotlib": "matplotlib-base",
+        "torch": "pytorch",
+    }
+    # Snakemake runs outside the environments of its rules
+    outside = {"snakemake", "snakemake-executor-plugin-slurm"}
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        wanted = tomllib.load(file)["project"]["dependencies"]
+    pip = dict(re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in wanted)
+    expected = {conda_names.get(name, name): bound for name, bound in pip.items() if name not in outside}
+    for path in (ROOT / "envs").glob("*.yaml"):
+        lines = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
+        assert dict(line.split(" ", 1) for line in lines) == expected | {"python": ">=3.12"}
+
+
+def test_the_package_is_importable_without_an_installation(tmp_path):
+    import subprocess
+
+    # -I: no PYTHONPATH, no user site; -S: no site-packages, where an editable installation would be found
+    code = f"import sys; sys.path.append({str(ROOT / 'workflow/scripts')!r}); import _src, sclatent; print(sclatent.__file__)"
+    found = subprocess.run([sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == sclatent.__file__ == str(ROOT / "src/sclatent/__init__.py")
