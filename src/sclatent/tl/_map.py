@@ -1,0 +1,76 @@
+"""The map: neighbours, clusters and UMAP of the latent space, all scanpy's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sclatent.data import slots
+from sclatent.settings import InputError, MapSettings
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+SEED = 0
+MIN_CELLS = 3
+"""Fewer cells have no neighbour graph worth the name."""
+
+
+def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
+    """Lay the cells out: neighbour graph on the posterior means, Leiden clusters, UMAP.
+
+    Distances are Euclidean: the prior gives all axes the same scale, and an axis the model does not use has almost no
+    variance, hence almost no weight. All seeds are fixed, so the same latents give the same bytes.
+
+    Parameters
+    ----------
+    latent
+        ``X``: posterior means (cells × axes), as `sclatent.tl.embed` returns them.
+    settings
+        Number of neighbours (at most cells − 1 are used), Leiden resolution, UMAP minimum distance.
+
+    Returns
+    -------
+    AnnData without ``X``: ``obs["leiden"]`` (igraph flavour), ``obsm["X_sclatent"]``, ``obsm["X_umap"]``,
+    ``obsp["distances"]``, ``obsp["connectivities"]``, and scanpy's ``uns["neighbors"]``, ``uns["leiden"]``,
+    ``uns["umap"]``.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than 3 cells, or a posterior mean is not finite.
+    """
+    import anndata as ad
+    import numpy as np
+    import pandas as pd
+    import scanpy as sc
+
+    settings = settings or MapSettings()
+    n = latent.n_obs
+    if n < MIN_CELLS:
+        raise InputError(
+            f"map: {n} cells are too few for a neighbour graph: at least {MIN_CELLS} must pass the filters"
+        )
+    means = np.asarray(latent.X, dtype=np.float32)
+    if not np.isfinite(means).all():
+        raise InputError("map: the latents hold values that are not finite: train the model again")
+    out = ad.AnnData(obs=pd.DataFrame(index=latent.obs_names.copy()), obsm={slots.X_LATENT: means})
+    sc.pp.neighbors(
+        out,
+        n_neighbors=min(settings.n_neighbors, n - 1),
+        use_rep=slots.X_LATENT,
+        metric="euclidean",
+        random_state=SEED,
+    )
+    sc.tl.leiden(
+        out,
+        resolution=settings.resolution,
+        key_added=slots.LEIDEN,
+        flavor="igraph",
+        directed=False,
+        n_iterations=2,
+        random_state=SEED,
+    )
+    # the spectral start solves for more eigenvectors than a handful of cells has
+    start = "spectral" if n > 10 else "random"
+    sc.tl.umap(out, min_dist=settings.min_dist, init_pos=start, random_state=SEED)
+    return out

@@ -1,0 +1,246 @@
+r"""A closed path through the latent space that follows an angle: periodic regression of posterior means.
+
+For a cycling cell :math:`i` with posterior mean :math:`m_i`, angle :math:`\varphi_i` and circular SD :math:`\sigma_i`
+
+.. math::
+
+    m_i = c_{s(i)} + e_i + r_i, \qquad e_i = \sum_{h=1}^{H} \rho_{ih} (a_h \cos h\varphi_i + b_h \sin h\varphi_i),
+    \qquad \rho_{ih} = \exp(-h^2 \sigma_i^2 / 2)
+
+so :math:`e_i` is the expectation of the path :math:`d(\varphi) = \sum_h a_h \cos h\varphi + b_h \sin h\varphi` over
+the cell's own posterior of the angle (a wrapped normal), and :math:`c_{s(i)}` is the level of its stratum: batch, and
+a cluster of the cells in all directions *but* those of the path. Cell types thus drop out of the path without labels
+being looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+MIN_CELLS = 30
+"""A path through fewer cycling cells is noise."""
+HARMONICS = (1, 2, 3)
+CELLS_PER_GROUP = 40
+MAX_GROUPS = 20
+_ROUNDS = 3
+_KMEANS_CELLS = 20_000
+
+
+def waves(angle: Array, harmonics: int, sd: Array | None = None) -> Array:
+    """Return cos φ, sin φ, cos 2φ, … (n × 2H); with `sd` (circular) the expectations over wrapped normals."""
+    angle = np.asarray(angle, dtype=np.float64)
+    out = np.empty((len(angle), 2 * harmonics))
+    for h in range(1, harmonics + 1):
+        shrink = 1.0 if sd is None else np.exp(-0.5 * (h * np.asarray(sd, dtype=np.float64)) ** 2)
+        out[:, 2 * h - 2] = shrink * np.cos(h * angle)
+        out[:, 2 * h - 1] = shrink * np.sin(h * angle)
+    return out
+
+
+@dataclass(frozen=True)
+class ClosedPath:
+    """A closed path, and every cell seen from it.
+
+    Attributes
+    ----------
+    coefficients
+        (2H × axes) coefficients of cos φ, sin φ, cos 2φ, …
+    plane
+        (at most 2 × axes) orthonormal rows: the directions in which the path varies most, the first its best straight
+        axis, pointing away from the start of G1.
+    strength
+        Share of the path's variance along each of the axis directions of `plane`.
+    center
+        (axes,) mean of the posterior means of the cycling cells without the path.
+    base
+        (cells × axes) every cell off the cycle: its level, and what is left of it outside `plane`. A cell set to the
+        phase φ lies at ``base + at(φ)``.
+    expected
+        (cells × axes) the part of each posterior mean that is the cycle, 0 for cells that do not cycle.
+    strata
+        (cells,) stratum of each cell: batch and cluster.
+    """
+
+    coefficients: Array
+    plane: Array
+    strength: Array
+    center: Array
+    base: Array
+    expected: Array
+    strata: npt.NDArray[np.int64]
+
+    @property
+    def harmonics(self) -> int:
+        """Number of harmonics H."""
+        return len(self.coefficients) // 2
+
+    def at(self, angle: npt.ArrayLike) -> Array:
+        """Return the path (angles × axes), as a deviation from its centre."""
+        return waves(np.atleast_1d(np.asarray(angle, dtype=np.float64)), self.harmonics) @ self.coefficients
+
+
+def fit_path(
+    means: npt.ArrayLike,
+    angle: npt.ArrayLike,
+    sd: npt.ArrayLike,
+    cycling: npt.ArrayLike,
+    batch: npt.ArrayLike | None = None,
+    *,
+    harmonics: int | None = None,
+    seed: int = 0,
+) -> ClosedPath:
+    """Fit a closed path that follows the angle.
+
+    Parameters
+    ----------
+    means
+        (cells × axes) posterior means.
+    angle, sd
+        (cells,) angle and its circular SD, radians; not looked at where `cycling` is False. A missing SD counts as 0.
+    cycling
+        (cells,) the cells the path is fitted to.
+    batch
+        (cells,) whole numbers; a level per batch is fitted along.
+    harmonics
+        Number of harmonics; None: 1, 2 or 3 by five-fold cross-validation over cells.
+    seed
+        Seed of clusters and folds.
+
+    Raises
+    ------
+    ValueError
+        If fewer than 30 cells cycle.
+    """
+    m = np.asarray(means, dtype=np.float64)
+    on = np.asarray(cycling, dtype=bool)
+    if on.sum() < MIN_CELLS:
+        raise ValueError(f"a path needs at least {MIN_CELLS} cycling cells, found {int(on.sum())}")
+    phi = np.where(on, np.asarray(angle, dtype=np.float64), 0.0)
+    sigma = np.where(on, np.nan_to_num(np.asarray(sd, dtype=np.float64)), 0.0)
+    lots = np.zeros(len(m), dtype=np.int64) if batch is None else np.unique(np.asarray(batch), return_inverse=True)[1]
+    groups = np.zeros(len(m), dtype=np.int64)
+    plane = np.zeros((0, m.shape[1]))
+    for step in range(_ROUNDS):
+        if step:
+            groups = _clusters(m - (m @ plane.T) @ plane, on, seed)
+        levels = _levels(lots, groups, on)
+        n_harmonics = harmonics or _choose(m, phi, sigma, on, levels, seed)
+        regressors = waves(phi, n_harmonics, sigma)
+        coefficients = _solve(levels[on], regressors[on], m[on])[levels.shape[1] :]
+        plane, strength = _plane(coefficients)
+    beta = _solve(levels[on], regressors[on], m[on])[: levels.shape[1]]
+    level = levels @ beta
+    expected = np.where(on[:, None], regressors @ coefficients, 0.0)
+    rest = m - level - expected
+    base = level + rest - (rest @ plane.T) @ plane
+    return ClosedPath(
+        coefficients, plane, strength, base[on].mean(axis=0), base, expected, lots * (groups.max() + 1) + groups
+    )
+
+
+def refit(
+    means: Array, angle: Array, sd: Array, strata: Array, cells: npt.NDArray[np.int64], harmonics: int
+) -> tuple[Array, float]:
+    """Fit the path again to other angles or other cells, in given strata; fast enough for hundreds of times.
+
+    Parameters
+    ----------
+    means, angle, sd, strata
+        Of all cells.
+    cells
+        Positions of the cells to fit to; they may repeat.
+    harmonics
+        Number of harmonics.
+
+    Returns
+    -------
+    The coefficients (2H × axes), and the share of the variance of these cells (summed over axes) that the path takes.
+    """
+    code = np.unique(strata[cells], return_inverse=True)[1]
+    count = np.bincount(code).astype(np.float64)[:, None]
+
+    def within(x: Array) -> Array:
+        sums = np.stack([np.bincount(code, weights=column) for column in x.T], axis=1)
+        return x - (sums / count)[code]
+
+    m = means[cells]
+    raw = waves(angle[cells], harmonics, np.nan_to_num(sd[cells]))
+    regressors = within(raw)
+    gram = regressors.T @ regressors
+    coefficients = np.linalg.lstsq(gram, regressors.T @ within(m), rcond=None)[0]
+    total = float(m.var(axis=0).sum())
+    return coefficients, float((raw @ coefficients).var(axis=0).sum() / total) if total > 0 else 0.0
+
+
+def permutation(strata: Array, cells: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return positions (of all cells) with those of `cells` exchanged at random within each stratum."""
+    source = np.arange(len(strata))
+    # random order and own order, both sorted by stratum: the n-th of one takes the place of the n-th of the other
+    shuffled = rng.permutation(cells)
+    source[cells[np.argsort(strata[cells], kind="stable")]] = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    return source
+
+
+def _solve(levels: Array, regressors: Array, m: Array) -> Array:
+    return np.linalg.lstsq(np.hstack([levels, regressors]), m, rcond=None)[0]
+
+
+def _clusters(m: Array, on: Array, seed: int) -> npt.NDArray[np.int64]:
+    """Cluster all cells (k-means), with a number of clusters that leaves enough cycling cells in each."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    k = int(np.clip(on.sum() // CELLS_PER_GROUP, 1, MAX_GROUPS))
+    if k == 1:
+        return np.zeros(len(m), dtype=np.int64)
+    some = np.sort(np.random.default_rng(seed).permutation(len(m))[:_KMEANS_CELLS])
+    with threadpool_limits(1):  # sums in one order, whatever the number of cores
+        model = KMeans(k, n_init=1, random_state=seed).fit(m[some])
+        return model.predict(m).astype(np.int64)
+
+
+def _levels(batch: Array, groups: Array, on: Array) -> Array:
+    """Indicator columns of clusters and batches; levels with fewer than 5 cycling cells share that of the largest."""
+
+    def codes(values: Array) -> Array:
+        count = np.bincount(values[on], minlength=values.max() + 1)
+        merged = np.where(count >= 5, np.arange(len(count)), count.argmax())
+        return np.unique(merged[values], return_inverse=True)[1]
+
+    cluster, lot = codes(groups), codes(batch)
+    columns = [np.eye(cluster.max() + 1)[cluster], np.eye(lot.max() + 1)[lot][:, 1:]]
+    return np.hstack(columns)
+
+
+def _choose(m: Array, phi: Array, sigma: Array, on: Array, levels: Array, seed: int) -> int:
+    """Number of harmonics with the smallest squared error on held-out cells (five folds)."""
+    cells = np.flatnonzero(on)
+    fold = np.random.default_rng(seed).permutation(len(cells)) % 5
+    errors = []
+    for harmonics in HARMONICS:
+        regressors = waves(phi, harmonics, sigma)[cells]
+        error = 0.0
+        for k in range(5):
+            fit, check = fold != k, fold == k
+            beta = _solve(levels[cells][fit], regressors[fit], m[cells][fit])
+            guess = np.hstack([levels[cells][check], regressors[check]]) @ beta
+            error += float(((m[cells][check] - guess) ** 2).sum())
+        errors.append(error)
+    return HARMONICS[int(np.argmin(errors))]
+
+
+def _plane(coefficients: Array) -> tuple[Array, Array]:
+    """Leading directions of the path: cosines and sines all have mean square 1/2, so the SVD is that of the path."""
+    _, size, directions = np.linalg.svd(coefficients, full_matrices=False)
+    total = float((size**2).sum())
+    keep = min(2, int((size > 1e-9 * max(size[0], 1e-300)).sum())) if total > 0 else 0
+    plane = directions[:keep].copy()
+    if keep and coefficients[0] @ plane[0] > 0:  # cos φ falls from the start of G1 on
+        plane[0] *= -1
+    return plane, (size[:keep] ** 2 / total if keep else np.zeros(0))
