@@ -1,4 +1,4 @@
-"""The simulator is what it says it is: moments, shares, geometry, determinism; and the demos are whole-number counts."""
+"""The simulator is what it says: moments, shares, geometry, determinism; and the demos are whole-number counts."""
 
 import numpy as np
 import pytest

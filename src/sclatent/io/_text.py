@@ -50,24 +50,26 @@ def read_text(path: Path, *, orientation: str | None) -> AnnData:
         header, separator, skip = _header(path)
         for _ in range(skip):
             next(file)
-        rows, blocks = [], []
-        width = None
-        reader = pd.read_csv(
-            file,
-            sep=separator,
-            header=None,
-            index_col=False,
-            chunksize=max(1, _ENTRIES // len(header)),
-            dtype={0: str},
-            low_memory=False,
-        )
+        rows: list[str] = []
+        blocks: list[sparse.csr_matrix] = []
+        width: list[str] = []
+        try:
+            # a converter, since as plain text a gene called NA or nan would be read as missing
+            reader = pd.read_csv(
+                file,
+                sep=separator,
+                header=None,
+                index_col=False,
+                chunksize=max(1, _ENTRIES // len(header)),
+                converters={0: str},
+                low_memory=False,
+            )
+        except pd.errors.EmptyDataError:
+            raise InputError(f"{path}: a header and nothing below it") from None
         for block in reader:
-            if width is None:
-                width = _columns(header, block.shape[1], path)
-            rows += list(block[0].fillna("").astype(str))
-            blocks.append(_numbers(block.iloc[:, 1:], rows[len(rows) - len(block) :], width, path))
-    if width is None:
-        raise InputError(f"{path}: a header and nothing below it")
+            width = width or _columns(header, block.shape[1], path)
+            rows += list(block[0])
+            blocks.append(_numbers(block.iloc[:, 1:], list(block[0]), width, path))
     matrix = sparse.vstack(blocks, format="csr")
     if orientation is None:
         orientation, reason = _orientation(rows, width, short=len(header) == len(width))
