@@ -109,6 +109,10 @@ def _training(histories: Mapping[Run, pd.DataFrame]) -> st.Figure:
     fig = st.figure(9.0, 0.5 + 2.1 * len(names))
     grid = fig.subplots(len(names), 2, squeeze=False, width_ratios=[1.5, 1])
     for row, name in zip(grid, names, strict=True):
+        weight = row[1].twinx()
+        weight.spines["right"].set_visible(True)
+        weight.set_ylim(0, 1.05)
+        weight.set_ylabel("KL weight", color=st.ORANGE)
         for (model, seed), history in histories.items():
             if model != name:
                 continue
@@ -120,16 +124,17 @@ def _training(histories: Mapping[Run, pd.DataFrame]) -> st.Figure:
             if "validation_elbo" in history and history["validation_elbo"].notna().any():
                 best = int(history["validation_elbo"].to_numpy(dtype=float).argmax())
                 row[0].plot(np.asarray(epoch)[best], history["validation_elbo"].iloc[best], "o", ms=4.5, color=st.VERMILLION, label="best" if first else None)
-            for column, color, label in (("kl", st.BLUE, "KL (nats per cell)"), ("kl_weight", st.ORANGE, "KL weight")):
-                if column in history:
-                    row[1].plot(epoch, history[column], color=color, lw=1.2, label=label if first else None)
+            if "kl" in history:
+                row[1].plot(epoch, history["kl"], color=st.BLUE, lw=1.2)
+            if "kl_weight" in history:
+                weight.plot(epoch, history["kl_weight"], color=st.ORANGE, lw=1.2)
         _zoom(row[0])
         seeds = sum(model == name for model, _ in histories)
         row[0].set_title(f"{st.shorten(name, 40)} ({seeds} seed{'s' if seeds > 1 else ''})")
         row[0].set(ylabel="ELBO (nats per cell)", xlabel="epoch")
         row[1].set(xlabel="epoch", ylim=(0, None))
+        row[1].set_ylabel("KL (nats per cell)", color=st.BLUE)
         row[0].legend(loc="lower right")
-        row[1].legend(loc="lower right")
     return fig
 
 

@@ -1,0 +1,111 @@
+"""The page ``knob.html``: one self-contained file on which a reader turns the knob, and every other axis."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sclatent.data.atomic import atomic
+from sclatent.pl import _style as st
+from sclatent.pl._page_data import axes_table, describe, describe_path, pack
+from sclatent.pl._paths import paths
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+MAX_BYTES = 8_000_000
+"""Size limit of the page; the axes that do not fit are left out, and the page says so."""
+SCRIPTS = ("data.js", "knob.js", "map.js", "charts.js", "main.js")
+
+
+@st.styled
+def page(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any], path: str | Path, *, max_bytes: int = MAX_BYTES) -> Path:
+    """Write a page on which one turns the cell-cycle knob or any axis: one file, no network, opens from disk.
+
+    The map shows at most 20,000 cells (an even subset of more); curves are kept as 8-bit numbers.
+
+    Parameters
+    ----------
+    atlas
+        The exported AnnData.
+    traversals
+        ``traversals.h5ad``.
+    knob
+        ``knob.json``: verdict, reason, tests.
+    path
+        Where to write; appears whole or not at all.
+    max_bytes
+        Axes are added in the order of their KL until the page would be larger than this.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
+    from plotly.offline import get_plotlyjs
+
+    library = get_plotlyjs()
+    data = describe(atlas, traversals, knob)
+    data["paths"], data["left_out"], data["genes"] = [], [], []
+    # what is left after everything but the paths, and a little for the names of those left out
+    room = max_bytes - len(_template(data, library, _embed(data)).encode("utf-8")) - 20_000
+    axes = axes_table(atlas)
+    for name in _in_order(paths(traversals), axes):
+        entry, genes = describe_path(name, atlas, traversals, axes, knob)
+        size = len(_embed(entry)) + (0 if data["genes"] else len(_embed(genes)))
+        if size > room:
+            data["left_out"].append(entry["title"])
+            continue
+        data["paths"].append(entry)
+        data["genes"] = genes
+        room -= size
+    path = Path(path)
+    with atomic(path) as scratch:
+        scratch.write_text(_template(data, library, _embed(data)), encoding="utf-8")
+    return path
+
+
+def _in_order(names: list[str], axes: Any) -> list[str]:
+    """Return the paths with the cycle first and the axes by falling KL."""
+    if axes is None:
+        return names
+    kl = axes["kl"].astype(float)
+    return sorted(names, key=lambda name: -float(kl.get(name, float("inf"))))
+
+
+def _embed(value: Any) -> str:
+    """Return JSON that can stand inside a script element, whatever the names in it are."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _template(data: Mapping[str, Any], library: str, embedded: str) -> str:
+    """Return the page."""
+    folder = resources.files("sclatent.pl") / "page"
+
+    def text(name: str) -> str:
+        return (folder / name).read_text(encoding="utf-8")
+
+    license = library[: library.find("*/") + 2] if library.startswith("/*") else ""
+    parts = {
+        "title": html.escape(f"{data['dataset']} · {data['model']}".strip(" ·") or "sclatent"),
+        "verdict": html.escape(_capital(data["verdict"])),
+        "verdict_class": "yes" if data["isKnob"] else "no",
+        "reason": html.escape(_capital(data["reason"])),
+        "style": text("style.css"),
+        "library_license": license,
+        "library": pack(library.encode("utf-8")),
+        "script": "\n".join(text(name) for name in SCRIPTS),
+        "data": embedded,
+    }
+    # in one pass, so that a name that looks like a placeholder stays a name
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], text("page.html"))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

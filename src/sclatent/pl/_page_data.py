@@ -1,0 +1,242 @@
+"""What the page knows: curves and cells as bytes small enough to embed, and words about them."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sclatent.data import slots
+from sclatent.pl import _style as st
+from sclatent.pl._knob import phase_arcs
+from sclatent.pl._paths import CYCLE, PSEUDO, Path, path, paths
+from sclatent.pl._route import near_steps, route
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+MAX_CELLS = 20_000
+"""Cells drawn on the page; of more, an even subset (seed 0)."""
+MAX_STEPS = 61
+"""Steps kept of a path; between them the page interpolates."""
+MAX_LEVELS, MAX_COLORS = 40, 8
+"""Levels of a categorical column that can colour the cells, and number of such columns."""
+N_TOP = 16
+SD_UNIT = 0.01
+"""Unit of the stored standard deviations, log2; they saturate at 255 units."""
+MISSING = 255
+"""The code of a cell that is not on a path or in no category."""
+
+
+def pack(data: npt.NDArray[Any] | bytes) -> str:
+    """Return bytes as base64 of gzip, the same bytes for the same data."""
+    raw = data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
+    return base64.b64encode(gzip.compress(raw, compresslevel=9, mtime=0)).decode("ascii")
+
+
+def quantise(values: npt.NDArray[np.float64], levels: int = 255) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return each column of `values` as whole numbers from 0 to `levels`, with its minimum and range."""
+    low, span = values.min(axis=0), np.ptp(values, axis=0)
+    scaled = (values - low) / np.where(span > 0, span, 1.0) * levels
+    return np.rint(scaled).astype(np.uint8), low.astype(np.float32), span.astype(np.float32)
+
+
+def describe(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything about the page but the paths: words, genes, cells."""
+    about = atlas.uns.get(slots.UNS, {})
+    cells = shown_cells(atlas.n_obs)
+    xy = np.asarray(atlas.obsm[slots.X_UMAP], dtype=float)[cells]
+    coded, low, span = _square(xy)
+    columns = _categories(atlas, cells)
+    return {
+        "dataset": str(about.get("dataset", "")),
+        "model": str(about.get("model", "")),
+        "verdict": str(knob["verdict"]),
+        "isKnob": CYCLE in paths(traversals),
+        "reason": str(knob.get("reason") or ""),
+        "tests": [{key: str(test[key]) for key in ("name", "found", "needed")} | {"passed": bool(test["passed"])} for test in knob.get("tests") or []],
+        "sdUnit": SD_UNIT,
+        "missing": MISSING,
+        "phaseColors": {st.PHASE_LABELS[p]: color for p, color in st.PHASE_COLORS.items()},
+        "cycleColors": _hex(st.cycle_cmap(), 64, closed=True),
+        "axisColors": _hex("cividis", 64),
+        "cells": {
+            "shown": len(cells),
+            "total": int(atlas.n_obs),
+            "low": low,
+            "span": span,
+            "xy": pack(coded),
+            "colors": [{key: c[key] for key in ("name", "levels", "colors")} | {"codes": pack(c["codes"])} for c in columns],
+        },
+    }
+
+
+def shown_cells(n: int) -> npt.NDArray[np.intp]:
+    """Return the cells the page draws."""
+    if n <= MAX_CELLS:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).choice(n, MAX_CELLS, replace=False))
+
+
+def shown_steps(n: int) -> npt.NDArray[np.intp]:
+    """Return the steps the page keeps, the ends included."""
+    return np.unique(np.linspace(0, n - 1, min(n, MAX_STEPS)).round().astype(int))
+
+
+def describe_path(
+    name: str, atlas: AnnData, traversals: AnnData, axes: pd.DataFrame | None, knob: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return one path for the page, its curves packed, and the names of the genes."""
+    view = path(traversals, name)
+    top = view.in_order(view.changing(N_TOP))
+    some = shown_steps(len(view.position))
+    position = view.position[some]
+    level, low, span = quantise(np.log2(view.rate[some] + PSEUDO))
+    sd = np.clip(np.rint(view.log_sd()[some] / SD_UNIT), 0, 255).astype(np.uint8)
+    cells = shown_cells(atlas.n_obs)
+    values = _cell_values(name, atlas)[cells]
+    xy = np.asarray(atlas.obsm[slots.X_UMAP], dtype=float)[cells]
+    # a gene's curve is smooth, so the differences between its steps pack better than its values
+    blobs = [low.tobytes(), span.tobytes(), _deltas(level).tobytes(), _deltas(sd).tobytes(), _cell_codes(values, position, view.closed).tobytes()]
+    row = axes.loc[name] if axes is not None and name in axes.index else None
+    entry: dict[str, Any] = {
+        "id": name,
+        "title": _title(name, row),
+        "closed": view.closed,
+        "position": _numbers(position),
+        "density": _numbers(view.density[some]),
+        "supported": [bool(v) for v in view.supported[some]],
+        "s": _numbers(view.s_score[some]),
+        "g2m": _numbers(view.g2m_score[some]),
+        "top": [int(g) for g in top],
+        "route": [_numbers(at) for at in route(xy, near_steps(values, position, closed=view.closed), closed=view.closed)],
+        "phase": _phases(atlas, position) if view.closed else None,
+        "facts": _facts(name, row, view, knob),
+        "technical": bool(row is not None and str(row.get("kind", "")) == "technical"),
+        "blob": pack(b"".join(blobs)),
+    }
+    return entry, [str(gene) for gene in view.genes]
+
+
+def axes_table(atlas: AnnData) -> pd.DataFrame | None:
+    """Return ``uns["sclatent"]["axes"]`` by axis."""
+    table = atlas.uns.get(slots.UNS, {}).get("axes")
+    if table is None:
+        return None
+    return table.set_index("axis") if "axis" in table else table
+
+
+def _square(xy: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], list[float], float]:
+    """Return the map as 16-bit numbers in a square, x of all cells first; its corner and its side."""
+    low, span = xy.min(axis=0), np.ptp(xy, axis=0)
+    side = float(span.max()) or 1.0
+    corner = low - (side - span) / 2
+    coded = np.rint((xy - corner) / side * 65535).astype("<u2")
+    return coded.T, [float(v) for v in corner], side
+
+
+def _cell_values(name: str, atlas: AnnData) -> npt.NDArray[np.float64]:
+    """Return where each cell is on a path; missing where it is not on it."""
+    if name == CYCLE:
+        angle = atlas.obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
+        return np.where(atlas.obs[slots.CYCLING].to_numpy(dtype=bool), angle, np.nan)
+    number = int(name.rsplit("_", 1)[1]) - 1
+    return np.asarray(atlas.obsm[slots.X_LATENT][:, number], dtype=float)
+
+
+def _cell_codes(values: npt.NDArray[np.float64], position: npt.NDArray[np.float64], closed: bool) -> npt.NDArray[np.uint8]:
+    """Return 0 … 254 along the path; cells beyond an end are at the end."""
+    low, high = (0.0, 2 * np.pi) if closed else (position[0], position[-1])
+    part = (values - low) / ((high - low) or 1.0)
+    part = np.mod(part, 1.0) if closed else np.clip(part, 0, 1)
+    return np.where(np.isfinite(part), np.rint(np.nan_to_num(part) * 254), MISSING).astype(np.uint8)
+
+
+def _deltas(coded: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return (n_genes, n_steps): the first value of each gene, then the differences modulo 256."""
+    by_gene = coded.T
+    first = np.zeros((len(by_gene), 1), dtype=np.uint8)
+    return np.diff(by_gene, axis=1, prepend=first)
+
+
+def _categories(atlas: AnnData, cells: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
+    """Return the categorical columns that can colour the cells: phase and clusters first."""
+    names = [c for c in atlas.obs if atlas.obs[c].dtype.name == "category" and 1 < len(atlas.obs[c].cat.categories) <= MAX_LEVELS]
+    names.sort(key=lambda c: (c != slots.PHASE, c != slots.LEIDEN, c == slots.SPLIT))
+    out = []
+    for name in names[:MAX_COLORS]:
+        column = atlas.obs[name]
+        levels = [str(v) for v in column.cat.categories]
+        known = atlas.uns.get(f"{name}_colors")
+        colors = [str(c) for c in known] if known is not None and len(known) == len(levels) else _hex("viridis", len(levels))
+        codes = column.cat.codes.to_numpy()[cells]
+        out.append({"name": str(name), "levels": levels, "colors": colors, "codes": np.where(codes < 0, MISSING, codes).astype(np.uint8)})
+    return out
+
+
+def _hex(cmap: Any, n: int, *, closed: bool = False) -> list[str]:
+    import matplotlib as mpl
+    from matplotlib.colors import to_hex
+
+    colormap = mpl.colormaps[cmap] if isinstance(cmap, str) else cmap
+    return [to_hex(colormap(v)) for v in np.linspace(0, 1, n, endpoint=not closed)]
+
+
+def _numbers(values: npt.ArrayLike) -> list[float | None]:
+    """Return plain numbers of five digits; None where missing."""
+    return [float(f"{v:.5g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
+
+
+def _phases(atlas: AnnData, position: npt.NDArray[np.float64]) -> list[str]:
+    arcs = phase_arcs(atlas.obs)
+
+    def at(angle: float) -> str:
+        inside = [p for p, start, stop in arcs if np.mod(angle - start, 2 * np.pi) <= stop - start]
+        if inside:
+            return st.PHASE_LABELS[inside[0]]
+        # between two arcs, at a border: the one that ended last
+        ended = [(np.mod(angle - stop, 2 * np.pi), p) for p, _, stop in arcs]
+        return st.PHASE_LABELS[min(ended)[1]] if ended else ""
+
+    return [at(float(angle)) for angle in position]
+
+
+def _title(name: str, row: pd.Series | None) -> str:
+    if name == CYCLE:
+        return "Cell cycle (the knob)"
+    if row is None or str(row.get("name", "")) in ("", "nan", "unnamed"):
+        return name
+    return f"{name}: {row['name']}"
+
+
+def _facts(name: str, row: pd.Series | None, view: Path, knob: Mapping[str, Any]) -> list[list[str]]:
+    """Return what is known of a path, as (what, words)."""
+    facts: list[list[str]] = []
+    empty = int((~view.supported).sum())
+    if name == CYCLE:
+        found = knob.get("path") or {}
+        if found:
+            facts.append(["Cells", f"{int(found['cells']):,} cycling cells"])
+            facts.append(["Latent variance along the knob", f"{float(found['variance_share']):.1%}"])
+    elif row is not None:
+        facts.append(["KL", f"{float(row['kl']):.2f} nats per cell"])
+        if str(row.get("evidence", "")) not in ("", "nan"):
+            facts.append(["Named by", f"{row['evidence']}, which explains {float(row['effect']):.0%} of its variance"])
+        else:
+            facts.append(["Named by", "nothing: no score explains a quarter of its variance"])
+        if str(row.get("also", "")) not in ("", "nan"):
+            facts.append(["Also", str(row["also"])])
+        if "n_seeds" in row.index and np.isfinite(float(row["n_seeds"])) and float(row["n_seeds"]) > 0:
+            facts.append(["Stability", f"came back in {int(row['n_returned'])} of {int(row['n_seeds'])} other seeds"])
+        else:
+            facts.append(["Stability", "not known: trained with one seed"])
+        for key, label in (("genes_up", "Rising genes"), ("genes_down", "Falling genes")):
+            if str(row.get(key, "")) not in ("", "nan"):
+                facts.append([label, str(row[key])])
+    facts.append(["Steps without cells", f"{empty} of {len(view.supported)}, greyed out" if empty else "none"])
+    return facts
