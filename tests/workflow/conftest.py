@@ -37,9 +37,20 @@ class Study:
         (self / path).write_text(text, encoding="utf-8")
 
     def command(self, *arguments: object, snakefile: Path = SNAKEFILES["root"]) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(self.folder), *map(str, arguments)]
+        return [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(snakefile),
+            "--directory",
+            str(self.folder),
+            *map(str, arguments),
+        ]
 
-    def run(self, *arguments: object, snakefile: Path = SNAKEFILES["root"], **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: object, snakefile: Path = SNAKEFILES["root"], **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(*arguments, snakefile=snakefile),
             cwd=self.folder,

@@ -13,6 +13,7 @@ from sclatent.bridge import (
     minutes,
     read_config,
     source_files,
+    training_threads,
 )
 from sclatent.settings import InputError, section_json
 
@@ -26,8 +27,9 @@ except InputError as error:
 # On one machine a second try meets the same memory and the same mistake; on a cluster it asks for more of both.
 RETRIES = 0 if workflow.resource_settings.nodes is None else 2
 
-# The number of threads decides the last bits of a model, so it does not follow --cores; a profile may set it.
-TRAIN_THREADS = workflow.resource_settings.overwrite_threads.get("train", 2)
+TRAIN_THREADS = training_threads(
+    workflow.resource_settings.overwrite_threads, default=2
+)
 
 
 def any_of(names):

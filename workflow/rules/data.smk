@@ -94,7 +94,14 @@ rule prepare:
         runtime=minutes(30, 0.1),
     params:
         settings=section(
-            "organism", "batch", "library_size", "split", "cells", "genes", "cycle"
+            "organism",
+            "batch",
+            "covariates",
+            "library_size",
+            "split",
+            "cells",
+            "genes",
+            "cycle",
         ),
         version=VERSIONS["prepare"],
     message:

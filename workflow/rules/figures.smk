@@ -180,6 +180,7 @@ rule plot_models:
         histories=per_model_and_seed(
             "results/{dataset}/{model}/seed-{seed}/history.tsv"
         ),
+        axes=per_model_and_seed("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
     output:
         figures=report(
             directory("results/{dataset}/figures/models"),

@@ -22,7 +22,9 @@ rule knob:
         mem_mb=memory(3000, 30),
         runtime=minutes(30, 0.2),
     params:
-        settings=section("organism", "batch", "labels", "genes", "cycle"),
+        settings=section(
+            "organism", "batch", "labels", "library_size", "genes", "cycle"
+        ),
         version=VERSIONS["knob"],
     message:
         "{wildcards.dataset}: fitting the cell-cycle knob of {wildcards.model}"

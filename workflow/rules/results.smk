@@ -13,7 +13,6 @@ rule export:
         axes=per_seed("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
         map="results/{dataset}/{model}/map.h5ad",
         knob="results/{dataset}/{model}/knob.h5ad",
-        verdict="results/{dataset}/{model}/knob.json",
     output:
         atlas=ensure("results/{dataset}/{model}/atlas.h5ad", non_empty=True),
     log:

@@ -11,5 +11,9 @@ with bridge.stage(snakemake) as job:
         sl.io.read_h5ad(job.input.map),
         bridge.read_table(job.of_selected_seed("axes")),
         settings=job.settings,
+        card=bridge.read_json(job.of_selected_seed("cards"))["trained"],
+        metrics=bridge.read_json(job.of_selected_seed("metrics")),
+        knob=sl.io.read_h5ad(job.input.knob),
+        stability=bridge.read_table(job.input.stability),
     )
     sl.io.write_h5ad(atlas, job.output.atlas)
