@@ -62,10 +62,14 @@ def add_column(obs: pd.DataFrame, name: str, values: Any, source: str) -> None:
     if name in obs:
         if _same(obs[name], values):
             return
-        spare = name + slots.INPUT_SUFFIX
+        spare = next(s for i in range(1, len(obs.columns) + 2) if (s := _spare(name, i)) not in obs)
         obs[spare] = obs[name]
         log.info("the column '%s' that came in differs from that of %s: it is kept as '%s'", name, source, spare)
     obs[name] = values
+
+
+def _spare(name: str, i: int) -> str:
+    return name + slots.INPUT_SUFFIX + (f"_{i}" if i > 1 else "")
 
 
 def _same(old: pd.Series, new: Any) -> bool:
@@ -211,5 +215,7 @@ def _join_metadata(adata: AnnData, path: Path) -> dict[str, Any]:
         len(table) - matched.sum(),
     )
     for name, values in table.reindex(adata.obs_names).items():
+        if name in adata.obs and _same(adata.obs[name][matched], values[matched].to_numpy()):
+            continue  # says nothing new, and has gaps where a cell is not in the table
         add_column(adata.obs, str(name), values.to_numpy(), str(path))
     return {"path": str(path), "matched": int(matched.sum()), "cells": len(matched), "rows": len(table)}

@@ -54,14 +54,15 @@ def read_text(path: Path, *, orientation: str | None) -> AnnData:
         blocks: list[sparse.csr_matrix] = []
         width: list[str] = []
         try:
-            # a converter, since as plain text a gene called NA or nan would be read as missing
+            # no word stands for a missing value: there are genes called NA and NAN
             reader = pd.read_csv(
                 file,
                 sep=separator,
                 header=None,
                 index_col=False,
                 chunksize=max(1, _ENTRIES // len(header)),
-                converters={0: str},
+                dtype={0: str},
+                keep_default_na=False,
                 low_memory=False,
             )
         except pd.errors.EmptyDataError:
@@ -142,11 +143,8 @@ def _numbers(block: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], p
         if dtype.kind not in "biuf":
             import pandas as pd
 
-            bad = (
-                pd.to_numeric(block.iloc[:, i], errors="coerce").isna().to_numpy() & block.iloc[:, i].notna().to_numpy()
-            )
-            at = int(np.argmax(bad))
-            value = str(block.iloc[at, i])
+            at = int(np.argmax(pd.to_numeric(block.iloc[:, i], errors="coerce").isna().to_numpy()))
+            value = str(block.iloc[at, i]) or "nothing"
             raise InputError(
                 f"{path}: column '{columns[i]}', row '{rows[at]}': found '{value[:40]}', expected a count: "
                 "the table must hold names in the first row and column and numbers elsewhere"
