@@ -149,12 +149,20 @@ def _cells(fig: st.Figure, ax: Axes, values: pd.DataFrame, q: pd.DataFrame, tabl
         for i in np.flatnonzero(significant):
             dark = abs(values.iat[i, j]) > 0.55
             mark = "•" if share[i, j] >= STRONG else "·"
-            ax.text(j, i, mark, ha="center", va="center_baseline", color="white" if dark else st.INK, fontsize=6 if small else 8)
+            ax.text(
+                j,
+                i,
+                mark,
+                ha="center",
+                va="center_baseline",
+                color="white" if dark else st.INK,
+                fontsize=6 if small else 8,
+            )
         for i in np.flatnonzero((table["evidence"] == variable).to_numpy()):
             ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, ec=st.INK, lw=1.2))
-    fig.colorbar(image, ax=ax, location="bottom", label="Spearman ρ" if signed else "η²", shrink=0.9, aspect=12, pad=0.02).ax.tick_params(
-        labelsize=6
-    )
+    fig.colorbar(
+        image, ax=ax, location="bottom", label="Spearman ρ" if signed else "η²", shrink=0.9, aspect=12, pad=0.02
+    ).ax.tick_params(labelsize=6)
 
 
 def _row_label(axis: str, row: pd.Series) -> str:
@@ -199,7 +207,9 @@ def _responses(views: dict[str, object], titles: dict[str, str]) -> st.Figure:
         ax.set_title(st.shorten(titles.get(name, name), 34), fontsize=8)
     for ax in grid.ravel()[n:]:
         ax.axis("off")
-    fig.supxlabel("position on the axis (latent units); bands: ± 1 SD over posterior draws; hatched: no cells", fontsize=8)
+    fig.supxlabel(
+        "position on the axis (latent units); bands: ± 1 SD over posterior draws; hatched: no cells", fontsize=8
+    )
     fig.supylabel("log₂ fold change over the axis' mean", fontsize=8)
     return fig
 
@@ -216,9 +226,15 @@ def _stability(stability: pd.DataFrame, table: pd.DataFrame) -> st.Figure:
     ax.axvline(0, color=st.PALE, lw=0.7)
     ax.hlines(y, rows["worst_correlation"], rows["correlation"], color=st.PALE, lw=3, zorder=1)
     for mask, color, label in ((stable, st.BLUE, "comes back"), (~stable, st.VERMILLION, "does not")):
-        ax.plot(rows["correlation"][mask], y[mask.to_numpy()], "o", color=color, ms=4.5, label=f"{label} (posterior means)")
+        ax.plot(
+            rows["correlation"][mask], y[mask.to_numpy()], "o", color=color, ms=4.5, label=f"{label} (posterior means)"
+        )
     ax.plot(rows["loading_correlation"], y, "D", color="none", mec=st.INK, mew=0.7, ms=3.5, label="loadings")
-    ax.set(ylim=(n - 0.5, -0.5), xlim=(-0.02, 1.02), xlabel="|correlation| with the matching axis of the other seeds: mean, and bar down to the worst")
+    ax.set(
+        ylim=(n - 0.5, -0.5),
+        xlim=(-0.02, 1.02),
+        xlabel="|correlation| with the matching axis of the other seeds: mean, and bar down to the worst",
+    )
     labels = []
     for axis, row in rows.iterrows():
         labels.append(f"{_row_label(str(axis), table.loc[axis])}  {int(row['n_returned'])}/{int(row['n_seeds'])}")

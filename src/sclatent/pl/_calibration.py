@@ -31,17 +31,39 @@ def calibration(found: Mapping[Run, Mapping[str, Any]], models: pd.DataFrame) ->
     for (model, _), values in found.items():
         first.setdefault(model, values)
     names = list(first)[:MAX_ROWS]
-    kind = dict(zip(models["model"].astype(str), models["likelihood"].astype(str), strict=False)) if "likelihood" in models else {}
+    kind = (
+        dict(zip(models["model"].astype(str), models["likelihood"].astype(str), strict=False))
+        if "likelihood" in models
+        else {}
+    )
     fig = st.figure(9.0, 0.6 + 2.5 * len(names))
     grid = fig.subplots(len(names), 3, squeeze=False)
     for row, name in zip(grid, names, strict=True):
         values = first[name]
         _pit(row[0], values)
-        row[0].set_title(f"{st.shorten(name, 24)}" + (f" ({kind[name]})" if name in kind and kind[name] != name else ""))
+        row[0].set_title(
+            f"{st.shorten(name, 24)}" + (f" ({kind[name]})" if name in kind and kind[name] != name else "")
+        )
         _against(row[1], values, "zero_fraction", "share of cells without the gene", logarithmic=False)
         _against(row[2], values, "variance_to_mean", "variance / mean of the counts", logarithmic=True)
-    grid[0][1].annotate("Zeros", (0, 1), xytext=(0, 6), xycoords="axes fraction", textcoords="offset points", fontweight="bold", fontsize=9)
-    grid[0][2].annotate("Spread", (0, 1), xytext=(0, 6), xycoords="axes fraction", textcoords="offset points", fontweight="bold", fontsize=9)
+    grid[0][1].annotate(
+        "Zeros",
+        (0, 1),
+        xytext=(0, 6),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontweight="bold",
+        fontsize=9,
+    )
+    grid[0][2].annotate(
+        "Spread",
+        (0, 1),
+        xytext=(0, 6),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontweight="bold",
+        fontsize=9,
+    )
     _same_limits(grid)
     fig.supxlabel(
         "Held-out cells. A calibrated model has a flat PIT and genes on the diagonals. PIT high at both ends: the counts spread more than the model says; "
@@ -59,7 +81,9 @@ def _pit(ax: Axes, values: Mapping[str, Any]) -> None:
     ax.axhline(1, color=st.INK, lw=0.9, ls="--")
     ax.set(xlim=(0, 1), xlabel="randomised PIT", ylabel="density (1 = calibrated)")
     off = float(np.abs(density - 1).mean())
-    ax.text(0.98, 0.97, f"mean distance from flat {off:.3f}", transform=ax.transAxes, ha="right", va="top", fontsize=6.5)
+    ax.text(
+        0.98, 0.97, f"mean distance from flat {off:.3f}", transform=ax.transAxes, ha="right", va="top", fontsize=6.5
+    )
 
 
 def _against(ax: Axes, values: Mapping[str, Any], what: str, label: str, *, logarithmic: bool) -> None:
@@ -79,7 +103,11 @@ def _against(ax: Axes, values: Mapping[str, Any], what: str, label: str, *, loga
     if logarithmic:
         st.log_scale(ax)
     ratio = np.log(y / x) if logarithmic else y - x
-    words = f"median data / model {np.exp(np.median(ratio)):.2f}" if logarithmic else f"mean data − model {ratio.mean():+.4f}"
+    words = (
+        f"median data / model {np.exp(np.median(ratio)):.2f}"
+        if logarithmic
+        else f"mean data − model {ratio.mean():+.4f}"
+    )
     ax.text(0.03, 0.97, words, transform=ax.transAxes, ha="left", va="top", fontsize=6.5)
     ax.set(xlabel=f"model: {label}", ylabel=f"data: {label}")
 

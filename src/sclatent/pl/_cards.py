@@ -70,14 +70,18 @@ def response_panel(ax: Axes, view: Path, each: int, which: str = "both") -> None
     if which != "both":
         shades = st.category_colors(each)
         for shade, g in zip(shades, groups[0][0], strict=False):
-            ax.fill_between(view.position, change[:, g] - sd[:, g], change[:, g] + sd[:, g], color=shade, alpha=0.15, lw=0)
+            ax.fill_between(
+                view.position, change[:, g] - sd[:, g], change[:, g] + sd[:, g], color=shade, alpha=0.15, lw=0
+            )
             ax.plot(view.position, change[:, g], color=shade, lw=1.3, label=st.shorten(view.genes[g], 16))
         ax.legend(loc="upper left" if which == "up" else "upper right", handlelength=1, fontsize=6.5, labelspacing=0.25)
     else:
         lines = []
         for genes, color, mark in groups:
             for g in genes:
-                ax.fill_between(view.position, change[:, g] - sd[:, g], change[:, g] + sd[:, g], color=color, alpha=0.12, lw=0)
+                ax.fill_between(
+                    view.position, change[:, g] - sd[:, g], change[:, g] + sd[:, g], color=color, alpha=0.12, lw=0
+                )
                 ax.plot(view.position, change[:, g], color=color, lw=1.0)
             lines.append((mark + ", ".join(st.shorten(view.genes[g], 11) for g in genes), color))
         for i, (text, color) in enumerate(lines):
@@ -116,7 +120,15 @@ def _ends(ax: Axes, z: npt.NDArray[np.float64], map: AnnData | None, latent: Ann
         ax.scatter([], [], color=color, s=14, label=f"{label} ({ENDS:.0%} of cells)")
     st.embedding_axes(ax)
     ax.set_title("Cells at both ends", pad=16)
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.985), ncols=2, handletextpad=0.1, columnspacing=0.8, fontsize=6.5, borderaxespad=0)
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.985),
+        ncols=2,
+        handletextpad=0.1,
+        columnspacing=0.8,
+        fontsize=6.5,
+        borderaxespad=0,
+    )
 
 
 def _genes(ax: Axes, loading: npt.NDArray[np.float64], symbols: npt.NDArray[np.str_]) -> None:
@@ -144,7 +156,14 @@ def _scores(ax: Axes, row: pd.Series) -> None:
     share = [found[v][0] for v in best]
     q = [float(row.get(f"q_{v}", np.nan)) for v in best]
     ax.barh(range(len(best)), share, color=[st.BLUE if value <= 0.05 else st.PALE for value in q], height=0.75)
-    labels = [st.shorten(v, 22) + ("" if np.isnan(found[v][1]) else (" (+)" if found[v][1] > 0 else " (−)")) for v in best]
+    labels = [
+        st.shorten(v, 22) + ("" if np.isnan(found[v][1]) else (" (+)" if found[v][1] > 0 else " (−)")) for v in best
+    ]
     ax.set_yticks(range(len(best)), labels, fontsize=6.5)
-    ax.set(xlim=(0, 1), ylim=(max(len(best), 1) - 0.5, -0.5), title="What it goes with", xlabel="share of variance (ρ² or η²); pale: q > 0.05")
+    ax.set(
+        xlim=(0, 1),
+        ylim=(max(len(best), 1) - 0.5, -0.5),
+        title="What it goes with",
+        xlabel="share of variance (ρ² or η²); pale: q > 0.05",
+    )
     ax.tick_params(axis="y", length=0)

@@ -103,7 +103,9 @@ def _polar(obs: pd.DataFrame, used: npt.NDArray[np.bool_]) -> st.Figure:
     ax = fig.add_subplot(projection="polar")
     polar_histogram(ax, obs, used)
     rest = int((~used).sum())
-    ax.set_title(f"{int(used.sum()):,} cycling cells, {rest:,} not cycling ({rest / len(obs):.0%})", pad=14, loc="center")
+    ax.set_title(
+        f"{int(used.sum()):,} cycling cells, {rest:,} not cycling ({rest / len(obs):.0%})", pad=14, loc="center"
+    )
     return fig
 
 
@@ -122,7 +124,16 @@ def polar_histogram(ax: Axes, obs: pd.DataFrame, used: npt.NDArray[np.bool_], bi
         inner, outer = np.sqrt(total), np.sqrt(total + count)
         color = st.PHASE_COLORS[name] if name else st.RESTING
         label = f"{st.PHASE_LABELS[name]}: {chosen.mean():.0%}" if name else f"no phase: {chosen.mean():.0%}"
-        ax.bar(edges[:-1], outer - inner, width=np.diff(edges), bottom=inner, align="edge", color=color, label=label, linewidth=0)
+        ax.bar(
+            edges[:-1],
+            outer - inner,
+            width=np.diff(edges),
+            bottom=inner,
+            align="edge",
+            color=color,
+            label=label,
+            linewidth=0,
+        )
         total += count
     top = max(float(total.max()), 1.0)
     rings = [t for t in _round_steps(top) if t <= top]
@@ -198,6 +209,9 @@ def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st
         st.angle_axis(ax, label="")
     for ax in grid.ravel()[len(best) :]:
         ax.axis("off")
-    fig.supxlabel("cycle angle (radians); line: fitted rate; circles: mean of cells; orange: S gene, blue: G2/M gene, pink: other", fontsize=7.5)
+    fig.supxlabel(
+        "cycle angle (radians); line: fitted rate; circles: mean of cells; orange: S gene, blue: G2/M gene, pink: other",
+        fontsize=7.5,
+    )
     fig.supylabel("log(1 + count / library · median library)", fontsize=8)
     return fig

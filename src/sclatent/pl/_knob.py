@@ -65,14 +65,23 @@ def _traversal(view: Path, cycle: AnnData | None) -> st.Figure:
     genes = view.in_order(view.changing(N_GENES))
     height = 0.125 * len(genes)
     fig = st.figure(6.8, 2.3 + height)
-    scores, bar, heat = fig.subplots(3, 1, sharex=True, gridspec_kw={"height_ratios": [1.1, 0.16, height], "hspace": 0.02})
+    scores, bar, heat = fig.subplots(
+        3, 1, sharex=True, gridspec_kw={"height_ratios": [1.1, 0.16, height], "hspace": 0.02}
+    )
     score_curves(scores, view)
     scores.set_title("The knob, turned once")
     phase_bar(bar, view, cycle)
     mesh = heat_map(heat, view, genes, fontsize=6)
     heat.plot(view.peak()[genes], np.arange(len(genes)) + 0.5, ".", color=st.INK, ms=2.5)
     position_axis(heat, view)
-    fig.colorbar(mesh, ax=heat, label="log₂ fold change over one turn's mean; dots: peak phase", fraction=0.04, pad=0.02, aspect=30)
+    fig.colorbar(
+        mesh,
+        ax=heat,
+        label="log₂ fold change over one turn's mean; dots: peak phase",
+        fraction=0.04,
+        pad=0.02,
+        aspect=30,
+    )
     return fig
 
 
@@ -92,7 +101,16 @@ def phase_bar(ax: Axes, view: Path, cycle: AnnData | None) -> None:
             if high > low:
                 ax.axvspan(low, high, color=st.PHASE_COLORS[phase], lw=0)
                 if high - low > 0.4:
-                    ax.text((low + high) / 2, 0.5, st.PHASE_LABELS[phase], ha="center", va="center", fontsize=6.5, color="white", fontweight="bold")
+                    ax.text(
+                        (low + high) / 2,
+                        0.5,
+                        st.PHASE_LABELS[phase],
+                        ha="center",
+                        va="center",
+                        fontsize=6.5,
+                        color="white",
+                        fontweight="bold",
+                    )
 
 
 def phase_arcs(obs: pd.DataFrame) -> list[tuple[str, float, float]]:
@@ -115,7 +133,9 @@ def phase_arcs(obs: pd.DataFrame) -> list[tuple[str, float, float]]:
     return arcs
 
 
-def _cells(path: AnnData | None, map: AnnData | None, latent: AnnData | None, cycle: AnnData | None) -> st.Figure | None:
+def _cells(
+    path: AnnData | None, map: AnnData | None, latent: AnnData | None, cycle: AnnData | None
+) -> st.Figure | None:
     """UMAP and the latent plane of the knob, coloured by angle."""
     if cycle is None:
         return None
@@ -130,7 +150,9 @@ def _cells(path: AnnData | None, map: AnnData | None, latent: AnnData | None, cy
     if latent is not None and plane is not None:
         direction, center, curve = plane
         z = np.asarray(latent[cycle.obs_names].X, dtype=float)
-        panels.append(("Latent plane of the knob (line: the knob)", "knob", (z - center) @ direction.T, curve @ direction.T))
+        panels.append(
+            ("Latent plane of the knob (line: the knob)", "knob", (z - center) @ direction.T, curve @ direction.T)
+        )
     if not panels:
         return None
     fig = st.figure(4.6 * len(panels) + 0.5, 4.4)

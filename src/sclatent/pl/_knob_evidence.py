@@ -53,7 +53,9 @@ def _tests(ax: Axes, verdict: str, tests: list[Mapping[str, Any]]) -> None:
         y = 0.97 - i * 0.2
         passed = bool(test["passed"])
         color = st.BLUE if passed else st.VERMILLION
-        ax.text(0.0, y, "passed" if passed else "failed", color=color, fontweight="bold", transform=ax.transAxes, va="top")
+        ax.text(
+            0.0, y, "passed" if passed else "failed", color=color, fontweight="bold", transform=ax.transAxes, va="top"
+        )
         ax.text(0.12, y, str(test["name"]), fontweight="bold", transform=ax.transAxes, va="top")
         words = textwrap.fill(f"{test['found']}  (needed: {test['needed']})", 84, max_lines=2, placeholder=" …")
         ax.text(0.12, y - 0.075, words, transform=ax.transAxes, va="top", fontsize=7, color="#444444")
@@ -70,7 +72,12 @@ def _decoded(ax: Axes, path: Mapping[str, Any], order: Mapping[str, Any]) -> Non
         values = np.asarray(path[f"{key}_score"], dtype=float)
         values = values - values.mean()
         color = st.PHASE_COLORS[phase]
-        ax.plot(np.append(position, TURN), np.append(values, values[0]), color=color, label=f"{st.PHASE_LABELS[phase]} score (minus mean)")
+        ax.plot(
+            np.append(position, TURN),
+            np.append(values, values[0]),
+            color=color,
+            label=f"{st.PHASE_LABELS[phase]} score (minus mean)",
+        )
         if f"{key}_peak" in order:
             ax.axvline(float(order[f"{key}_peak"]), color=color, lw=0.9, ls=":")
     low, high = ax.get_ylim()
@@ -86,7 +93,16 @@ def _decoded(ax: Axes, path: Mapping[str, Any], order: Mapping[str, Any]) -> Non
         ax.patch.set_visible(False)
     step = TURN / len(position)
     for at in position[~np.asarray(path.get("supported", np.ones_like(position)), dtype=bool)]:
-        ax.axvspan(at - step / 2, at + step / 2, facecolor="#EEEEEE", alpha=0.75, hatch="////", edgecolor="#BBBBBB", lw=0, zorder=3)
+        ax.axvspan(
+            at - step / 2,
+            at + step / 2,
+            facecolor="#EEEEEE",
+            alpha=0.75,
+            hatch="////",
+            edgecolor="#BBBBBB",
+            lw=0,
+            zorder=3,
+        )
     st.angle_axis(ax, label="cycle angle (grey: cells; hatched: none)")
     ax.legend(loc="upper left", ncols=2, handlelength=1)
 
@@ -107,16 +123,35 @@ def _held_out(ax: Axes, held: Mapping[str, Any], symbols: Mapping[str, str]) -> 
         if not some:
             continue
         off = np.array([float(np.angle(np.exp(1j * (g["peak"] - g["expected"])))) / (TURN / 8) for g in some])
-        height = base + np.linspace(-0.36, 0.36, len(some))[np.argsort(np.argsort(off, kind="stable"))] if len(some) > 1 else np.array([base])
+        height = (
+            base + np.linspace(-0.36, 0.36, len(some))[np.argsort(np.argsort(off, kind="stable"))]
+            if len(some) > 1
+            else np.array([base])
+        )
         size = np.array([float(g.get("amplitude") or 0.3) for g in some])
         ax.scatter(off, height, s=6 + 34 * size / max(size.max(), 1e-9), color=st.PHASE_COLORS[phase], alpha=0.75, lw=0)
         inside = np.mean([bool(g["within"]) for g in some])
-        ax.text(-3.95, base + 0.44, f"{st.PHASE_LABELS[phase]}: {inside:.0%} of {len(some)} inside", color=st.PHASE_COLORS[phase], fontsize=7, va="bottom")
+        ax.text(
+            -3.95,
+            base + 0.44,
+            f"{st.PHASE_LABELS[phase]}: {inside:.0%} of {len(some)} inside",
+            color=st.PHASE_COLORS[phase],
+            fontsize=7,
+            va="bottom",
+        )
         for at in np.argsort(-np.abs(off))[:3]:
             if abs(off[at]) > 1:
                 name = symbols.get(str(some[at]["gene"]), str(some[at]["gene"]))
                 side = "left" if off[at] < 0 else "right"
-                ax.annotate(st.shorten(name, 12), (off[at], height[at]), xytext=(4 if side == "left" else -4, 0), textcoords="offset points", ha=side, va="center", fontsize=6)
+                ax.annotate(
+                    st.shorten(name, 12),
+                    (off[at], height[at]),
+                    xytext=(4 if side == "left" else -4, 0),
+                    textcoords="offset points",
+                    ha=side,
+                    va="center",
+                    fontsize=6,
+                )
     ax.set(xlim=(-4, 4), ylim=(-0.55, 1.75), yticks=[])
     ax.set_xticks(eighths)
     ax.set_xlabel("peak − expected peak of its phase (eighths of a turn)\nsize: amplitude; grey: counted as inside")
@@ -132,9 +167,18 @@ def _null(ax: Axes, held: Mapping[str, Any]) -> None:
         return
     swing = float(held["swing"])
     low, high = min(null.min(), swing), max(null.max(), swing)
-    ax.hist(null, bins=list(np.linspace(low - 0.05 * (high - low), high, 41)), color=st.GREY, label=f"{len(null)} permutations")
+    ax.hist(
+        null,
+        bins=list(np.linspace(low - 0.05 * (high - low), high, 41)),
+        color=st.GREY,
+        label=f"{len(null)} permutations",
+    )
     ax.axvline(swing, color=st.VERMILLION, lw=2, label=f"found: {swing:.2f}")
-    ax.set(xlabel="log-rate gain of held-out genes\nat their phase", ylabel="permutations", xlim=(low - 0.08 * (high - low), high + 0.08 * (high - low)))
+    ax.set(
+        xlabel="log-rate gain of held-out genes\nat their phase",
+        ylabel="permutations",
+        xlim=(low - 0.08 * (high - low), high + 0.08 * (high - low)),
+    )
     ax.legend(loc="upper center", title=f"p = {held['p']:.2g}", title_fontsize=7)
     bottom, top = ax.get_ylim()
     ax.set_ylim(bottom, top * 1.45)
@@ -157,16 +201,32 @@ def _literature(ax: Axes, books: Mapping[str, Any], symbols: Mapping[str, str]) 
         # a name or two per stage, those nearest the middle
         for at in inside[np.argsort(np.abs(peak[inside] - np.median(peak[inside])))[:1]]:
             name = symbols.get(str(genes[at]["gene"]), str(genes[at]["gene"]))
-            ax.annotate(st.shorten(name, 10), (rank[at] + jitter[at], peak[at]), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=6)
+            ax.annotate(
+                st.shorten(name, 10),
+                (rank[at] + jitter[at], peak[at]),
+                xytext=(0, 5),
+                textcoords="offset points",
+                ha="center",
+                fontsize=6,
+            )
     stages = ["G1/S", "S", "G2", "G2/M", "M/G1"]
     shown = [int(r) for r in np.unique(rank)]
     ax.set_xticks(shown, [stages[r - 1] if 1 <= r <= len(stages) else str(r) for r in shown])
     ax.set_yticks(np.arange(5) * np.pi / 2, ["0", "π/2", "π", "3π/2", "2π"])
     ax.set(ylim=(0, TURN), xlabel="stage in the literature", ylabel="peak along the path,\nfrom mid G1 (radians)")
     if books.get("spearman") is not None:
-        ax.text(0.02, 0.98, f"ρ = {books['spearman']:.2f}, p = {books['p']:.1g}, {len(genes)} genes", transform=ax.transAxes, va="top", fontsize=7)
+        ax.text(
+            0.02,
+            0.98,
+            f"ρ = {books['spearman']:.2f}, p = {books['p']:.1g}, {len(genes)} genes",
+            transform=ax.transAxes,
+            va="top",
+            fontsize=7,
+        )
 
 
 def _empty(ax: Axes, why: str) -> None:
     ax.axis("off")
-    ax.text(0.5, 0.5, textwrap.fill(why, 40), ha="center", va="center", transform=ax.transAxes, fontsize=8, color=st.GREY)
+    ax.text(
+        0.5, 0.5, textwrap.fill(why, 40), ha="center", va="center", transform=ax.transAxes, fontsize=8, color=st.GREY
+    )

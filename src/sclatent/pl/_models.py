@@ -67,15 +67,28 @@ def _held_out(models: pd.DataFrame) -> st.Figure:
     spread = _offsets(models, names)
     for ax, split in zip(panels, ("test", "validation"), strict=True):
         drawn = False
-        for column, marker, label in ((f"{split}_marginal", "o", "marginal log-likelihood"), (f"{split}_elbo", "|", "ELBO")):
+        for column, marker, label in (
+            (f"{split}_marginal", "o", "marginal log-likelihood"),
+            (f"{split}_elbo", "|", "ELBO"),
+        ):
             if column not in models or models[column].isna().all():
                 continue
             x = models[column].to_numpy(dtype=float)
             error = models.get(f"{split}_marginal_se") if marker == "o" else None
             if error is not None:
-                ax.errorbar(x, spread, xerr=error.to_numpy(dtype=float), fmt="none", ecolor=st.PALE, elinewidth=2.5, zorder=1)
+                ax.errorbar(
+                    x, spread, xerr=error.to_numpy(dtype=float), fmt="none", ecolor=st.PALE, elinewidth=2.5, zorder=1
+                )
             color = st.BLUE if marker == "o" else st.GREY
-            ax.plot(x, spread, marker, ms=5 if marker == "o" else 9, color=color, mew=1.5 if marker == "|" else 0, label=label)
+            ax.plot(
+                x,
+                spread,
+                marker,
+                ms=5 if marker == "o" else 9,
+                color=color,
+                mew=1.5 if marker == "|" else 0,
+                label=label,
+            )
             if marker == "o" and chosen.any():
                 ax.plot(x[chosen], spread[chosen], "o", ms=9, mfc="none", mec=st.INK, mew=1, label="selected seed")
             drawn = True
@@ -88,7 +101,10 @@ def _held_out(models: pd.DataFrame) -> st.Figure:
     panels[0].tick_params(axis="y", length=0)
     handles, labels = panels[0].get_legend_handles_labels()
     fig.legend(handles, [*labels[:-1], labels[-1]] if labels else [], loc="outside lower center", ncols=3)
-    fig.suptitle("Held-out fit; bars: ± 1 standard error over cells. A seed is selected on validation cells, test cells only judge.", fontsize=8)
+    fig.suptitle(
+        "Held-out fit; bars: ± 1 standard error over cells. A seed is selected on validation cells, test cells only judge.",
+        fontsize=8,
+    )
     return fig
 
 
@@ -118,12 +134,22 @@ def _training(histories: Mapping[Run, pd.DataFrame]) -> st.Figure:
                 continue
             epoch = history["epoch"] if "epoch" in history else np.arange(1, len(history) + 1)
             first = seed == next(s for m, s in histories if m == name)
-            for column, color, label in (("train_elbo", st.GREY, "training cells"), ("validation_elbo", st.BLUE, "validation cells")):
+            for column, color, label in (
+                ("train_elbo", st.GREY, "training cells"),
+                ("validation_elbo", st.BLUE, "validation cells"),
+            ):
                 if column in history and history[column].notna().any():
                     row[0].plot(epoch, history[column], color=color, lw=1.2, label=label if first else None)
             if "validation_elbo" in history and history["validation_elbo"].notna().any():
                 best = int(history["validation_elbo"].to_numpy(dtype=float).argmax())
-                row[0].plot(np.asarray(epoch)[best], history["validation_elbo"].iloc[best], "o", ms=4.5, color=st.VERMILLION, label="best" if first else None)
+                row[0].plot(
+                    np.asarray(epoch)[best],
+                    history["validation_elbo"].iloc[best],
+                    "o",
+                    ms=4.5,
+                    color=st.VERMILLION,
+                    label="best" if first else None,
+                )
             if "kl" in history:
                 row[1].plot(epoch, history["kl"], color=st.BLUE, lw=1.2)
             if "kl_weight" in history:
@@ -168,13 +194,33 @@ def _axes(models: pd.DataFrame, axes: Mapping[Run, pd.DataFrame]) -> st.Figure:
     for name in names:
         rows = (models["model"].astype(str) == name).to_numpy()
         label = st.shorten(name, 22)
-        middle.plot(n_latent[rows], models["n_active"].to_numpy(dtype=float)[rows], "o", ms=5, color=colors[name], label=label)
+        middle.plot(
+            n_latent[rows], models["n_active"].to_numpy(dtype=float)[rows], "o", ms=5, color=colors[name], label=label
+        )
         if "test_marginal" in models:
-            right.plot(n_latent[rows], models["test_marginal"].to_numpy(dtype=float)[rows], "o", ms=5, color=colors[name], label=label)
+            right.plot(
+                n_latent[rows],
+                models["test_marginal"].to_numpy(dtype=float)[rows],
+                "o",
+                ms=5,
+                color=colors[name],
+                label=label,
+            )
     top = max(float(np.nanmax(n_latent)), 1.0)
     middle.plot([0, top * 1.05], [0, top * 1.05], color=st.PALE, lw=1, ls="--", zorder=0)
-    middle.set(xlim=(0, top * 1.1), ylim=(0, top * 1.1), xlabel="axes of the model", ylabel="active axes", title="Axes in use (dashed: all)")
-    right.set(xlim=(0, top * 1.1), xlabel="axes of the model", ylabel="test log-likelihood (nats per cell)", title="Held-out fit over the number of axes")
+    middle.set(
+        xlim=(0, top * 1.1),
+        ylim=(0, top * 1.1),
+        xlabel="axes of the model",
+        ylabel="active axes",
+        title="Axes in use (dashed: all)",
+    )
+    right.set(
+        xlim=(0, top * 1.1),
+        xlabel="axes of the model",
+        ylabel="test log-likelihood (nats per cell)",
+        title="Held-out fit over the number of axes",
+    )
     _join_families(right, models, "test_marginal", colors)
     handles, labels = middle.get_legend_handles_labels()
     fig.legend(handles[:16], labels[:16], loc="outside lower center", ncols=min(len(handles), 4) or 1)
@@ -206,10 +252,23 @@ def _cell_cycle(models: pd.DataFrame) -> st.Figure:
         ax.hlines(y, second, best, color=st.PALE, lw=3)
         ax.plot(best, y, "o", ms=5, color=st.PHASE_COLORS[phase], label="best axis")
         ax.plot(second, y, "|", ms=9, mew=1.5, color=st.GREY, label="second best")
-        for value, at, axis, rho in zip(best, y, models[f"best_axis_{phase}"], models[f"best_spearman_{phase}"], strict=True):
+        for value, at, axis, rho in zip(
+            best, y, models[f"best_axis_{phase}"], models[f"best_spearman_{phase}"], strict=True
+        ):
             if np.isfinite(value):
-                ax.annotate(f" {axis}, |ρ| ≤ {rho:.2f}", (value, at), xytext=(4, 0), textcoords="offset points", va="center", fontsize=6)
-        ax.set(xlabel="mutual information (nats)", title=f"{st.PHASE_LABELS[phase]} score on one axis", xlim=(0, max(0.1, 1.45 * np.nanmax(best))))
+                ax.annotate(
+                    f" {axis}, |ρ| ≤ {rho:.2f}",
+                    (value, at),
+                    xytext=(4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=6,
+                )
+        ax.set(
+            xlabel="mutual information (nats)",
+            title=f"{st.PHASE_LABELS[phase]} score on one axis",
+            xlim=(0, max(0.1, 1.45 * np.nanmax(best))),
+        )
         ax.legend(loc="lower right", fontsize=6.5)
     panels[0].set_yticks(range(len(names)), [st.shorten(n, 30) for n in names])
     panels[0].set_ylim(len(names) - 0.5, -0.5)

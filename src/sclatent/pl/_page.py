@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sclatent.data.atomic import atomic
 from sclatent.pl import _style as st
-from sclatent.pl._page_data import axes_table, describe, describe_path, pack
-from sclatent.pl._paths import paths
+from sclatent.pl._page_data import axes_table, describe, describe_path, pack, path_title
+from sclatent.pl._paths import paths, symbols
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -24,7 +24,9 @@ SCRIPTS = ("data.js", "knob.js", "map.js", "charts.js", "main.js")
 
 
 @st.styled
-def page(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any], path: str | Path, *, max_bytes: int = MAX_BYTES) -> Path:
+def page(
+    atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any], path: str | Path, *, max_bytes: int = MAX_BYTES
+) -> Path:
     """Write a page on which one turns the cell-cycle knob or any axis: one file, no network, opens from disk.
 
     The map shows at most 20,000 cells (an even subset of more); curves are kept as 8-bit numbers.
@@ -51,22 +53,22 @@ def page(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any], path: str
 
     library = get_plotlyjs()
     data = describe(atlas, traversals, knob)
-    data["paths"], data["left_out"], data["genes"] = [], [], []
-    # what is left after everything but the paths, and a little for the names of those left out
-    room = max_bytes - len(_template(data, library, _embed(data)).encode("utf-8")) - 20_000
     axes = axes_table(atlas)
-    for name in _in_order(paths(traversals), axes):
-        entry, genes = describe_path(name, atlas, traversals, axes, knob)
-        size = len(_embed(entry)) + (0 if data["genes"] else len(_embed(genes)))
-        if size > room:
-            data["left_out"].append(entry["title"])
-            continue
-        data["paths"].append(entry)
-        data["genes"] = genes
-        room -= size
+    names = _in_order(paths(traversals), axes)
+    data["genes"] = [str(gene) for gene in symbols(traversals)]
+    # the page without any path, on which all are said to be left out
+    data["paths"], data["left_out"] = [], [path_title(name, axes) for name in names]
+    room = max_bytes - len(_fill(data, library).encode("utf-8"))
+    for name in names:
+        entry = describe_path(name, atlas, traversals, axes, knob)
+        size = len(_embed(entry)) + 1
+        if size <= room:
+            data["paths"].append(entry)
+            data["left_out"].remove(entry["title"])
+            room -= size
     path = Path(path)
     with atomic(path) as scratch:
-        scratch.write_text(_template(data, library, _embed(data)), encoding="utf-8")
+        scratch.write_text(_fill(data, library), encoding="utf-8")
     return path
 
 
@@ -84,7 +86,7 @@ def _embed(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _template(data: Mapping[str, Any], library: str, embedded: str) -> str:
+def _fill(data: Mapping[str, Any], library: str) -> str:
     """Return the page."""
     folder = resources.files("sclatent.pl") / "page"
 
@@ -101,7 +103,7 @@ def _template(data: Mapping[str, Any], library: str, embedded: str) -> str:
         "library_license": license,
         "library": pack(library.encode("utf-8")),
         "script": "\n".join(text(name) for name in SCRIPTS),
-        "data": embedded,
+        "data": _embed(data),
     }
     # in one pass, so that a name that looks like a placeholder stays a name
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], text("page.html"))

@@ -39,7 +39,9 @@ def pack(data: npt.NDArray[Any] | bytes) -> str:
     return base64.b64encode(gzip.compress(raw, compresslevel=9, mtime=0)).decode("ascii")
 
 
-def quantise(values: npt.NDArray[np.float64], levels: int = 255) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def quantise(
+    values: npt.NDArray[np.float64], levels: int = 255
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return each column of `values` as whole numbers from 0 to `levels`, with its minimum and range."""
     low, span = values.min(axis=0), np.ptp(values, axis=0)
     scaled = (values - low) / np.where(span > 0, span, 1.0) * levels
@@ -51,7 +53,7 @@ def describe(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any]) -> di
     about = atlas.uns.get(slots.UNS, {})
     cells = shown_cells(atlas.n_obs)
     xy = np.asarray(atlas.obsm[slots.X_UMAP], dtype=float)[cells]
-    coded, low, span = _square(xy)
+    coded, low, size = _frame(xy)
     columns = _categories(atlas, cells)
     return {
         "dataset": str(about.get("dataset", "")),
@@ -59,7 +61,10 @@ def describe(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any]) -> di
         "verdict": str(knob["verdict"]),
         "isKnob": CYCLE in paths(traversals),
         "reason": str(knob.get("reason") or ""),
-        "tests": [{key: str(test[key]) for key in ("name", "found", "needed")} | {"passed": bool(test["passed"])} for test in knob.get("tests") or []],
+        "tests": [
+            {key: str(test[key]) for key in ("name", "found", "needed")} | {"passed": bool(test["passed"])}
+            for test in knob.get("tests") or []
+        ],
         "sdUnit": SD_UNIT,
         "missing": MISSING,
         "phaseColors": {st.PHASE_LABELS[p]: color for p, color in st.PHASE_COLORS.items()},
@@ -69,9 +74,11 @@ def describe(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any]) -> di
             "shown": len(cells),
             "total": int(atlas.n_obs),
             "low": low,
-            "span": span,
+            "size": size,
             "xy": pack(coded),
-            "colors": [{key: c[key] for key in ("name", "levels", "colors")} | {"codes": pack(c["codes"])} for c in columns],
+            "colors": [
+                {key: c[key] for key in ("name", "levels", "colors")} | {"codes": pack(c["codes"])} for c in columns
+            ],
         },
     }
 
@@ -90,8 +97,8 @@ def shown_steps(n: int) -> npt.NDArray[np.intp]:
 
 def describe_path(
     name: str, atlas: AnnData, traversals: AnnData, axes: pd.DataFrame | None, knob: Mapping[str, Any]
-) -> tuple[dict[str, Any], list[str]]:
-    """Return one path for the page, its curves packed, and the names of the genes."""
+) -> dict[str, Any]:
+    """Return one path for the page, its curves packed."""
     view = path(traversals, name)
     top = view.in_order(view.changing(N_TOP))
     some = shown_steps(len(view.position))
@@ -102,25 +109,34 @@ def describe_path(
     values = _cell_values(name, atlas)[cells]
     xy = np.asarray(atlas.obsm[slots.X_UMAP], dtype=float)[cells]
     # a gene's curve is smooth, so the differences between its steps pack better than its values
-    blobs = [low.tobytes(), span.tobytes(), _deltas(level).tobytes(), _deltas(sd).tobytes(), _cell_codes(values, position, view.closed).tobytes()]
+    blobs = [
+        low.tobytes(),
+        span.tobytes(),
+        _deltas(level).tobytes(),
+        _deltas(sd).tobytes(),
+        _cell_codes(values, position, view.closed).tobytes(),
+    ]
     row = axes.loc[name] if axes is not None and name in axes.index else None
-    entry: dict[str, Any] = {
+    return {
         "id": name,
-        "title": _title(name, row),
+        "title": path_title(name, axes),
         "closed": view.closed,
         "position": _numbers(position),
         "density": _numbers(view.density[some]),
         "supported": [bool(v) for v in view.supported[some]],
         "s": _numbers(view.s_score[some]),
         "g2m": _numbers(view.g2m_score[some]),
+        "sSd": _numbers(view.s_sd[some]),
+        "g2mSd": _numbers(view.g2m_sd[some]),
         "top": [int(g) for g in top],
-        "route": [_numbers(at) for at in route(xy, near_steps(values, position, closed=view.closed), closed=view.closed)],
+        "route": [
+            _numbers(at) for at in route(xy, near_steps(values, position, closed=view.closed), closed=view.closed)
+        ],
         "phase": _phases(atlas, position) if view.closed else None,
         "facts": _facts(name, row, view, knob),
         "technical": bool(row is not None and str(row.get("kind", "")) == "technical"),
         "blob": pack(b"".join(blobs)),
     }
-    return entry, [str(gene) for gene in view.genes]
 
 
 def axes_table(atlas: AnnData) -> pd.DataFrame | None:
@@ -131,13 +147,16 @@ def axes_table(atlas: AnnData) -> pd.DataFrame | None:
     return table.set_index("axis") if "axis" in table else table
 
 
-def _square(xy: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], list[float], float]:
-    """Return the map as 16-bit numbers in a square, x of all cells first; its corner and its side."""
+def _frame(xy: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], list[float], list[float]]:
+    """Return the map as 16-bit numbers, x of all cells first; its lower left corner and its size.
+
+    The frame is the box of the cells, made neither flat nor tall.
+    """
     low, span = xy.min(axis=0), np.ptp(xy, axis=0)
-    side = float(span.max()) or 1.0
-    corner = low - (side - span) / 2
-    coded = np.rint((xy - corner) / side * 65535).astype("<u2")
-    return coded.T, [float(v) for v in corner], side
+    size = np.maximum(span, max(float(span.max()), 1e-6) * np.array([0.75, 0.65]))
+    corner = low - (size - span) / 2
+    coded = np.rint((xy - corner) / size * 65535).astype("<u2")
+    return coded.T, _numbers(corner), _numbers(size)
 
 
 def _cell_values(name: str, atlas: AnnData) -> npt.NDArray[np.float64]:
@@ -149,7 +168,9 @@ def _cell_values(name: str, atlas: AnnData) -> npt.NDArray[np.float64]:
     return np.asarray(atlas.obsm[slots.X_LATENT][:, number], dtype=float)
 
 
-def _cell_codes(values: npt.NDArray[np.float64], position: npt.NDArray[np.float64], closed: bool) -> npt.NDArray[np.uint8]:
+def _cell_codes(
+    values: npt.NDArray[np.float64], position: npt.NDArray[np.float64], closed: bool
+) -> npt.NDArray[np.uint8]:
     """Return 0 … 254 along the path; cells beyond an end are at the end."""
     low, high = (0.0, 2 * np.pi) if closed else (position[0], position[-1])
     part = (values - low) / ((high - low) or 1.0)
@@ -166,16 +187,29 @@ def _deltas(coded: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def _categories(atlas: AnnData, cells: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
     """Return the categorical columns that can colour the cells: phase and clusters first."""
-    names = [c for c in atlas.obs if atlas.obs[c].dtype.name == "category" and 1 < len(atlas.obs[c].cat.categories) <= MAX_LEVELS]
+    names = [
+        c
+        for c in atlas.obs
+        if atlas.obs[c].dtype.name == "category" and 1 < len(atlas.obs[c].cat.categories) <= MAX_LEVELS
+    ]
     names.sort(key=lambda c: (c != slots.PHASE, c != slots.LEIDEN, c == slots.SPLIT))
     out = []
     for name in names[:MAX_COLORS]:
         column = atlas.obs[name]
         levels = [str(v) for v in column.cat.categories]
         known = atlas.uns.get(f"{name}_colors")
-        colors = [str(c) for c in known] if known is not None and len(known) == len(levels) else _hex("viridis", len(levels))
+        colors = (
+            [str(c) for c in known] if known is not None and len(known) == len(levels) else _hex("viridis", len(levels))
+        )
         codes = column.cat.codes.to_numpy()[cells]
-        out.append({"name": str(name), "levels": levels, "colors": colors, "codes": np.where(codes < 0, MISSING, codes).astype(np.uint8)})
+        out.append(
+            {
+                "name": str(name),
+                "levels": levels,
+                "colors": colors,
+                "codes": np.where(codes < 0, MISSING, codes).astype(np.uint8),
+            }
+        )
     return out
 
 
@@ -187,7 +221,7 @@ def _hex(cmap: Any, n: int, *, closed: bool = False) -> list[str]:
     return [to_hex(colormap(v)) for v in np.linspace(0, 1, n, endpoint=not closed)]
 
 
-def _numbers(values: npt.ArrayLike) -> list[float | None]:
+def _numbers(values: npt.ArrayLike) -> list[Any]:
     """Return plain numbers of five digits; None where missing."""
     return [float(f"{v:.5g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=float)]
 
@@ -206,12 +240,12 @@ def _phases(atlas: AnnData, position: npt.NDArray[np.float64]) -> list[str]:
     return [at(float(angle)) for angle in position]
 
 
-def _title(name: str, row: pd.Series | None) -> str:
+def path_title(name: str, axes: pd.DataFrame | None) -> str:
+    """Return what a path is called on the page."""
     if name == CYCLE:
         return "Cell cycle (the knob)"
-    if row is None or str(row.get("name", "")) in ("", "nan", "unnamed"):
-        return name
-    return f"{name}: {row['name']}"
+    given = str(axes.loc[name, "name"]) if axes is not None and name in axes.index else ""
+    return name if given in ("", "nan", "unnamed") else f"{name}: {given}"
 
 
 def _facts(name: str, row: pd.Series | None, view: Path, knob: Mapping[str, Any]) -> list[list[str]]:

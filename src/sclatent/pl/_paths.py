@@ -37,6 +37,8 @@ class Path:
         Whether there are cells at all near a step.
     s_score, g2m_score : array of shape (n_steps,)
         Decoded scores; NaN where the data cannot tell.
+    s_sd, g2m_sd : array of shape (n_steps,)
+        Their standard deviations over posterior draws; NaN where not known.
     rate, sd : array of shape (n_steps, n_genes)
         Decoded rate as a fraction of the library, and its standard deviation over posterior draws.
     genes : array of shape (n_genes,)
@@ -49,6 +51,8 @@ class Path:
     supported: npt.NDArray[np.bool_]
     s_score: Array
     g2m_score: Array
+    s_sd: Array
+    g2m_sd: Array
     rate: Array
     sd: Array
     genes: npt.NDArray[np.str_]
@@ -118,6 +122,8 @@ def path(traversals: AnnData, name: str) -> Path:
         supported=supported,
         s_score=column(slots.S_SCORE),
         g2m_score=column(slots.G2M_SCORE),
+        s_sd=column("S_sd"),
+        g2m_sd=column("G2M_sd"),
         rate=np.asarray(steps.X, dtype=float),
         sd=np.asarray(steps.layers[slots.SD], dtype=float) if slots.SD in steps.layers else np.zeros(steps.shape),
         genes=symbols(traversals),

@@ -42,7 +42,10 @@ def qc(prepared: AnnData) -> st.Figures:
     """
     entry = prepared.uns[slots.UNS]
     filters = entry[slots.UNS_FILTERS]
-    return {"cells": _cells(entry[slots.UNS_QC], filters), "genes": _genes(prepared, filters, entry.get(slots.UNS_GENES, {}))}
+    return {
+        "cells": _cells(entry[slots.UNS_QC], filters),
+        "genes": _genes(prepared, filters, entry.get(slots.UNS_GENES, {})),
+    }
 
 
 def _cells(metrics: pd.DataFrame, filters: pd.DataFrame) -> st.Figure:
@@ -58,7 +61,14 @@ def _cells(metrics: pd.DataFrame, filters: pd.DataFrame) -> st.Figure:
     total, genes = (metrics[name].to_numpy(dtype=float) for name in (slots.TOTAL_COUNTS, slots.N_GENES))
     for mask, color, label in ((passed, KEPT, "kept"), (~passed, TAKEN, "taken")):
         if mask.any():
-            st.points(scatter, total[mask] + 1, genes[mask] + 1, color, alpha=0.5, size=float(np.clip(12000 / len(total), 0.4, 10)))
+            st.points(
+                scatter,
+                total[mask] + 1,
+                genes[mask] + 1,
+                color,
+                alpha=0.5,
+                size=float(np.clip(12000 / len(total), 0.4, 10)),
+            )
             scatter.scatter([], [], color=color, s=14, label=f"{label}: {int(mask.sum()):,}")
     st.log_scale(scatter)
     scatter.set(xlabel="counts per cell + 1", ylabel="genes seen + 1", title="Counts and genes")
@@ -153,7 +163,14 @@ def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> 
         (in_model & cycle, st.VERMILLION, "cell-cycle gene"),
     ):
         if (mask & ok).any():
-            st.points(left, mean[mask & ok], variance[mask & ok], color, size=float(np.clip(20000 / len(var), 1.5, 10)), alpha=0.8)
+            st.points(
+                left,
+                mean[mask & ok],
+                variance[mask & ok],
+                color,
+                size=float(np.clip(20000 / len(var), 1.5, 10)),
+                alpha=0.8,
+            )
             left.scatter([], [], color=color, s=14, label=f"{label}: {int(mask.sum()):,}")
     grid = np.geomspace(mean[ok].min(), mean[ok].max(), 50)
     left.plot(grid, grid, color=st.INK, lw=0.9, ls="--", label="Poisson: variance = mean")
@@ -164,7 +181,13 @@ def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> 
     # bins between whole numbers of cells, so that few cells do not make a comb
     edges = (np.unique(np.geomspace(1, n, 51).round()) - 0.5) / n * 100
     edges = np.append(edges, 100 + 50 / n)
-    middle.hist([seen[in_model], seen[~in_model]], bins=list(edges), stacked=True, color=[st.BLUE, st.PALE], label=["in the model", "not"])
+    middle.hist(
+        [seen[in_model], seen[~in_model]],
+        bins=list(edges),
+        stacked=True,
+        color=[st.BLUE, st.PALE],
+        label=["in the model", "not"],
+    )
     middle.set_xlim(edges[0], edges[-1])
     st.log_scale(middle, "x")
     middle.set(xlabel="cells that show the gene (%)", ylabel="genes", title="How many cells show a gene")
@@ -176,7 +199,10 @@ def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> 
     _table(right, rows, before, prepared.n_vars, "genes")
     words = [f"of these, the model sees {int(in_model.sum()):,}:"]
     if slots.HIGHLY_VARIABLE in var:
-        words.append(f"  {int(var[slots.HIGHLY_VARIABLE].sum()):,} highly variable" + (f",\n    {str(chosen['flavor']).replace('_', ' ')}" if chosen.get("flavor") else ""))
+        words.append(
+            f"  {int(var[slots.HIGHLY_VARIABLE].sum()):,} highly variable"
+            + (f",\n    {str(chosen['flavor']).replace('_', ' ')}" if chosen.get("flavor") else "")
+        )
     words.append(f"  {int(cycle.sum()):,} cell-cycle genes")
     if slots.KEPT in var and var[slots.KEPT].any():
         words.append(f"  {int(var[slots.KEPT].sum()):,} asked for (genes.keep)")

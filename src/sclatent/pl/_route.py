@@ -56,7 +56,12 @@ def route(xy: npt.ArrayLike, weights: npt.ArrayLike, *, closed: bool = False) ->
     chosen = _best(gain[turns], move)
     if closed:
         chosen = chosen[steps : 2 * steps]
-    return np.array([_local_mean(xy, weights[s], (at[k] + 0.5 / GRID) * span + low, 1.5 * span / GRID) for s, k in enumerate(chosen)])
+    return np.array(
+        [
+            _local_mean(xy, weights[s], (at[k] + 0.5 / GRID) * span + low, 0.75 * span / GRID)
+            for s, k in enumerate(chosen)
+        ]
+    )
 
 
 def _best(gain: Array, move: Array) -> npt.NDArray[np.intp]:

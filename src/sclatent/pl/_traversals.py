@@ -83,8 +83,12 @@ def score_curves(ax: Axes, view: Path) -> None:
     """Draw the decoded S and G2/M scores along a path over the density of the cells."""
     known = np.isfinite(view.s_score).any()
     if known:
-        for values, phase in ((view.s_score, "S"), (view.g2m_score, "G2M")):
+        for values, sd, phase in ((view.s_score, view.s_sd, "S"), (view.g2m_score, view.g2m_sd, "G2M")):
             centred = values - np.nanmean(values)
+            if np.isfinite(sd).any():
+                ax.fill_between(
+                    view.position, centred - sd, centred + sd, color=st.PHASE_COLORS[phase], alpha=0.18, lw=0
+                )
             ax.plot(view.position, centred, color=st.PHASE_COLORS[phase], label=f"{st.PHASE_LABELS[phase]} score")
         ax.set_ylabel("decoded score\n(minus mean)")
         ax.margins(y=0.12)
@@ -144,7 +148,16 @@ def mark_empty(ax: Axes, view: Path) -> None:
     """Grey out the steps of a path near which there are no cells."""
     edges = step_edges(view.position)
     for step in np.flatnonzero(~view.supported):
-        ax.axvspan(edges[step], edges[step + 1], facecolor="#EEEEEE", alpha=0.75, hatch="////", edgecolor="#BBBBBB", lw=0, zorder=3)
+        ax.axvspan(
+            edges[step],
+            edges[step + 1],
+            facecolor="#EEEEEE",
+            alpha=0.75,
+            hatch="////",
+            edgecolor="#BBBBBB",
+            lw=0,
+            zorder=3,
+        )
 
 
 def position_axis(ax: Axes, view: Path) -> None:
@@ -162,7 +175,9 @@ def _overview(views: list[Path], titles: dict[str, str]) -> st.Figure:
     columns = 1 if len(views) == 1 else 2 if len(views) <= 12 else 4
     rows = -(-len(views) // columns)
     picked = [view.in_order(view.changing(N_OVERVIEW)) for view in views]
-    limit = colour_limit(np.concatenate([v.log_change()[:, g][v.supported].ravel() for v, g in zip(views, picked, strict=True)]))
+    limit = colour_limit(
+        np.concatenate([v.log_change()[:, g][v.supported].ravel() for v, g in zip(views, picked, strict=True)])
+    )
     fig = st.figure(1.0 + (4.2 if columns < 4 else 3.0) * columns, 0.7 + 1.25 * rows)
     grid = fig.subplots(rows, columns, squeeze=False)
     mesh = None
@@ -178,7 +193,16 @@ def _overview(views: list[Path], titles: dict[str, str]) -> st.Figure:
             ax.set_title(text, loc="right", fontsize=6.5, fontweight="normal", color=st.GREY)
     for ax in grid.ravel()[len(views) :]:
         ax.axis("off")
-    fig.supxlabel("position on the axis (latent units); grey numbers: range of the decoded S and G2/M scores", fontsize=8)
+    fig.supxlabel(
+        "position on the axis (latent units); grey numbers: range of the decoded S and G2/M scores", fontsize=8
+    )
     if mesh is not None:
-        fig.colorbar(mesh, ax=grid, label="log₂ fold change over the axis' mean", fraction=0.02, pad=0.01, shrink=min(1.0, 3 / rows))
+        fig.colorbar(
+            mesh,
+            ax=grid,
+            label="log₂ fold change over the axis' mean",
+            fraction=0.02,
+            pad=0.01,
+            shrink=min(1.0, 3 / rows),
+        )
     return fig

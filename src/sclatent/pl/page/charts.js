@@ -3,6 +3,7 @@
 // Plotly reads a little HTML in its labels; a name is only ever a name.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 const short = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
+const fixed = (value, digits = 2) => value.toFixed(digits).replace("-", "−");
 const CURVE_COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A6F00", "#000000"];
 const CONFIG = { displayModeBar: false, responsive: true };
 const FONT = { family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif", size: 12, color: "#222" };
@@ -10,40 +11,48 @@ const FONT = { family: "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sa
 class Dial {
   constructor(parent, name, color) {
     const figure = document.createElement("figure");
-    this.node = svg("svg", { viewBox: "-60 -58 120 92", role: "img" }, figure);
+    this.node = svg("svg", { viewBox: "-62 -58 124 106", role: "img" }, figure);
     parent.append(figure);
     this.name = name;
     const half = Math.PI / 2;
     svg("path", { d: arc(40, 50, -half, half), fill: "#e4e4e4" }, this.node);
     this.level = svg("path", { fill: color }, this.node);
+    this.band = svg("path", { fill: color, "fill-opacity": 0.35 }, this.node);
     this.needle = svg("g", { class: "needle" }, this.node);
     svg("line", { x1: 0, y1: 0, x2: 0, y2: -44, stroke: "#222", "stroke-width": 2.5, "stroke-linecap": "round" }, this.needle);
     svg("circle", { r: 4, fill: "#222" }, this.node);
     this.low = svg("text", { x: -45, y: 12 }, this.node);
     this.high = svg("text", { x: 45, y: 12 }, this.node);
-    this.value = svg("text", { class: "value", x: 0, y: 20 }, this.node);
-    svg("text", { x: 0, y: 32 }, this.node).textContent = `${name} score`;
+    this.value = svg("text", { class: "value", x: 0, y: 28 }, this.node);
+    svg("text", { x: 0, y: 43 }, this.node).textContent = `${name} score`;
   }
 
   show(values) {
     const known = values.filter((v) => v !== null);
     this.range = known.length ? [Math.min(...known), Math.max(...known)] : null;
-    this.low.textContent = this.range ? this.range[0].toFixed(2) : "";
-    this.high.textContent = this.range ? this.range[1].toFixed(2) : "";
+    this.low.textContent = this.range ? fixed(this.range[0]) : "";
+    this.high.textContent = this.range ? fixed(this.range[1]) : "";
   }
 
-  turn(value) {
+  // from the left end (-90°) to the right end (90°) of the scale
+  angle(value) {
+    const part = (value - this.range[0]) / (this.range[1] - this.range[0] || 1);
+    return (Math.min(1, Math.max(0, part)) - 0.5) * Math.PI;
+  }
+
+  turn(value, sd) {
     if (value === null || !this.range) {
       this.value.textContent = "n/a";
       this.node.setAttribute("aria-label", `${this.name} score: not known`);
       return;
     }
-    const part = (value - this.range[0]) / (this.range[1] - this.range[0] || 1);
-    const angle = (Math.min(1, Math.max(0, part)) - 0.5) * Math.PI;
+    const angle = this.angle(value);
+    if (sd) this.band.setAttribute("d", arc(52, 57, this.angle(value - sd), this.angle(value + sd)));
     this.needle.setAttribute("transform", `rotate(${(angle * 180) / Math.PI})`);
     this.level.setAttribute("d", arc(40, 50, -Math.PI / 2, Math.max(angle, -Math.PI / 2 + 0.001)));
-    this.value.textContent = value.toFixed(2);
-    this.node.setAttribute("aria-label", `${this.name} score ${value.toFixed(2)}, between ${this.range[0].toFixed(2)} and ${this.range[1].toFixed(2)} along the path`);
+    this.value.textContent = fixed(value);
+    const spread = sd ? ` ± ${sd.toFixed(2)}` : "";
+    this.node.setAttribute("aria-label", `${this.name} score ${fixed(value)}${spread}, between ${fixed(this.range[0])} and ${fixed(this.range[1])} along the path`);
   }
 }
 
@@ -61,13 +70,14 @@ class Bars {
     }
     limit = Math.min(limit * 1.05, 12);
     const layout = {
-      font: FONT, margin: { l: 92, r: 12, t: 6, b: 40 }, height: 40 + 24 * this.genes.length, bargap: 0.25, dragmode: false,
+      font: FONT, margin: { l: 92, r: 12, t: 6, b: 40 }, bargap: 0.25, dragmode: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       xaxis: { range: [-limit, limit], zeroline: true, zerolinecolor: "#222", gridcolor: "#eee", title: { text: "log₂ fold change" }, fixedrange: true },
       yaxis: { tickmode: "array", tickvals: this.genes.map((_, k) => k), ticktext: this.labels.map((l) => plain(short(l, 13))), fixedrange: true },
     };
     this.trace = { type: "bar", orientation: "h", y: this.genes.map((_, k) => k), hovertemplate: "%{customdata}: %{x:.2f}<extra></extra>", customdata: this.labels.map(plain) };
     this.layout = layout;
+    this.node.style.height = `${46 + 25 * this.genes.length}px`;
   }
 
   turn(at) {
@@ -103,7 +113,7 @@ class Curves {
     });
     const turns = path.closed ? { tickmode: "array", tickvals: [0, 1, 2, 3, 4].map((k) => (k * Math.PI) / 2), ticktext: ["0", "π/2", "π", "3π/2", "2π"] } : {};
     this.layout = {
-      font: FONT, height: 300, margin: { l: 48, r: 12, t: 10, b: 44 }, dragmode: false, showlegend: this.chosen.length > 0,
+      font: FONT, margin: { l: 48, r: 12, t: 10, b: 44 }, dragmode: false, showlegend: this.chosen.length > 0,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       xaxis: { range: [path.low, path.high], title: { text: path.closed ? "cycle angle (radians)" : `${plain(path.id)} (latent units)` }, gridcolor: "#eee", zeroline: false, fixedrange: true, ...turns },
       yaxis: { title: { text: "log₂ fold change" }, gridcolor: "#eee", zerolinecolor: "#999", fixedrange: true },

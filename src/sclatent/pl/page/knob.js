@@ -92,7 +92,7 @@ class Ring {
     else {
       for (const x of [path.low, path.high]) {
         const at = polar(100, this.toDial(x));
-        svg("text", { x: at[0], y: at[1] }, this.node).textContent = x.toFixed(1);
+        svg("text", { x: at[0], y: at[1] }, this.node).textContent = fixed(x, 1);
       }
     }
     this.pointer = svg("g", {}, this.node);
@@ -116,8 +116,11 @@ class Ring {
       const from = path.position[(start + k) % n] - half;
       const to = from + 2 * half * length - 0.02;
       svg("path", { d: arc(87, 103, from, to), fill: data.phaseColors[name] || "#b8b8b8" }, this.node);
-      const at = polar(95, (from + to) / 2);
-      if (to - from > 0.35) svg("text", { class: "phase", x: at[0], y: at[1] }, this.node).textContent = name;
+      const middle = (((from + to) / 2) % (2 * Math.PI) + 2 * Math.PI) % (2 * Math.PI);
+      const at = polar(95, middle);
+      // along the ring, and never upside down
+      const turned = (middle * 180) / Math.PI + (middle > Math.PI / 2 && middle < 1.5 * Math.PI ? 180 : 0);
+      if (to - from > 0.35) svg("text", { class: "phase", transform: `translate(${at}) rotate(${turned})` }, this.node).textContent = name;
       k += length;
     }
   }

@@ -9,16 +9,17 @@ function trouble(line) {
 }
 
 class Page {
-  constructor(data, xy, codes) {
+  constructor(data, xy, columns) {
     this.data = data;
     this.paths = data.paths.map((entry) => new Path(entry, data));
     this.lookup = new Map();
     data.genes.forEach((name, g) => { const key = name.toLowerCase(); if (!this.lookup.has(key)) this.lookup.set(key, g); });
-    this.map = new CellMap(byId("map"), data.cells, xy, codes, data.missing);
+    this.map = new CellMap(byId("map"), data.cells, xy, columns, data.missing);
     this.ring = new Ring(byId("ring"), (x) => { this.stop(); this.turn(x); });
     this.dials = { s: new Dial(byId("dials"), "S", data.phaseColors.S), g2m: new Dial(byId("dials"), "G2/M", data.phaseColors["G2/M"]) };
     this.bars = new Bars(byId("bars"));
     this.curves = new Curves(byId("curves"));
+    byId("map-box").style.aspectRatio = String(data.cells.size[0] / data.cells.size[1]);
     this.words();
     this.controls();
   }
@@ -49,7 +50,7 @@ class Page {
     select.addEventListener("change", () => this.choose(Number(select.value)));
     const color = byId("color");
     color.add(new Option("what is turned", "path"));
-    for (const name of Object.keys(this.map.codes)) color.add(new Option(name, name));
+    this.map.columns.forEach((column, k) => color.add(new Option(column.name, String(k))));
     color.addEventListener("change", () => { this.map.colored = color.value; this.legend(); this.turn(this.x); });
     const slider = byId("slider");
     slider.addEventListener("input", () => {
@@ -102,7 +103,7 @@ class Page {
     const at = path.locate(x);
     const step = path.nearest(at);
     const phase = path.phase ? path.phase[step] : "";
-    const text = path.closed ? `${x.toFixed(2)} rad${phase ? ` · ${phase}` : ""}` : x.toFixed(2);
+    const text = path.closed ? `${fixed(x)} rad${phase ? ` · ${phase}` : ""}` : fixed(x);
     const empty = !path.supported[step];
     byId("position").textContent = path.closed ? `${text} · ${((100 * x) / (2 * Math.PI)).toFixed(0)} % of a turn` : `${path.id} = ${text}`;
     byId("slider").value = String(Math.round((1000 * (x - path.low)) / (path.high - path.low || 1)));
@@ -110,9 +111,9 @@ class Page {
     byId("slider").setAttribute("aria-valuetext", spoken);
     byId("unsupported").hidden = !empty;
     byId("app").classList.toggle("guess", empty);
-    this.ring.turn(x, path.closed ? phase || x.toFixed(2) : x.toFixed(2), spoken);
-    this.dials.s.turn(path.mix(path.s, at));
-    this.dials.g2m.turn(path.mix(path.g2m, at));
+    this.ring.turn(x, path.closed ? phase || fixed(x) : fixed(x), spoken);
+    this.dials.s.turn(path.mix(path.s, at), path.mix(path.sSd, at));
+    this.dials.g2m.turn(path.mix(path.g2m, at), path.mix(path.g2mSd, at));
     if (!this.frame) {
       this.frame = requestAnimationFrame(() => { this.frame = 0; this.draw(); });
     }
@@ -154,7 +155,7 @@ class Page {
   legend() {
     const list = byId("legend");
     list.replaceChildren();
-    const category = this.map.codes[this.map.colored];
+    const category = this.map.columns[this.map.colored];
     const item = (color, text) => {
       const node = document.createElement("li"), mark = document.createElement("i");
       mark.style.background = color;
@@ -233,10 +234,10 @@ async function start() {
     return;
   }
   await loadLibrary();
-  const codes = {};
-  for (const column of data.cells.colors) codes[column.name] = { ...column, codes: await unpack(column.codes) };
+  const columns = [];
+  for (const column of data.cells.colors) columns.push({ ...column, codes: await unpack(column.codes) });
   byId("app").hidden = false;
-  const page = new Page(data, await unpack(data.cells.xy), codes);
+  const page = new Page(data, await unpack(data.cells.xy), columns);
   await page.choose(0);
   document.documentElement.dataset.ready = "yes";
 }

@@ -1,14 +1,14 @@
 // The map of the cells: those near the step in colour, the others pale, and the dot.
 
 class CellMap {
-  constructor(canvas, cells, xy, codes, missing) {
+  constructor(canvas, cells, xy, columns, missing) {
     this.canvas = canvas;
     this.cells = cells;
     this.n = cells.shown;
     const words = new Uint16Array(xy.buffer);
     this.x = words.subarray(0, this.n);
     this.y = words.subarray(this.n, 2 * this.n);
-    this.codes = codes;
+    this.columns = columns;
     this.missing = missing;
     this.colored = "path";
   }
@@ -21,11 +21,16 @@ class CellMap {
     this.ratio = ratio;
   }
 
-  // pixel of a point of the map; y grows upwards on the map
+  // pixel of a point of the map, both from 0 to 1; y grows upwards on the map
   pixel(x, y) {
-    const margin = 10 * this.ratio;
-    const side = this.canvas.width - 2 * margin;
-    return [margin + x * side, margin + (1 - y) * side];
+    const margin = 12 * this.ratio;
+    return [margin + x * (this.canvas.width - 2 * margin), margin + (1 - y) * (this.canvas.height - 2 * margin)];
+  }
+
+  disc(context, px, py, radius) {
+    context.beginPath();
+    context.arc(px, py, radius, 0, 2 * Math.PI);
+    context.fill();
   }
 
   draw(path, data, x, at) {
@@ -34,7 +39,7 @@ class CellMap {
     const size = Math.max(1.2, Math.min(4, 160 / Math.sqrt(this.n))) * this.ratio;
     const now = (254 * (x - path.low)) / (path.high - path.low || 1);
     const width = (254 * 1.5) / path.nSteps;
-    const category = this.codes[this.colored];
+    const category = this.columns[this.colored];
     const palette = category ? category.colors : path.colors(data);
     const near = [];
     context.fillStyle = "#dcdcdc";
@@ -54,16 +59,16 @@ class CellMap {
       const color = category ? this.pick(category.codes[k], palette) : this.shade(path.cells[k], palette);
       const [px, py] = this.pixel(this.x[k] / 65535, this.y[k] / 65535);
       context.fillStyle = "#222";
-      context.fillRect(px - size, py - size, 2 * size, 2 * size);
+      this.disc(context, px, py, 1.05 * size);
       context.fillStyle = color || "#dcdcdc";
-      context.fillRect(px - 0.7 * size, py - 0.7 * size, 1.4 * size, 1.4 * size);
+      this.disc(context, px, py, 0.75 * size);
     }
     this.route(context, path, at);
     return near.length;
   }
 
   route(context, path, at) {
-    const place = (point) => this.pixel((point[0] - this.cells.low[0]) / this.cells.span, (point[1] - this.cells.low[1]) / this.cells.span);
+    const place = (point) => this.pixel((point[0] - this.cells.low[0]) / this.cells.size[0], (point[1] - this.cells.low[1]) / this.cells.size[1]);
     const points = path.route.map(place);
     if (path.closed) points.push(points[0]);
     for (const [color, width] of [["rgba(255,255,255,.8)", 4], ["rgba(34,34,34,.65)", 1.5]]) {
