@@ -3,7 +3,6 @@
 
 rule plot_qc:
     input:
-        counts="results/{dataset}/counts.h5ad",
         prepared="results/{dataset}/prepared.h5ad",
     output:
         figures=report(

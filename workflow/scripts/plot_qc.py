@@ -4,5 +4,4 @@ from sclatent import bridge
 with bridge.stage(snakemake) as job:
     import sclatent as sl
 
-    counts, prepared = sl.io.read_h5ad(job.input.counts), sl.io.read_h5ad(job.input.prepared)
-    sl.pl.save(sl.pl.qc(counts, prepared), job.output.figures)
+    sl.pl.save(sl.pl.qc(sl.io.read_h5ad(job.input.prepared)), job.output.figures)

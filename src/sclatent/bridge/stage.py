@@ -22,6 +22,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 
 class Stage:
     """What a script sees of its job: Snakemake's `input`, `output`, `params`, `wildcards`, and a few habits over them.
@@ -109,7 +111,7 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     signal.signal(signal.SIGTERM, _terminated)
     name = " ".join([str(snakemake.rule), *(str(value) for value in snakemake.wildcards)])
     with _into(snakemake.log[0]) as terminal:
-        logging.info("%s (sclatent %s, %d threads)", name, sclatent.__version__, job.threads)
+        log.info("%s (sclatent %s, %d threads)", name, sclatent.__version__, job.threads)
         try:
             yield job
         except InputError as error:
@@ -122,7 +124,7 @@ def stage(snakemake: Any) -> Iterator[Stage]:
             sys.stderr.write(text)
             os.write(terminal, text.encode())
             raise SystemExit(1) from None
-        logging.info("done")
+        log.info("done")
 
 
 @contextlib.contextmanager
@@ -137,11 +139,12 @@ def _into(path: str) -> Iterator[int]:
     root = logging.getLogger()
     previous, level = root.handlers[:], root.level
     root.handlers[:] = [handler]
-    root.setLevel(logging.INFO)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("sclatent").setLevel(logging.INFO)
     logging.captureWarnings(True)
-    with open(path, "wb") as log:  # noqa: PTH123
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    with Path(path).open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     faulthandler.enable(file=2)
     try:
         yield saved[1]
