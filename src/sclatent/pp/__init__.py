@@ -5,6 +5,7 @@ from sclatent._lazy import attach
 __getattr__, __all__ = attach(
     __name__,
     {
+        "check_columns": "_check",
         "auto_min_genes": "_quality",
         "highly_variable": "_genes",
         "is_mitochondrial": "_quality",

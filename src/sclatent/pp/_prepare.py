@@ -40,7 +40,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
 
         ``obs``: every column that came in; the QC metrics (``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``,
         ``pct_counts_ribo``, and ``doublet_score``, ``predicted_doublet`` when asked for); ``split``; ``library_size``
-        (float32). Batch and label columns are categories of text. A column that came in under the name of one of these
+        (float32). Batch columns are categories of text. A column that came in under the name of one of these
         and differs is kept as ``{name}_input``.
 
         ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``;
@@ -186,9 +186,8 @@ def _drop_silent(
 
 def _check_columns(counts: AnnData, settings: DatasetSettings) -> None:
     """Look for every column that must come in, before minutes are spent."""
-    for key, columns in (("batch", settings.batch), ("labels", settings.labels)):
-        for column in columns:
-            need(counts.obs, column, key, settings)
+    for column in settings.batch:
+        need(counts.obs, column, "batch", settings)
     if settings.split.column is not None:
         need(counts.obs, settings.split.column, "split.column", settings)
 
@@ -196,8 +195,6 @@ def _check_columns(counts: AnnData, settings: DatasetSettings) -> None:
 def _categories(prepared: AnnData, settings: DatasetSettings) -> None:
     for column in settings.batch:
         prepared.obs[column] = categories(prepared.obs, column, "batch", settings)
-    for column in settings.labels:
-        prepared.obs[column] = categories(prepared.obs, column, "labels", settings, missing=True)
     for column in settings.covariates:
         covariate(prepared.obs, column, settings)
 

@@ -1,0 +1,66 @@
+"""The stage `check`: the columns that a dataset file names, looked at before minutes are spent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sclatent.pp._columns import categories, covariate, library_column, need
+from sclatent.settings import DatasetSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+
+def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
+    """Check every obs column that the dataset file names.
+
+    A stage of its own, so that other labels can be asked for without preparing and training anew.
+
+    Parameters
+    ----------
+    counts
+        What `read_dataset` returns; only its ``obs`` is looked at.
+    settings
+        Names the columns: ``batch``, ``covariates``, ``labels``, ``library_size``, ``split.column``.
+
+    Returns
+    -------
+    One row per column and role: ``column``, ``role`` (the key of the dataset file), ``kind`` (``categories`` or
+    ``numbers``), ``levels`` (distinct values), ``missing`` (cells without a value).
+
+    Raises
+    ------
+    InputError
+        If a column is missing, has one level, or has gaps where none may be.
+    """
+    import pandas as pd
+
+    obs = counts.obs
+    rows = []
+
+    def add(column: str, role: str, kind: str) -> None:
+        values = obs[column]
+        rows.append((column, role, kind, int(values.nunique()), int(values.isna().sum())))
+
+    for column in settings.batch:
+        categories(obs, column, "batch", settings)
+        add(column, "batch", "categories")
+    for column in settings.covariates:
+        covariate(obs, column, settings)
+        add(column, "covariates", "numbers")
+    for column in settings.labels:
+        values = need(obs, column, "labels", settings)
+        if pd.api.types.is_float_dtype(values) and values.notna().any() and values.nunique() > 1:
+            # numbers that are no categories (a pseudotime, a measured angle) are compared as numbers
+            add(column, "labels", "numbers")
+        else:
+            categories(obs, column, "labels", settings, missing=True)
+            add(column, "labels", "categories")
+    if settings.library_size is not None:
+        library_column(obs, settings)
+        add(settings.library_size, "library_size", "numbers")
+    if settings.split.column is not None:
+        need(obs, settings.split.column, "split.column", settings)
+        add(settings.split.column, "split.column", "categories")
+    return pd.DataFrame(rows, columns=["column", "role", "kind", "levels", "missing"])
