@@ -1,0 +1,141 @@
+"""The frame around a job: where its words go, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PREAMBLE = """
+import os, sys
+from types import SimpleNamespace
+from sclatent import bridge
+from sclatent.settings import InputError
+
+
+class Named(dict):
+    __getattr__ = dict.get
+
+    def __iter__(self):
+        return iter(self.values())
+
+
+snakemake = SimpleNamespace(
+    rule="try", input=Named(), output=["out"], params=Named(), wildcards=Named(dataset="a"), threads=1,
+    resources=Named(fixed_threads=3), log=["logs/try.log"],
+)
+with bridge.stage(snakemake) as job:
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path):
+    def start(body: str) -> subprocess.Popen[str]:
+        lines = "".join(f"    {line}\n" for line in body.splitlines())
+        (tmp_path / "script.py").write_text(PREAMBLE + lines)
+        return subprocess.Popen(
+            [sys.executable, "script.py"], cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    return start
+
+
+def finish(process: subprocess.Popen[str], tmp_path: Path) -> tuple[int, str, str, list[str]]:
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err, (tmp_path / "logs/try.log").read_text().splitlines()
+
+
+def test_a_mistake_is_the_last_line_of_the_log_and_the_only_one_on_the_terminal(script, tmp_path):
+    body = "print('reading')\nraise InputError('a.yaml: counts: not\\nwhole numbers')"
+    code, out, err, log = finish(script(body), tmp_path)
+    assert code == 1
+    assert (out, err) == ("", "a.yaml: counts: not whole numbers\n")
+    assert log[-1] == "a.yaml: counts: not whole numbers"
+    assert "reading" in log
+    assert not any("Traceback" in line for line in log)
+
+
+def test_a_programming_error_keeps_its_traceback(script, tmp_path):
+    code, _, err, log = finish(script("[][3]"), tmp_path)
+    assert code == 1
+    for text in (err, "\n".join(log)):
+        assert text.startswith("Traceback") or "\nTraceback" in text
+        assert text.rstrip().endswith("IndexError: list index out of range")
+        assert 'script.py", line' in text
+
+
+def test_everything_that_is_said_goes_to_the_log(script, tmp_path):
+    body = (
+        "import logging, subprocess, warnings\n"
+        "logging.getLogger('sclatent.tl').info('filtered 3 cells')\n"
+        "logging.getLogger('fontTools').info('chatter')\n"
+        "warnings.warn('beware')\n"
+        "subprocess.run(['sh', '-c', 'echo from below; echo and aside >&2'])\n"
+    )
+    code, out, err, log = finish(script(body), tmp_path)
+    assert (code, out, err) == (0, "", "")
+    text = "\n".join(log)
+    for word in ("try a (sclatent ", "3 threads", "filtered 3 cells", "beware", "from below", "and aside"):
+        assert word in text
+    assert "chatter" not in text
+    assert log[-1].endswith("done")
+
+
+def test_threads_are_set_before_numerical_libraries_are_imported(script, tmp_path):
+    # the variables are read when the libraries are imported; some never use more threads than there are cores
+    body = (
+        "assert not {'numpy', 'torch', 'numba'} & set(sys.modules)\n"
+        "import torch\n"
+        "print(job.threads, torch.get_num_threads(), os.environ['OPENBLAS_NUM_THREADS'])\n"
+    )
+    _, _, err, log = finish(script(body), tmp_path)
+    assert err == ""
+    assert log[-2] == "3 3 3"
+
+
+def test_a_job_that_is_stopped_leaves_no_scratch_files(script, tmp_path):
+    body = (
+        "from sclatent.data.atomic import atomic\n"
+        "import time\n"
+        "with atomic('results/table.tsv') as scratch:\n"
+        "    scratch.write_text('half')\n"
+        "    time.sleep(60)\n"
+    )
+    process = script(body)
+    results = tmp_path / "results"
+    deadline = time.monotonic() + 30
+    while not list(results.rglob("table.tsv")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert list(results.iterdir()) == []
+
+
+def test_a_section_that_the_rule_does_not_pass_is_not_there(tmp_path):
+    from types import SimpleNamespace
+
+    from sclatent.bridge import Stage
+    from sclatent.settings import load_dataset, section_json
+
+    file = tmp_path / "a.yaml"
+    file.write_text(
+        "counts: c.h5ad\nlabels: [cell_type]\ntraverse: {steps: 11}\nmodels: {x: {}, y: {likelihood: poisson}}\n"
+    )
+    text = section_json(load_dataset(file), "traverse", model="y")
+    job = Stage(
+        SimpleNamespace(
+            input={}, output=[], params=SimpleNamespace(settings=text), wildcards={}, threads=1, resources={}
+        )
+    )
+    assert job.settings.name == "a"
+    assert job.settings.traverse.steps == 11
+    assert list(job.settings.models) == ["y"]
+    with pytest.raises(AttributeError, match="labels"):
+        # its default instead would be wrong, and another value would not re-run the rule
+        _ = job.settings.labels
