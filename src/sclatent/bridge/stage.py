@@ -111,7 +111,7 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     signal.signal(signal.SIGTERM, _terminated)
     name = " ".join([str(snakemake.rule), *(str(value) for value in snakemake.wildcards)])
     with _into(snakemake.log[0]) as terminal:
-        log.info("%s (sclatent %s, %d threads)", name, sclatent.__version__, job.threads)
+        log.info("%s (sclatent %s, threads: %d)", name, sclatent.__version__, job.threads)
         try:
             yield job
         except InputError as error:
