@@ -305,3 +305,27 @@ def gather_rows(index, source_offsets, source_columns, source_values, offsets, r
             rows[i] = b
             columns[i] = source_columns[at]
             values[i] = source_values[at]
+
+
+@njit(**_options)
+def row_sums(offsets, values, total, log_factorial):  # type: ignore[no-untyped-def]
+    """Σ x and Σ log x! of every row, in float64."""
+    table = np.zeros(256)
+    for x in range(2, 256):
+        table[x] = table[x - 1] + math.log(x)
+    for b in range(total.shape[0]):
+        for i in range(offsets[b], offsets[b + 1]):
+            x = values[i]
+            total[b] += x
+            if x < 256 and x == math.floor(x):
+                log_factorial[b] += table[int(x)]
+            else:
+                log_factorial[b] += math.lgamma(np.float64(x) + 1.0)
+
+
+@njit(**_options)
+def gene_sums(index, offsets, columns, values, total):  # type: ignore[no-untyped-def]
+    """Add the counts of the rows `index` to the total of each gene, in float64."""
+    for b in index:
+        for i in range(offsets[b], offsets[b + 1]):
+            total[columns[i]] += values[i]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix, issparse
-from scipy.special import gammaln
 from torch import Tensor
 
-from sclatent.model._kernels import gather_rows
+from sclatent.model._kernels import gather_rows, row_sums
+
+log = logging.getLogger("sclatent")
 
 
 @dataclass(frozen=True)
@@ -111,63 +113,86 @@ class Batch:
 
 
 class Batches:
-    """Minibatches of `data`: gathers rows by index, on the CPU or on the device that holds the arrays."""
+    """Minibatches of `data`, gathered by row index from the one copy of its arrays.
+
+    On the CPU that copy is the caller's. On a GPU the arrays are put there once if they fit, where a gather is an
+    index; if they do not fit they stay on the host and each batch is sent.
+    """
 
     def __init__(self, data: CountData, device: torch.device | str = "cpu") -> None:
         counts = data.counts
         self.n_cells, self.n_genes = data.n_cells, data.n_genes
         self.device = torch.device(device)
-        values = counts.data if counts.data.dtype == np.float32 else counts.data.astype(np.float32)
-        self._offsets = self._put(counts.indptr.astype(np.int64))
-        self._columns = self._put(counts.indices)
-        self._values = self._put(values)
-        n = data.n_cells
-        log_factorial = np.zeros(n)
-        total = np.zeros(n)
-        for start in range(0, n, 4096):
-            block = counts[start : start + 4096]
-            total[start : start + 4096] = np.asarray(block.sum(axis=1, dtype=np.float64)).ravel()
-            block = block.astype(np.float64)
-            block.data = gammaln(block.data + 1.0)
-            log_factorial[start : start + 4096] = np.asarray(block.sum(axis=1)).ravel()
-        self._log_factorial = self._put(log_factorial)
-        self._total = self._put(total.astype(np.float32))
-        self._library = self._put(np.asarray(data.library, dtype=np.float32))
-        categorical = np.empty((n, 0)) if data.categorical is None else data.categorical
-        continuous = np.empty((n, 0)) if data.continuous is None else data.continuous
-        self._categorical = self._put(np.asarray(categorical, dtype=np.int64))
-        self._continuous = self._put(np.asarray(continuous, dtype=np.float32))
+        # above 2^31 non-zeros scipy's offsets and columns are 64-bit; offsets always are here
+        self._offsets = counts.indptr.astype(np.int64, copy=False)
+        self._columns = counts.indices
+        self._values = counts.data.astype(np.float32, copy=False)
+        total, log_factorial = np.zeros(data.n_cells), np.zeros(data.n_cells)
+        row_sums(self._offsets, self._values, total, log_factorial)
+        categorical = np.empty((data.n_cells, 0)) if data.categorical is None else data.categorical
+        continuous = np.empty((data.n_cells, 0)) if data.continuous is None else data.continuous
+        self._cells = {
+            "library": np.asarray(data.library, dtype=np.float32),
+            "total": total.astype(np.float32),
+            "log_factorial": log_factorial,
+            "categorical": np.asarray(categorical, dtype=np.int64),
+            "continuous": np.asarray(continuous, dtype=np.float32),
+        }
+        self._there: dict[str, Tensor] | None = None
+        if self.device.type != "cpu":
+            self.to_device()
 
-    def _put(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+    @property
+    def resident(self) -> bool:
+        """Whether the arrays are on the GPU."""
+        return self._there is not None
 
-    def gather(self, index: np.ndarray | Tensor) -> Batch:
+    def to_device(self) -> None:
+        """Put the arrays on the GPU, or leave them on the host with one line if they do not fit."""
+        arrays = {"offsets": self._offsets, "columns": self._columns, "values": self._values, **self._cells}
+        try:
+            self._there = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
+        except torch.OutOfMemoryError:
+            self.to_host()
+            log.warning("GPU memory does not suffice for the counts: they stay in CPU memory")
+
+    def to_host(self) -> None:
+        """Free the copy on the GPU."""
+        self._there = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def gather(self, index: np.ndarray) -> Batch:
         """Return the cells at positions `index`."""
-        rows = torch.as_tensor(index, dtype=torch.int64, device=self.device)
-        start = self._offsets[rows]
-        lengths = self._offsets[rows + 1] - start
-        offsets = torch.zeros(len(rows) + 1, dtype=torch.int64, device=self.device)
+        if self._there is not None:
+            return self._gather_there(self._there, torch.from_numpy(np.asarray(index, np.int64)).to(self.device))
+        index = np.asarray(index, dtype=np.int64)
+        offsets = np.zeros(len(index) + 1, np.int64)
+        np.cumsum(self._offsets[index + 1] - self._offsets[index], out=offsets[1:])
+        n = int(offsets[-1])
+        rows, columns, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
+        gather_rows(index, self._offsets, self._columns, self._values, offsets, rows, columns, values)
+        arrays = {"offsets": offsets, "rows": rows, "columns": columns, "values": values}
+        arrays |= {name: array[index] for name, array in self._cells.items()}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        if self.device.type != "cpu":
+            tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
+        return Batch(**tensors, n_genes=self.n_genes)
+
+    def _gather_there(self, there: dict[str, Tensor], index: Tensor) -> Batch:
+        start = there["offsets"][index]
+        lengths = there["offsets"][index + 1] - start
+        offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=self.device)
         torch.cumsum(lengths, 0, out=offsets[1:])
         n = int(offsets[-1])
-        if self.device.type == "cpu":
-            cell, columns = torch.empty(n, dtype=torch.int64), torch.empty(n, dtype=torch.int64)
-            values = torch.empty(n)
-            source = (self._offsets.numpy(), self._columns.numpy(), self._values.numpy())
-            gather_rows(rows.numpy(), *source, offsets.numpy(), cell.numpy(), columns.numpy(), values.numpy())
-        else:
-            cell = torch.repeat_interleave(torch.arange(len(rows), device=self.device), lengths, output_size=n)
-            position = torch.arange(n, device=self.device) + (start - offsets[:-1])[cell]
-            columns, values = self._columns[position].long(), self._values[position]
+        rows = torch.repeat_interleave(torch.arange(len(index), device=self.device), lengths, output_size=n)
+        position = torch.arange(n, device=self.device) + (start - offsets[:-1])[rows]
         return Batch(
             offsets=offsets,
-            rows=cell,
-            columns=columns,
-            values=values,
-            library=self._library[rows],
-            total=self._total[rows],
-            log_factorial=self._log_factorial[rows],
-            categorical=self._categorical[rows],
-            continuous=self._continuous[rows],
+            rows=rows,
+            columns=there["columns"][position].long(),
+            values=there["values"][position],
+            **{name: there[name][index] for name in self._cells},
             n_genes=self.n_genes,
         )
 

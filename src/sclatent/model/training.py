@@ -1,18 +1,36 @@
-"""The trainer: one loop that can be read from top to bottom."""
+"""The trainer: a one-cycle schedule, early stopping on the validation ELBO, the best weights at the end."""
 
 from __future__ import annotations
 
+import json
+import logging
 import math
-from collections.abc import Callable
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
-from sclatent.model.batches import Batches, CountData
+from sclatent.model import resume
+from sclatent.model.batches import Batch, Batches, CountData
+from sclatent.model.plan import Plan
+from sclatent.model.start import start_from_data
+from sclatent.model.trouble import Diverged, check_data, explain
 from sclatent.model.vae import CountVAE
-from sclatent.settings import InputError, ModelSettings
+from sclatent.settings import ModelSettings
+
+log = logging.getLogger("sclatent")
+
+CLIP = 100.0
+"""Largest norm of the gradient of the mean loss (nats per cell)."""
+FAST = 5.0
+"""How much faster the gene-wise parameters (bias, θ) learn than the weights: the schedule moves them too little else."""
+SAVE_EVERY = 20.0
+"""Seconds between checkpoints."""
 
 
 def train_vae(
@@ -27,7 +45,7 @@ def train_vae(
     device: str = "cpu",
     threads: int = 1,
     checkpoint: Path | None = None,
-    progress: bool | Callable[[str], None] = False,
+    progress: bool = False,
 ) -> tuple[CountVAE, pd.DataFrame]:
     """Train a model on the cells `train`; the cells `validation` say when to stop.
 
@@ -49,127 +67,274 @@ def train_vae(
         ``cpu`` or ``cuda``.
     threads
         CPU threads of the arithmetic.
+    checkpoint
+        File from which an interrupted training of the same data, settings and versions resumes; removed at the end.
+    progress
+        Show a progress bar on stderr.
 
     Returns
     -------
-    The model with the weights of the best validation ELBO, and one row per epoch: ``epoch``, ``train_elbo``,
-    ``validation_elbo``, ``kl`` (nats per cell), ``kl_weight``, ``learning_rate``.
+    The model with the weights of the best validation ELBO, and one row per epoch: ``epoch``, ``train_elbo`` (with
+    dropout), ``validation_elbo``, ``kl`` (nats per cell), ``kl_weight``, ``learning_rate``.
+
+    Raises
+    ------
+    InputError
+        Counts that are no counts; a training that diverged twice.
     """
+    train, validation = np.asarray(train, dtype=np.int64), np.asarray(validation, dtype=np.int64)
+    check_data(data, train)
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    train, validation = np.asarray(train), np.asarray(validation)
-    n_continuous = 0 if data.continuous is None else data.continuous.shape[1]
-    vae = CountVAE(
-        data.n_genes, settings, n_levels=n_levels, n_continuous=n_continuous, rest=rest, seed=seed
-    ).to(device)
-    batches = Batches(data, device)
-    start_from_data(vae, data, train)
+    try:
+        run = Run(data, train, validation, settings, n_levels=n_levels, rest=rest, seed=seed, device=device)
+        key = resume.key_of(data, train, validation, settings.model_dump_json(), n_levels, rest, seed, device, threads)
+        if checkpoint is not None and (state := resume.read(checkpoint, key)) is not None:
+            run.restore(state)
+            log.info("%s: training resumes after epoch %d", checkpoint, run.epoch)
+        saved = time.monotonic()
+        with tqdm(total=run.plan.epochs, initial=run.epoch, unit="epoch", disable=not progress) as bar:
+            while not run.finished:
+                run.one_epoch()
+                bar.update()
+                bar.set_postfix_str(f"validation ELBO {run.history[-1]['validation_elbo']:.1f}", refresh=False)
+                if checkpoint is not None and time.monotonic() - saved >= SAVE_EVERY:
+                    resume.write(checkpoint, run.state() | {"key": key})
+                    saved = time.monotonic()
+        vae = run.best_model()
+    finally:
+        torch.set_num_threads(before)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return vae, pd.DataFrame(run.history)
 
-    size = batch_size(settings, len(train))
-    steps_per_epoch = math.ceil(len(train) / size)
-    epochs = n_epochs(settings, len(train))
-    steps = epochs * steps_per_epoch
-    warmup = max(1, steps // 5)
-    optimizer = torch.optim.AdamW(parameter_groups(vae, settings), lr=settings.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=steps, pct_start=0.2, cycle_momentum=False
-    )
-    order = np.random.default_rng(seed)
-    noise = torch.Generator(device=device).manual_seed(seed)
 
-    history = []
-    best, best_state, since = -math.inf, None, 0
-    step = 0
-    for epoch in range(epochs):
-        vae.train()
-        shuffled = order.permutation(train)
-        sums = np.zeros(2)
-        for at in range(0, len(train), size):
-            weight = min(1.0, (step + 1) / warmup)
-            batch = batches.gather(shuffled[at : at + size])
-            log_prob, kl = vae.elbo_terms(batch, noise, noise)
-            loss = (weight * kl - log_prob).mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(vae.parameters(), 100.0)
-            optimizer.step()
-            schedule.step()
-            step += 1
-            sums += [float(log_prob.detach().sum()), float(kl.detach().sum())]
-            if not np.isfinite(sums).all():
-                raise InputError("training: the loss is not finite: check the counts")
-        vae.eval()
-        score = validation_elbo(vae, batches, validation, seed)
-        log_prob_mean, kl_mean = sums / len(train)
-        history.append(
+class Run:
+    """A training under way: everything that changes from step to step, and the step itself."""
+
+    def __init__(
+        self,
+        data: CountData,
+        train: np.ndarray,
+        validation: np.ndarray,
+        settings: ModelSettings,
+        *,
+        n_levels: tuple[int, ...],
+        rest: bool,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
+        n_continuous = 0 if data.continuous is None else data.continuous.shape[1]
+        vae = CountVAE(data.n_genes, settings, n_levels=n_levels, n_continuous=n_continuous, rest=rest, seed=seed)
+        start_from_data(vae, data, train)
+        self.vae = vae.to(device)
+        self.batches = Batches(data, device)
+        self.plan = Plan.make(settings, len(train))
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.vae, settings), lr=self.plan.peak, fused=True)
+        self.parameters = list(self.vae.parameters())
+        self.order = np.random.default_rng(seed)
+        self.noise = torch.Generator(device=device).manual_seed(seed)
+        self.epoch = self.step = self.since = self.restarts = 0
+        self.pieces = 1
+        self.best = -math.inf
+        self.history: list[dict[str, float]] = []
+        self.stopped = False
+        self.best_state = self._weights()
+        self.good = self.state()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule is through, or the validation ELBO has not improved for long enough."""
+        return self.stopped or self.epoch >= self.plan.epochs
+
+    def one_epoch(self) -> None:
+        """Train on every cell once, then ask the validation cells."""
+        try:
+            log_prob, kl = self._pass()
+            score = self._validate(log_prob - kl)
+        except Diverged as trouble:
+            self._restart(trouble)
+            return
+        self.epoch += 1
+        self.history.append(
             {
-                "epoch": epoch + 1,
-                "train_elbo": log_prob_mean - kl_mean,
+                "epoch": self.epoch,
+                "train_elbo": log_prob - kl,
                 "validation_elbo": score,
-                "kl": kl_mean,
-                "kl_weight": weight,
-                "learning_rate": schedule.get_last_lr()[0],
+                "kl": kl,
+                "kl_weight": self.plan.kl_weight(self.step - 1),
+                "learning_rate": self._learning_rate(),
             }
         )
-        if score > best:
-            best, since = score, 0
-            best_state = {name: value.detach().clone() for name, value in vae.state_dict().items()}
-        elif weight >= 1.0:
-            since += 1
-            if since >= settings.patience:
-                break
-    if best_state is not None:
-        vae.load_state_dict(best_state)
-    return vae.to("cpu").eval(), pd.DataFrame(history)
+        # before the KL has its full weight a good ELBO is luck
+        if self.step >= self.plan.warmup:
+            if score > self.best:
+                self.best, self.since, self.best_state = score, 0, self._weights()
+            else:
+                self.since += 1
+                self.stopped = self.since >= self.settings.patience
+        self.good = self.state()
+
+    def _pass(self) -> tuple[float, float]:
+        """One epoch of steps; return the mean log p(x | z) and KL of the training cells."""
+        self.vae.train()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
+        for cells in self.plan.minibatches(self.order.permutation(self.train)):
+            sums += self._step(cells)
+            if self.batches.device.type == "cpu" and not bool(torch.isfinite(sums).all()):
+                raise Diverged(cells)
+        if not bool(torch.isfinite(sums).all()):
+            raise Diverged(self.train)
+        log_prob, kl = (sums / len(self.train)).tolist()
+        return log_prob, kl
+
+    def _step(self, cells: np.ndarray) -> Tensor:
+        """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = self._backward(cells)
+        clip_gradient(self.parameters, CLIP)
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["speed"]
+        self.optimizer.step()
+        self.step += 1
+        return sums
+
+    def _backward(self, cells: np.ndarray) -> Tensor:
+        """Leave the gradient of the mean loss in the parameters, gathering fewer cells at a time if memory is short."""
+        weight = self.plan.kl_weight(self.step)
+        noise = self.noise.get_state() if self.batches.device.type == "cuda" else None
+        while True:
+            sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
+            try:
+                for piece in np.array_split(cells, min(self.pieces, len(cells))):
+                    log_prob, kl = self.vae.elbo_terms(self.batches.gather(piece), self.noise, self.noise)
+                    loss = (weight * kl - log_prob).sum() / len(cells)
+                    loss.backward()
+                    sums += torch.stack([log_prob.detach().double().sum(), kl.detach().double().sum()])
+                return sums
+            except torch.OutOfMemoryError:
+                self._make_room(len(cells))
+                self.optimizer.zero_grad(set_to_none=True)
+                if noise is not None and self.batches.device.type == "cuda":
+                    self.noise.set_state(noise)
+
+    def _make_room(self, n: int) -> None:
+        """After an out-of-memory error: smaller gathers, then the counts in CPU memory, each with one line."""
+        torch.cuda.empty_cache()
+        if self.pieces < min(16, n):
+            self.pieces *= 2
+            log.warning("GPU memory does not suffice: gathering %d cells at a time", math.ceil(n / self.pieces))
+        elif self.batches.resident:
+            self.batches.to_host()
+            log.warning("GPU memory does not suffice: the counts stay in CPU memory")
+        else:
+            raise
+
+    def _validate(self, train_elbo: float) -> float:
+        """Mean ELBO of the validation cells at KL weight 1, always with the same draws."""
+        if len(self.validation) == 0:
+            return train_elbo
+        self.vae.eval()
+        score = mean_elbo(self.vae, self.batches, self.validation, self.seed)
+        if not math.isfinite(score):
+            raise Diverged(self.validation)
+        return score
+
+    def _learning_rate(self) -> float:
+        return self.plan.learning_rate(self.step) * 0.25**self.restarts
+
+    def _restart(self, trouble: Diverged) -> None:
+        """Go back to the last good epoch at a quarter of the learning rate; give up the second time."""
+        message = explain(self.vae, self.batches, trouble.cells)
+        if self.restarts:
+            raise Diverged(trouble.cells, message)
+        history, best = self.history, self.best_state
+        self.restore(self.good)
+        self.history, self.best_state = history, best
+        self.restarts = 1
+        log.warning("the loss is not finite in epoch %d: once more at a quarter of the learning rate", self.epoch + 1)
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self.vae.state_dict().items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that decides how the training goes on, as tensors, numbers and strings."""
+        return {
+            "weights": self._weights(),
+            "optimizer": _copied(self.optimizer.state_dict()),
+            "best_weights": self.best_state,
+            "order": json.dumps(self.order.bit_generator.state),
+            "noise": self.noise.get_state(),
+            "history": json.dumps(self.history),
+            "numbers": [self.epoch, self.step, self.since, self.restarts, self.pieces, int(self.stopped)],
+            "best": self.best,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the training where `state` was taken."""
+        self.vae.load_state_dict(state["weights"])
+        self.optimizer.load_state_dict(_copied(state["optimizer"]))
+        self.best_state = {name: value.to(self.vae.device) for name, value in state["best_weights"].items()}
+        self.order.bit_generator.state = json.loads(state["order"])
+        self.noise.set_state(state["noise"])
+        self.history = json.loads(state["history"])
+        self.epoch, self.step, self.since, self.restarts, self.pieces, stopped = state["numbers"]
+        self.stopped, self.best = bool(stopped), state["best"]
+        self.good = self.state()
+
+    def best_model(self) -> CountVAE:
+        """Return the model with its best weights, on the CPU."""
+        if math.isfinite(self.best):
+            self.vae.load_state_dict(self.best_state)
+        return self.vae.to("cpu").eval()
 
 
-def batch_size(settings: ModelSettings, n: int) -> int:
-    """Cells per step: small for few cells, so that there are enough steps."""
-    if settings.batch_size != "auto":
-        return int(settings.batch_size)
-    return int(np.clip(2 ** round(math.log2(max(n, 1) / 20)), 64, 512))
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Copy an optimiser's state: the optimiser changes its tensors in place."""
+    moments = {
+        index: {name: value.clone() if isinstance(value, Tensor) else value for name, value in entry.items()}
+        for index, entry in state["state"].items()
+    }
+    return {"state": moments, "param_groups": [dict(group) for group in state["param_groups"]]}
 
 
-def n_epochs(settings: ModelSettings, n: int) -> int:
-    """Most passes through the cells: a budget of steps rather than of epochs."""
-    if settings.epochs != "auto":
-        return int(settings.epochs)
-    return int(np.clip(round(60 * math.sqrt(2000 / max(n, 1))), 8, 100))
-
-
-def parameter_groups(vae: CountVAE, settings: ModelSettings) -> list[dict]:
-    """Weight matrices decay, everything else does not."""
-    decays, rest = [], []
+def parameter_groups(vae: CountVAE, settings: ModelSettings) -> list[dict[str, Any]]:
+    """Weight matrices decay; the gene-wise bias and dispersion learn faster."""
+    decays, plain, fast = [], [], []
     for name, parameter in vae.named_parameters():
-        (decays if name.endswith("weight") and parameter.ndim == 2 else rest).append(parameter)
-    return [{"params": decays, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        if name in ("decoder.bias", "log_theta"):
+            fast.append(parameter)
+        elif name.endswith("weight") and parameter.ndim == 2:
+            decays.append(parameter)
+        else:
+            plain.append(parameter)
+    return [
+        {"params": decays, "weight_decay": settings.weight_decay, "speed": 1.0},
+        {"params": plain, "weight_decay": 0.0, "speed": 1.0},
+        {"params": fast, "weight_decay": 0.0, "speed": FAST},
+    ]
 
 
 @torch.no_grad()
-def start_from_data(vae: CountVAE, data: CountData, train: np.ndarray) -> None:
-    """Start the gene biases at the log mean fractions of the training cells, and centre the covariate levels."""
-    counts = data.counts[train]
-    genes = np.asarray(counts.sum(axis=0, dtype=np.float64)).ravel()
-    library = float(np.asarray(data.library, dtype=np.float64)[train].sum())
-    # half a count more, so that a gene without counts starts rare instead of impossible
-    fraction = (genes + 0.5) / max(library, 1.0)
-    if vae.rest:
-        fraction = np.append(fraction, max(library - genes.sum(), 0.5) / max(library, 1.0))
-    vae.decoder.bias.copy_(torch.from_numpy(np.log(fraction)))
-    if data.categorical is not None:
-        start = 0
-        for column, n in enumerate(vae.n_levels):
-            codes = data.categorical[train, column]
-            frequency = np.bincount(codes[codes >= 0], minlength=n) / max((codes >= 0).sum(), 1)
-            vae.level_frequency[start : start + n] = torch.from_numpy(frequency)
-            start += n
+def clip_gradient(parameters: list[torch.nn.Parameter], largest: float) -> None:
+    """Scale the gradients down when their joint norm exceeds `largest` (one pass over them when it does not)."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if bool(norm > largest):
+        torch._foreach_mul_(gradients, largest / norm)
 
 
 @torch.no_grad()
-def validation_elbo(vae: CountVAE, batches: Batches, index: np.ndarray, seed: int, size: int = 512) -> float:
-    """Mean ELBO at KL weight 1, with the same draws at every call."""
+def mean_elbo(vae: CountVAE, batches: Batches, index: np.ndarray, seed: int, size: int = 512) -> float:
+    """Mean ELBO of the cells `index` at KL weight 1, with one draw per cell from a generator of `seed`."""
     noise = torch.Generator(device=vae.device).manual_seed(seed)
-    total = 0.0
+    total = torch.zeros((), dtype=torch.float64, device=vae.device)
+    batch: Batch
     for batch in batches.stream(index, size):
         log_prob, kl = vae.elbo_terms(batch, noise)
-        total += float((log_prob.double() - kl).sum())
-    return total / max(len(index), 1)
+        total += (log_prob.double() - kl).sum()
+    return float(total) / max(len(index), 1)

@@ -25,7 +25,7 @@ class ModelSettings(Settings):
     n_latent: int = Field(10, ge=1, le=1024, description="number of latent axes")
     n_hidden: int = Field(128, ge=1, le=8192, description="units of each hidden layer")
     n_layers: int = Field(1, ge=1, le=8, description="hidden layers of the encoder and of the mlp decoder")
-    dropout: float = Field(0.1, ge=0, lt=1, description="fraction of hidden units left out in each training step")
+    dropout: float = Field(0.3, ge=0, lt=1, description="fraction of hidden units left out in each training step")
     epochs: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="most passes through the training cells; auto: fewer with more cells"
     )
@@ -34,5 +34,5 @@ class ModelSettings(Settings):
     )
     learning_rate: float = Field(4e-3, gt=0, le=1, description="highest learning rate of the one-cycle schedule")
     weight_decay: float = Field(1e-3, ge=0, description="decoupled weight decay of the weight matrices")
-    patience: int = Field(10, ge=1, description="epochs without a better validation ELBO before training stops")
+    patience: int = Field(15, ge=1, description="epochs without a better validation ELBO before training stops")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU when there is one")

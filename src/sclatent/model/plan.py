@@ -1,0 +1,80 @@
+"""How long, how fast, how much: the schedule of a training, from its settings and the number of cells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sclatent.settings.model import ModelSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The schedule in optimiser steps, so that it means the same for any number of cells.
+
+    Attributes
+    ----------
+    batch_size, epochs, steps_per_epoch
+        Cells per step, most epochs, steps of an epoch.
+    warmup
+        Steps over which the KL weight grows from 0 to 1.
+    peak
+        Highest learning rate.
+    """
+
+    batch_size: int
+    epochs: int
+    steps_per_epoch: int
+    warmup: int
+    peak: float
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole schedule."""
+        return self.epochs * self.steps_per_epoch
+
+    def learning_rate(self, step: int) -> float:
+        """One cycle: a cosine from peak/25 up over the first fifth, then a cosine down to peak/10,000."""
+        rise = max(1.0, 0.2 * self.steps)
+        if step < rise:
+            low, high, t = self.peak / 25, self.peak, step / rise
+        else:
+            low, high, t = self.peak, self.peak / 1e4, (step - rise) / max(1.0, self.steps - rise)
+        return high + (low - high) * 0.5 * (1.0 + math.cos(math.pi * min(t, 1.0)))
+
+    def kl_weight(self, step: int) -> float:
+        """Weight of the KL term in step `step` (from 0)."""
+        return min(1.0, (step + 1) / self.warmup)
+
+    @classmethod
+    def make(cls, settings: ModelSettings, n: int) -> Plan:
+        """Return the schedule for `n` training cells."""
+        size = batch_size(settings, n)
+        steps_per_epoch = max(1, math.ceil(n / size))
+        epochs = n_epochs(settings, n)
+        warmup = max(1, math.ceil(WARMUP * epochs * steps_per_epoch))
+        return cls(size, epochs, steps_per_epoch, warmup, settings.learning_rate)
+
+    def minibatches(self, order: np.ndarray) -> list[np.ndarray]:
+        """Cut the cells of an epoch into its steps, as evenly as can be: no last step with a cell or two."""
+        return np.array_split(order, self.steps_per_epoch)
+
+
+WARMUP = 0.15
+"""Share of the schedule over which the KL weight grows."""
+
+
+def batch_size(settings: ModelSettings, n: int) -> int:
+    """Cells per step: small for few cells, so that there are enough steps."""
+    if settings.batch_size != "auto":
+        return int(settings.batch_size)
+    return int(np.clip(2 ** round(math.log2(max(n, 1) / 40)), 64, 512))
+
+
+def n_epochs(settings: ModelSettings, n: int) -> int:
+    """Most passes through the cells: fewer with more cells, since each pass then holds more steps."""
+    if settings.epochs != "auto":
+        return int(settings.epochs)
+    return int(np.clip(round(100 * math.sqrt(2000 / max(n, 1))), 8, 100))

@@ -1,0 +1,55 @@
+"""The state of an interrupted training: one file, no pickled objects, useless to any other training."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import sclatent
+from sclatent.model.batches import CountData
+
+log = logging.getLogger("sclatent")
+
+
+def key_of(data: CountData, *what: object) -> str:
+    """Return a hash of the data, of the versions of this package and of PyTorch, and of whatever else is given."""
+    digest = hashlib.blake2b(digest_size=20)
+    digest.update(repr((sclatent.__version__, torch.__version__, data.counts.shape)).encode())
+    counts = data.counts
+    arrays = [counts.indptr, counts.indices, counts.data, data.library, data.categorical, data.continuous]
+    for item in (*arrays, *what):
+        if isinstance(item, np.ndarray):
+            digest.update(repr((item.dtype.str, item.shape)).encode())
+            digest.update(np.ascontiguousarray(item).view(np.uint8).data)
+        else:
+            digest.update(repr(item).encode())
+    return digest.hexdigest()
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write the state beside `path`, then rename, so that a kill leaves the last whole one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(path.name + ".part")
+    torch.save(state, half)
+    half.replace(path)
+
+
+def read(path: Path, key: str) -> dict[str, Any] | None:
+    """Return the state at `path` if it belongs to the training `key`; anything else is ignored with one line."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError):
+        log.warning("%s: not a readable checkpoint: training starts from the beginning", path)
+        return None
+    if not isinstance(state, dict) or state.get("key") != key:
+        log.warning("%s: of other data, settings or versions: training starts from the beginning", path)
+        return None
+    return state

@@ -1,0 +1,36 @@
+"""Where training starts: gene biases at the log mean fractions, covariate levels centred."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from sclatent.model._kernels import gene_sums
+from sclatent.model.batches import CountData
+from sclatent.model.vae import CountVAE
+
+
+@torch.no_grad()
+def start_from_data(vae: CountVAE, data: CountData, train: np.ndarray) -> None:
+    """Set what the training cells tell at once.
+
+    The decoder's bias becomes the log mean fraction of each gene (and of the *rest* category); half a count more lets a
+    gene without counts start rare instead of impossible. Level frequencies make the covariate design centred.
+    """
+    counts = data.counts
+    genes = np.zeros(data.n_genes)
+    gene_sums(train, counts.indptr, counts.indices, counts.data, genes)
+    library = max(float(np.asarray(data.library)[train].sum(dtype=np.float64)), 1.0)
+    fraction = (genes + 0.5) / library
+    if vae.rest:
+        fraction = np.append(fraction, max(library - genes.sum(), 0.5) / library)
+    vae.decoder.bias.copy_(torch.from_numpy(np.log(fraction)))
+    if data.categorical is None:
+        return
+    start = 0
+    for column, n in enumerate(vae.n_levels):
+        codes = data.categorical[train, column]
+        known = codes[codes >= 0]
+        frequency = np.bincount(known, minlength=n) / max(len(known), 1)
+        vae.level_frequency[start : start + n] = torch.from_numpy(frequency)
+        start += n

@@ -1,0 +1,216 @@
+"""Likelihoods against float64 references that share no code with them: torch.distributions, scipy, mpmath, autograd."""
+
+from __future__ import annotations
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from scipy.stats import nbinom
+from scipy.stats import poisson as scipy_poisson
+from torch.distributions import Bernoulli, NegativeBinomial, Poisson
+
+from sclatent.model import likelihoods
+from sclatent.model.batches import Batch, Batches, CountData
+
+COUNTS = np.array([0, 0, 0, 1, 2, 3, 7, 8, 9, 16, 17, 31, 32, 33, 34, 100, 1000, 9_000, 12_000, 100_000, 2_000_000])
+THETAS = 10.0 ** np.arange(-4, 9)
+
+
+def make_batch(counts: np.ndarray, library: np.ndarray) -> Batch:
+    data = CountData(csr_matrix(counts.astype(np.float32)), library.astype(np.float32))
+    return Batches(data).gather(np.arange(len(counts)))
+
+
+def case(seed: int, n: int = 300, genes: int = 4, rest: bool = False, largest: float = 2e6):
+    """Counts over the whole range, rates from far below to far above them, an empty cell and an all-zero gene."""
+    rng = np.random.default_rng(seed)
+    counts = rng.choice(COUNTS[largest >= COUNTS], size=(n, genes)).astype(float)
+    counts[:, 1] = 0
+    counts[0] = 0
+    logits = torch.from_numpy(rng.normal(0, 2, (n, genes + rest)).astype(np.float32))
+    library = counts.sum(1) * np.exp(rng.normal(0, 0.5, n))
+    library[0] = 0 if seed % 2 else 3.0
+    theta = torch.from_numpy(rng.choice(THETAS, size=(1, genes)).astype(np.float32))
+    return make_batch(counts, library), logits, theta
+
+
+def reference_log_mu(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+    log_l = batch.library.double().clamp(min=1e-30).log()
+    return (torch.log_softmax(logits.double(), 1) + log_l[:, None])[:, : batch.n_genes]
+
+
+def reference_nb(log_mu: torch.Tensor, theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    return NegativeBinomial(total_count=theta, logits=log_mu - theta.log(), validate_args=False).log_prob(x)
+
+
+def assert_close(ours: torch.Tensor, reference: torch.Tensor) -> None:
+    error = (ours.double() - reference).abs() / reference.abs().clamp(min=1.0)
+    assert torch.isfinite(ours).all()
+    assert error.max() <= 1e-5, f"worst error {error.max():.2e} at {int(error.argmax())}"
+
+
+@pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_negative_binomial_value(seed: int, rest: bool) -> None:
+    batch, logits, theta = case(seed, rest=rest)
+    expected = reference_nb(reference_log_mu(logits, batch), theta.double(), batch.dense().double()).sum(1)
+    assert_close(likelihoods.negative_binomial(logits, theta, batch), expected)
+
+
+@pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_poisson_value(seed: int, rest: bool) -> None:
+    batch, logits, _ = case(seed, rest=rest)
+    mu = reference_log_mu(logits, batch).exp()
+    expected = Poisson(mu, validate_args=False).log_prob(batch.dense().double()).sum(1)
+    scipy_value = scipy_poisson.logpmf(batch.dense().numpy(), mu.numpy()).sum(1)
+    np.testing.assert_allclose(expected.numpy(), scipy_value, rtol=1e-9, atol=1e-9)
+    assert_close(likelihoods.poisson(logits, batch), expected)
+
+
+@pytest.mark.parametrize("x", [0, 1, 3, 32, 33, 50, 1000, 20_000, 2_000_000])
+@pytest.mark.parametrize("theta", THETAS)
+@pytest.mark.parametrize("factor", [0.01, 1.0, 30.0])
+def test_single_entries_against_high_precision(x: int, theta: float, factor: float) -> None:
+    """One gene beside another that takes the rest of the library: every entry on its own, to 40 digits."""
+    mu = max(x, 1) * factor
+    batch = make_batch(np.array([[x, 0]]), np.array([2 * mu]))
+    logits = torch.tensor([[0.3, 0.3]])
+    both = torch.tensor([[theta, 1e8]], dtype=torch.float32)
+    with mpmath.workdps(40):
+        expected = mpmath.mpf(0)
+        for count, th in zip([x, 0], both[0].double().tolist(), strict=True):
+            m, t = mpmath.mpf(float(batch.library[0])) / 2, mpmath.mpf(th)
+            expected += mpmath.loggamma(count + t) - mpmath.loggamma(t) - mpmath.loggamma(count + 1)
+            expected += count * mpmath.log(m / (t + m)) - t * mpmath.log1p(m / t)
+    assert_close(likelihoods.negative_binomial(logits, both, batch), torch.tensor([float(expected)], dtype=torch.float64))
+
+
+def test_negative_binomial_matches_scipy() -> None:
+    batch, logits, theta = case(3, largest=1000)
+    mu, th = reference_log_mu(logits, batch).exp().numpy(), theta.double().numpy()
+    expected = nbinom.logpmf(batch.dense().numpy(), th, th / (th + mu)).sum(1)
+    assert_close(likelihoods.negative_binomial(logits, theta, batch), torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize("rows", ["one", "cell"])
+@pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_negative_binomial_gradients(seed: int, rest: bool, rows: str) -> None:
+    batch, logits, theta = case(seed, rest=rest)
+    if rows == "cell":
+        rng = np.random.default_rng(seed)
+        theta = torch.from_numpy(rng.choice(THETAS, size=(len(batch), batch.n_genes)).astype(np.float32))
+    weight = torch.linspace(0.1, 1.0, len(batch))
+    ours = [logits.clone().requires_grad_(), theta.clone().requires_grad_()]
+    (likelihoods.negative_binomial(*ours, batch) * weight).sum().backward()
+    exact = [logits.double().requires_grad_(), theta.double().requires_grad_()]
+    log_mu = reference_log_mu(exact[0], batch)
+    per_cell = reference_nb(log_mu, exact[1], batch.dense().double()).sum(1)
+    (per_cell * weight.double()).sum().backward()
+    # a gradient to the logits is a difference of counts and rates: the error is judged against those
+    scale = 1.0 + batch.library.double()[:, None] + batch.dense().double().sum(1, keepdim=True)
+    assert ((ours[0].grad - exact[0].grad).abs() / scale).max() < 1e-6
+    if rows == "cell":
+        # float64 autograd itself loses digits at large θ; per unit of log θ the gradient is a difference of O(x, μ)
+        by_log = (ours[1].grad.double() - exact[1].grad) * theta.double()
+        assert (by_log.abs() / (1.0 + batch.dense().double() + log_mu.detach().exp())).max() < 1e-5
+
+
+@pytest.mark.parametrize("rest", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_poisson_gradient(seed: int, rest: bool) -> None:
+    batch, logits, _ = case(seed, rest=rest)
+    ours, exact = logits.clone().requires_grad_(), logits.double().requires_grad_()
+    likelihoods.poisson(ours, batch).sum().backward()
+    Poisson(reference_log_mu(exact, batch).exp(), validate_args=False).log_prob(batch.dense().double()).sum().backward()
+    scale = 1.0 + batch.library.double()[:, None] + batch.dense().double().sum(1, keepdim=True)
+    assert ((ours.grad - exact.grad).abs() / scale).max() < 1e-6
+
+
+def test_gradients_against_finite_differences() -> None:
+    batch, logits, theta = case(1, n=6, largest=100)
+    batch.library[0] = 5.0
+    theta = theta.clamp(0.1, 100.0)
+    a, t = logits.double().requires_grad_(), theta.double().requires_grad_()
+    # float64 logits take the device-independent formulas, which the compiled kernels are compared with below
+    assert torch.autograd.gradcheck(lambda a, t: likelihoods.negative_binomial(a, t, batch), (a, t), eps=1e-6, atol=1e-5)
+    assert torch.autograd.gradcheck(lambda a: likelihoods.poisson(a, batch), (a,), eps=1e-6, atol=1e-5)
+
+
+@pytest.mark.parametrize("rest", [False, True])
+def test_both_implementations_agree(rest: bool) -> None:
+    batch, logits, theta = case(2, rest=rest)
+    for f in (lambda a: likelihoods.poisson(a, batch), lambda a: likelihoods.negative_binomial(a, theta.to(a.dtype), batch)):
+        a, b = logits.clone().requires_grad_(), logits.double().requires_grad_()
+        ours, other = f(a), f(b)
+        assert_close(ours.detach(), other.detach())
+        ours.sum().backward()
+        other.sum().backward()
+        scale = 1.0 + batch.library.double()[:, None] + batch.dense().double().sum(1, keepdim=True)
+        assert ((a.grad - b.grad).abs() / scale).max() < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_zero_inflated(seed: int) -> None:
+    batch, logits, theta = case(seed)
+    gate = torch.from_numpy(np.random.default_rng(seed).normal(0, 3, batch.dense().shape).astype(np.float32))
+    x, log_mu = batch.dense().double(), reference_log_mu(logits, batch)
+    pi = torch.sigmoid(gate.double())
+    for ours, base in (
+        (likelihoods.zero_inflated_nb(logits, theta, gate, batch), reference_nb(log_mu, theta.double(), x)),
+        (
+            likelihoods.zero_inflated_poisson(logits, gate, batch),
+            Poisson(log_mu.exp(), validate_args=False).log_prob(x),
+        ),
+    ):
+        zero = torch.logaddexp(pi.log(), torch.log1p(-pi) + base)
+        assert_close(ours, torch.where(x == 0, zero, torch.log1p(-pi) + base).sum(1))
+
+
+def test_bernoulli() -> None:
+    rng = np.random.default_rng(0)
+    counts = (rng.random((50, 30)) < 0.2) * 1.0
+    batch = make_batch(counts, counts.sum(1) + 1)
+    logits = torch.from_numpy(rng.normal(0, 2, (50, 30)).astype(np.float32)).requires_grad_()
+    p = -torch.expm1(-reference_log_mu(logits.detach(), batch).exp())
+    expected = Bernoulli(probs=p).log_prob(torch.from_numpy(counts)).sum(1)
+    ours = likelihoods.bernoulli(logits, batch)
+    assert_close(ours.detach(), expected)
+    # presence is all that counts
+    assert torch.equal(likelihoods.bernoulli(logits, make_batch(counts * 7, counts.sum(1) + 1)), ours)
+    ours.sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_probabilities_sum_to_one() -> None:
+    """Exact with constants: the pmf of one gene adds up to 1 over its counts."""
+    n = 4000
+    counts = np.stack([np.arange(n), np.zeros(n)], axis=1)
+    batch = make_batch(counts, np.full(n, 40.0))
+    logits = torch.tensor([[3.0, 0.0]]).expand(n, 2)
+    theta = torch.tensor([[1.5, 1e8]])
+    other = 40.0 / (1 + np.exp(3.0))
+    for value, zero in (
+        (likelihoods.poisson(logits, batch), -other),
+        (likelihoods.negative_binomial(logits, theta, batch), -1e8 * np.log1p(other / 1e8)),
+    ):
+        assert abs((value.double() - zero).exp().sum().item() - 1) < 1e-5
+
+
+def test_threads_do_not_change_a_byte() -> None:
+    batch, logits, theta = case(5)
+    results = []
+    for threads in (1, 2, 3):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        a = logits.clone().requires_grad_()
+        value = likelihoods.negative_binomial(a, theta, batch)
+        value.sum().backward()
+        results.append((value.detach(), a.grad))
+        torch.set_num_threads(before)
+    for value, grad in results[1:]:
+        assert torch.equal(value, results[0][0])
+        assert torch.equal(grad, results[0][1])
