@@ -1,0 +1,151 @@
+"""Columns, cells and genes that cannot work get one line each."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from sclatent.pp import prepare
+from sclatent.settings import InputError
+
+
+def line(counts, settings):
+    with pytest.raises(InputError) as error:
+        prepare(counts, settings)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("test.yaml: ")
+    return str(error.value)
+
+
+def tiny(n_cells, n_genes):
+    dense = np.random.default_rng(0).poisson(3.0, (n_cells, n_genes)).astype(np.float32) + 1
+    return anndata.AnnData(
+        sparse.csr_matrix(dense),
+        pd.DataFrame(index=[f"c{i}" for i in range(n_cells)]),
+        pd.DataFrame(index=[f"g{i}" for i in range(n_genes)]),
+    )
+
+
+@pytest.mark.parametrize("key", ["batch", "labels", "covariates", "library_size"])
+def test_missing_columns(simulated, make_settings, key):
+    said = line(simulated, make_settings(**{key: "cell_typo"}))
+    assert f"{key}: no obs column 'cell_typo' (did you mean 'cell_type'?)" in said
+
+
+def test_batch_with_gaps(simulated, make_settings):
+    simulated.obs["batch"] = simulated.obs["batch"].astype(object)
+    simulated.obs.iloc[3, simulated.obs.columns.get_loc("batch")] = None
+    said = line(simulated, make_settings(batch="batch"))
+    assert "column 'batch' has no value in 1 of 300 cells (such as 'cell003')" in said
+
+
+@pytest.mark.parametrize("key", ["batch", "labels"])
+def test_one_level(simulated, make_settings, key):
+    simulated.obs["x"] = "same"
+    assert f"{key}: column 'x' has one level ('same') in all 300 cells" in line(simulated, make_settings(**{key: "x"}))
+
+
+def test_one_level_after_the_filters(simulated, make_settings):
+    genes = np.asarray((simulated.X > 0).sum(axis=1)).ravel()
+    simulated.obs["x"] = np.where(genes >= np.median(genes), "rich", "poor")
+    said = line(simulated, make_settings(batch="x", cells={"min_genes": int(np.median(genes))}))
+    assert "one level ('rich')" in said
+
+
+def test_labels_of_names_and_batches_of_fractions(simulated, make_settings):
+    simulated.obs["name"] = simulated.obs_names
+    assert "another value in each of the 300 cells" in line(simulated, make_settings(labels="name"))
+    said = line(simulated, make_settings(batch="true_library"))
+    assert "holds fractions" in said
+    assert "`covariates`" in said
+
+
+def test_covariates(simulated, make_settings):
+    assert "not numbers (categories go under `batch`)" in line(simulated, make_settings(covariates="cell_type"))
+    simulated.obs["zero"] = 0.0
+    assert "is 0 in all cells" in line(simulated, make_settings(covariates="zero"))
+    assert "missing or infinite in" in line(simulated, make_settings(covariates="true_angle"))
+    prepare(simulated, make_settings(covariates=["true_library", "total_counts"]))
+
+
+def test_library_size(simulated, make_settings):
+    total = np.asarray(simulated.X.sum(axis=1)).ravel()
+    settings = make_settings(library_size="size")
+    simulated.obs["size"] = total - np.eye(300)[7]
+    said = line(simulated, settings)
+    assert "in cell 'cell007', less than the" in said
+    assert "(in 1 of 300 cells)" in said
+    simulated.obs["size"] = np.log1p(total)
+    assert "untransformed" in line(simulated, settings)
+    simulated.obs["size"] = np.where(np.arange(300) == 5, 0, total)
+    assert "is 0 in cell 'cell005': it must be positive" in line(simulated, settings)
+    simulated.obs["size"] = np.where(np.arange(300) == 5, np.nan, total)
+    assert "missing or infinite in 1 of 300 cells (such as 'cell005')" in line(simulated, settings)
+    simulated.obs["size"] = "many"
+    assert "holds 'many', not numbers" in line(simulated, settings)
+
+
+def test_split_columns(simulated, make_settings):
+    settings = make_settings(split={"column": "mine"})
+    assert "split.column: no obs column 'mine'" in line(simulated, settings)
+    simulated.obs["mine"] = ["train"] * 200 + ["val"] * 50 + ["test"] * 50
+    said = line(simulated, settings)
+    assert "column 'mine' holds 'val'" in said
+    assert "train, validation, test" in said
+    simulated.obs["mine"] = ["train"] * 250 + ["test"] * 50
+    assert "has 0 validation cell(s)" in line(simulated, settings)
+    simulated.obs["mine"] = ["train"] * 200 + ["validation"] * 50 + ["test"] * 49 + [None]
+    assert "no value in 1 cells (such as 'cell299')" in line(simulated, settings)
+
+
+def test_every_cell_filtered_out(simulated, make_settings):
+    said = line(simulated, make_settings(cells={"min_genes": 60, "min_counts": 10**6}))
+    assert "no cells left: cells.min_genes (60) took " in said
+    assert "cells.min_counts (1e+06) took " in said
+
+
+def test_every_gene_filtered_out(simulated, make_settings):
+    said = line(simulated, make_settings(genes={"min_cells": 10**4}))
+    assert "no genes left: genes.min_cells (10000) took 200 of 200" in said
+
+
+def test_a_mito_filter_without_mito_genes(simulated, make_settings):
+    said = line(simulated, make_settings(cells={"max_percent_mito": 10}))
+    assert "no gene is called MT-" in said
+
+
+def test_genes_to_keep(simulated, make_settings):
+    gene = next(name for name in simulated.var_names if name.startswith("gene"))
+    said = line(simulated, make_settings(genes={"keep": [gene + "x"]}))
+    assert f"genes.keep: no gene '{gene}x' in the counts (did you mean '{gene}'?)" in said
+    dense = simulated.X.toarray()
+    dense[:, list(simulated.var_names).index(gene)] = 0
+    simulated.X = sparse.csr_matrix(dense)
+    assert f"'{gene}' has no count in the cells that passed" in line(simulated, make_settings(genes={"keep": [gene]}))
+
+
+def test_symbols(simulated, make_settings):
+    said = line(simulated, make_settings(genes={"symbols": "on_lst"}))
+    assert "genes.symbols: no var column 'on_lst' (did you mean 'on_list'?)" in said
+
+
+@pytest.mark.parametrize("n_cells", [1, 2, 3])
+def test_too_few_cells(make_settings, n_cells):
+    said = line(tiny(n_cells, 50), make_settings(genes={"min_cells": 1}))
+    assert f"{n_cells} cell(s) passed the filters: at least 4 are needed" in said
+
+
+def test_one_gene(make_settings):
+    assert "at least 2 are needed" in line(tiny(50, 1), make_settings())
+
+
+def test_four_cells_and_two_genes_go_through(make_settings):
+    prepared = prepare(tiny(4, 12), make_settings(genes={"min_cells": 1}))
+    assert prepared.obs["split"].value_counts().to_dict() == {"train": 2, "validation": 1, "test": 1}
+    assert prepare(tiny(60, 2), make_settings()).n_vars == 2
+
+
+def test_normalised_counts_are_refused_here_too(simulated, make_settings):
+    simulated.X = simulated.X.log1p()
+    assert "holds a fraction" in line(simulated, make_settings())

@@ -1,0 +1,298 @@
+"""The stage `prepare`: what stays, what is recorded, what the model sees; against scanpy and plain numpy."""
+
+import logging
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+
+from sclatent.data import cycle_genes
+from sclatent.io import read_h5ad, write_h5ad
+from sclatent.pp import (
+    auto_min_genes,
+    highly_variable,
+    is_mitochondrial,
+    is_ribosomal,
+    prepare,
+    qc_metrics,
+    random_split,
+    score_doublets,
+)
+from sclatent.settings import SplitSettings
+
+
+@pytest.fixture
+def counts(simulated):
+    simulated.var_names = ["MT-CO1", "RPS6", "RPS6KA1", *simulated.var_names[3:]]
+    return simulated
+
+
+def test_what_comes_out(counts, make_settings, tmp_path):
+    counts.obs["day"] = [1, 2, 3] * 100
+    prepared = prepare(counts, make_settings(batch=["batch", "day"], labels="cell_type", genes={"n_top": 50}))
+    assert isinstance(prepared.X, sparse.csr_matrix)
+    assert prepared.X.dtype == np.float32
+    assert list(prepared.obs["split"].cat.categories) == ["train", "validation", "test"]
+    assert prepared.obs["split"].value_counts().to_dict() == {"train": 240, "validation": 30, "test": 30}
+    assert list(prepared.obs["day"].cat.categories) == ["1", "2", "3"]
+    assert set(counts.obs) <= set(prepared.obs)
+    model = prepared[:, prepared.var["in_model"]]
+    np.testing.assert_array_equal(prepared.obs["library_size"], np.asarray(model.X.sum(axis=1)).ravel())
+    assert prepared.obs["library_size"].dtype == np.float32
+    assert prepared.var["highly_variable"].sum() == 50
+    listed = prepared.var_names.isin(cycle_genes("human")["gene"])
+    assert np.array_equal(prepared.var["in_model"], prepared.var["highly_variable"] | listed)
+    write_h5ad(prepared, tmp_path / "p.h5ad")
+    again = read_h5ad(tmp_path / "p.h5ad")
+    pd.testing.assert_frame_equal(
+        again.uns["sclatent"]["filters"],
+        prepared.uns["sclatent"]["filters"],
+        check_dtype=False,
+        check_categorical=False,
+    )
+    assert again.uns["sclatent"]["qc"].shape[0] == 300
+
+
+def test_same_settings_same_result(counts, make_settings):
+    keys = make_settings(batch="batch", genes={"n_top": 40}, cells={"doublets": True})
+    first, second = prepare(counts.copy(), keys), prepare(counts.copy(), keys)
+    pd.testing.assert_frame_equal(first.obs, second.obs)
+    pd.testing.assert_frame_equal(first.var, second.var)
+
+
+def test_the_input_is_left_as_it_was(counts, make_settings):
+    before = counts.copy()
+    prepare(counts, make_settings(batch="batch", cells={"min_genes": 100}))
+    assert (before.X != counts.X).nnz == 0
+    pd.testing.assert_frame_equal(before.obs, counts.obs)
+    pd.testing.assert_frame_equal(before.var, counts.var)
+
+
+def test_metrics_by_hand(counts):
+    obs, var = qc_metrics(counts, list(counts.var_names))
+    dense = counts.X.toarray()
+    np.testing.assert_array_equal(obs["n_genes_by_counts"], (dense > 0).sum(axis=1))
+    np.testing.assert_allclose(obs["total_counts"], dense.sum(axis=1))
+    np.testing.assert_allclose(obs["pct_counts_mt"], 100 * dense[:, 0] / dense.sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(obs["pct_counts_ribo"], 100 * dense[:, 1] / dense.sum(axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(var["n_cells_by_counts"], (dense > 0).sum(axis=0))
+
+
+def test_filters_say_what_they_took(counts, make_settings, caplog):
+    dense = counts.X.toarray()
+    genes, total = (dense > 0).sum(axis=1), dense.sum(axis=1)
+    mito = 100 * dense[:, 0] / total
+    cells = {"min_genes": 95, "min_counts": 900, "max_counts": 4000, "max_percent_mito": float(np.quantile(mito, 0.9))}
+    with caplog.at_level(logging.INFO):
+        prepared = prepare(counts, make_settings(cells=cells, genes={"min_cells": 40}))
+    steps = [genes >= 95, total >= 900, total <= 4000, mito <= cells["max_percent_mito"]]
+    passed = np.ones(300, dtype=bool)
+    table = prepared.uns["sclatent"]["filters"].set_index("filter")
+    for key, keep in zip(list(cells), steps, strict=True):
+        taken = int((passed & ~keep).sum())
+        passed &= keep
+        assert table.loc[f"cells.{key}", "taken"] == taken
+        assert table.loc[f"cells.{key}", "left"] == passed.sum()
+        assert f"cells.{key}: took {taken} of {passed.sum() + taken} cells" in caplog.text
+    assert list(prepared.obs_names) == list(counts.obs_names[passed])
+    seen = (dense[passed] > 0).sum(axis=0) >= 40
+    assert list(prepared.var_names) == list(counts.var_names[seen])
+    assert table.loc["genes.min_cells", "taken"] == (~seen).sum()
+    qc = prepared.uns["sclatent"]["qc"]
+    assert np.array_equal(qc["passed"], passed)
+    np.testing.assert_array_equal(qc["n_genes_by_counts"], genes)
+
+
+@pytest.mark.parametrize(("n_genes", "expected"), [(30000, 200), (4000, 200), (3999, 199), (101, 5), (20, 1), (3, 1)])
+def test_auto_min_genes(n_genes, expected):
+    assert auto_min_genes(n_genes) == expected
+
+
+def test_gene_families():
+    names = ["MT-ND1", "mt-Nd1", "MT.CO1", "GRCh38_MT-CYB", "MTOR", "MT1X", "RPL36AL", "Rpl13a", "RPS27L", "RPLP0"]
+    names += ["RPSA", "RPS6KA1", "RPL7P1", "MRPL3", "RPS4Y1", "RPL22L1"]
+    assert [n for n, m in zip(names, is_mitochondrial(names), strict=True) if m] == names[:4]
+    ribosomal = [n for n, m in zip(names, is_ribosomal(names), strict=True) if m]
+    assert ribosomal == ["RPL36AL", "Rpl13a", "RPS27L", "RPLP0", "RPSA", "RPS4Y1", "RPL22L1"]
+
+
+def test_genes_are_chosen_on_training_cells_only(counts, make_settings):
+    keys = make_settings(genes={"n_top": 40})
+    first = prepare(counts.copy(), keys)
+    held_out = np.flatnonzero(first.obs["split"] != "train")
+    dense = counts.X.toarray()
+    rng = np.random.default_rng(0)
+    dense[held_out] = rng.permuted(dense[held_out], axis=1)  # other genes vary now, in the held-out cells
+    changed = counts.copy()
+    changed.X = sparse.csr_matrix(dense)
+    second = prepare(changed, keys)
+    assert list(first.var_names[first.var["highly_variable"]]) == list(second.var_names[second.var["highly_variable"]])
+
+
+def test_highly_variable_genes_are_scanpys(simulated):
+    batch = simulated.obs["batch"].to_numpy()
+    for keys, key in (({}, None), ({"batch": batch}, "batch")):
+        ours = highly_variable(simulated.X, 60, **keys)
+        work = anndata.AnnData(simulated.X.copy(), simulated.obs[["batch"]].copy(), simulated.var[[]].copy())
+        sc.experimental.pp.highly_variable_genes(work, flavor="pearson_residuals", n_top_genes=60, batch_key=key)
+        assert np.array_equal(ours, work.var["highly_variable"].to_numpy())
+
+
+def test_markers_are_found_and_batch_effects_are_not():
+    rng = np.random.default_rng(0)
+    mean = np.ones((400, 200))
+    mean[:200, :10] *= 6  # 20 markers of two types that are there in equal parts in either batch
+    mean[200:, 10:20] *= 6
+    mean[::2, 20:40] *= 12  # 40 genes that differ between the batches only, and more so
+    mean[1::2, 40:60] *= 12
+    counts = sparse.csr_matrix(rng.poisson(mean).astype(np.float32))
+    batch = np.where(np.arange(400) % 2 == 0, "a", "b")
+    assert set(np.flatnonzero(highly_variable(counts, 20, batch))) == set(range(20))
+    assert set(np.flatnonzero(highly_variable(counts, 20))) <= set(range(20, 60))
+
+
+def test_a_small_batch_has_no_vote():
+    rng = np.random.default_rng(0)
+    mean = np.ones((230, 50))
+    mean[:100, :5] *= 8
+    counts = sparse.csr_matrix(rng.poisson(mean).astype(np.float32))
+    batch = np.array(["a", "b"] * 100 + ["c"] * 10 + ["d"] * 20)
+    with_small = highly_variable(counts, 5, batch)
+    without = highly_variable(counts[:200], 5, batch[:200])
+    assert np.array_equal(with_small, without)
+
+
+@pytest.mark.parametrize(("n_cells", "n_genes", "n_top"), [(5, 8, 3), (40, 3, 2), (6, 300, 10), (50, 20, 100)])
+def test_tiny_and_constant_input(n_cells, n_genes, n_top):
+    rng = np.random.default_rng(1)
+    dense = rng.poisson(0.5, (n_cells, n_genes)).astype(np.float32)
+    dense[:, 0] = 0
+    dense[:, 1] = 2
+    chosen = highly_variable(sparse.csr_matrix(dense), n_top, np.array(["a", "b"] * n_cells)[:n_cells])
+    assert not chosen[:2].any()
+    assert chosen.sum() == min(n_top, (dense.max(axis=0) > dense.min(axis=0)).sum())
+
+
+def test_keep_and_symbols(counts, make_settings):
+    counts.var["name"] = [f"sym{i}" for i in range(counts.n_vars)]
+    counts.X = sparse.csr_matrix(counts.X.toarray())
+    dense = counts.X.toarray()
+    dense[1:, 7] = 0
+    dense[0, 7] = 1  # seen in one cell only, but asked for
+    counts.X = sparse.csr_matrix(dense)
+    prepared = prepare(counts, make_settings(genes={"n_top": 10, "keep": ["MT-CO1", "sym7"], "symbols": "name"}))
+    assert prepared.var.loc[["MT-CO1", counts.var_names[7]], ["kept", "in_model"]].all(axis=None)
+    assert prepared.var["kept"].sum() == 2
+    assert list(prepared.var["symbol"][:3]) == ["sym0", "sym1", "sym2"]
+    assert prepared.uns["sclatent"]["genes"]["symbols"] == "name"
+
+
+def test_library_size_of_a_column(counts, make_settings):
+    total = np.asarray(counts.X.sum(axis=1)).ravel()
+    counts.obs["all"] = total * 3
+    prepared = prepare(counts, make_settings(library_size="all", genes={"n_top": 20}))
+    np.testing.assert_allclose(prepared.obs["library_size"], total * 3)
+    assert prepared.uns["sclatent"]["prepared"]["rest"]
+
+
+def test_a_column_named_like_a_metric(counts, make_settings, caplog):
+    total = np.asarray(counts.X.sum(axis=1)).ravel()
+    counts.obs["total_counts"] = total * 2  # over more genes than the file holds
+    counts.obs["n_genes_by_counts"] = (counts.X.toarray() > 0).sum(axis=1)
+    counts.obs["split"] = "mine"
+    with caplog.at_level(logging.INFO):
+        prepared = prepare(counts, make_settings(library_size="total_counts"))
+    np.testing.assert_allclose(prepared.obs["library_size"], total * 2)
+    np.testing.assert_allclose(prepared.obs["total_counts"], total)
+    np.testing.assert_allclose(prepared.obs["total_counts_input"], total * 2)
+    assert list(prepared.obs["split_input"].unique()) == ["mine"]
+    assert "n_genes_by_counts_input" not in prepared.obs
+    assert "kept as 'total_counts_input'" in caplog.text
+
+
+@given(st.integers(4, 500), st.floats(0.01, 0.49), st.floats(0.01, 0.49), st.integers(0, 2**32 - 1))
+@settings(max_examples=100, deadline=None)
+def test_random_splits(n, validation, test, seed):
+    keys = SplitSettings(validation=validation, test=test, seed=seed)
+    split = random_split(n, keys)
+    for part, fraction in (("validation", validation), ("test", test)):
+        assert (split == part).sum() == max(1, int(fraction * n + 1e-9))
+    assert (split == "train").sum() >= 2
+    assert np.array_equal(split, random_split(n, keys))
+
+
+def test_the_default_test_cells_are_the_first_tenth_of_a_permutation():
+    for n in (200, 499, 2000):
+        expected = np.random.default_rng(0).permutation(n)[: n // 10]
+        assert set(np.flatnonzero(random_split(n, SplitSettings()) == "test")) == set(expected)
+
+
+def test_split_from_a_column(counts, make_settings):
+    counts.obs["mine"] = ["train"] * 200 + ["validation"] * 50 + ["test"] * 50
+    prepared = prepare(counts, make_settings(split={"column": "mine"}))
+    assert list(prepared.obs["split"].astype(str)) == list(counts.obs["mine"])
+
+
+def test_cells_without_a_model_count_go_and_it_is_said(make_settings):
+    rng = np.random.default_rng(0)
+    dense = rng.poisson(0.8, (60, 30)).astype(np.float32)
+    dense[:, 10:] = 1.0  # constant: never highly variable
+    dense[5, :10] = 0
+    adata = anndata.AnnData(sparse.csr_matrix(dense), pd.DataFrame(index=[f"c{i}" for i in range(60)]))
+    adata.var_names = [f"g{i}" for i in range(30)]
+    prepared = prepare(adata, make_settings(genes={"n_top": 10}))
+    assert prepared.n_obs == 59
+    assert "c5" not in prepared.obs_names
+    table = prepared.uns["sclatent"]["filters"].set_index("filter")
+    assert table.loc["cells.no_model_counts", "taken"] == 1
+    assert (prepared.obs["library_size"] > 0).all()
+    assert prepared.uns["sclatent"]["qc"]["passed"].sum() == 59
+
+
+def test_doublets_score_higher(caplog):
+    from sklearn.metrics import roc_auc_score
+
+    from sclatent.data import simulate
+
+    adata = simulate(400, 300, n_batches=1, n_types=2, median_library=5000, theta=50, seed=5)
+    first, second = (adata[adata.obs["cell_type"] == name].X[:30] for name in ("type1", "type2"))
+    mixed = anndata.AnnData(sparse.vstack([adata.X, first + second], format="csr"))
+    score, _ = score_doublets(mixed, None, 0)
+    assert roc_auc_score(np.arange(430) >= 400, score) > 0.75
+    few, called = score_doublets(mixed[:20], None, 0)
+    assert np.isnan(few).all()
+    assert not called.any()
+    assert "too few to simulate doublets" in caplog.text
+
+
+def test_labels_may_have_gaps(counts, make_settings, caplog):
+    labels = counts.obs["cell_type"].astype(object)
+    labels.iloc[:10] = None
+    counts.obs["cell_type"] = labels
+    prepared = prepare(counts, make_settings(labels="cell_type"))
+    assert prepared.obs["cell_type"].isna().sum() == 10
+    assert "no value in 10 of 300 cells: they are left out where labels judge" in caplog.text
+
+
+def test_real_data_goes_through(shared_data, make_settings):
+    from sclatent.io import read_counts
+
+    cases = {
+        "mls_sorted_ensembl": ({"labels": "phase_sorted"}, 90),
+        "ipsc_fucci": ({"library_size": "n_molecules_all_genes", "batch": "individual"}, 33),
+        "mesc_media_two_batches": ({"organism": "mouse", "batch": "batch", "labels": "medium"}, 20),
+        "lung3cl_celseq2_dropseq": ({"batch": "batch", "labels": "cell_line"}, 95),
+        "pbmc_ifnb_two_batches": ({"batch": "condition", "cells": {"min_genes": 0}}, 30),
+    }
+    for name, (keys, n_cycle) in cases.items():
+        adata = read_counts(shared_data / f"{name}.h5ad")
+        prepared = prepare(adata, make_settings(**keys))
+        assert prepared.n_obs == adata.n_obs, name
+        assert prepared.var["cycle_gene"].sum() >= n_cycle, name
+        assert np.isfinite(prepared.obs["library_size"]).all()
+        assert not [c for c in prepared.obs if c.endswith("_input")], name
