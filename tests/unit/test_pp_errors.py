@@ -6,12 +6,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sclatent.pp import prepare
+from sclatent.pp import check_columns, prepare
 from sclatent.settings import InputError
 
 
 def line(counts, settings):
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InputError) as error:  # noqa: PT012
+        check_columns(counts, settings)
         prepare(counts, settings)
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("test.yaml: ")
@@ -66,7 +67,23 @@ def test_covariates(simulated, make_settings):
     simulated.obs["zero"] = 0.0
     assert "is 0 in all cells" in line(simulated, make_settings(covariates="zero"))
     assert "missing or infinite in" in line(simulated, make_settings(covariates="true_angle"))
-    prepare(simulated, make_settings(covariates=["true_library", "total_counts"]))
+    settings = make_settings(covariates=["true_library", "total_counts"])
+    assert list(check_columns(simulated, settings)["column"]) == ["true_library"]
+    prepare(simulated, settings)
+
+
+def test_what_is_named_is_listed(simulated, make_settings):
+    simulated.obs["size"] = 1e6
+    labels = simulated.obs["cell_type"].astype(object)
+    labels.iloc[:10] = None
+    simulated.obs["cell_type"] = labels
+    settings = make_settings(batch="batch", labels=["cell_type", "true_angle"], library_size="size")
+    table = check_columns(simulated, settings).set_index("column")
+    assert list(table.index) == ["batch", "cell_type", "true_angle", "size"]
+    assert list(table["role"]) == ["batch", "labels", "labels", "library_size"]
+    assert list(table["kind"]) == ["categories", "categories", "numbers", "numbers"]
+    assert list(table["levels"][:2]) == [2, 4]
+    assert table.loc["cell_type", "missing"] == 10
 
 
 def test_library_size(simulated, make_settings):

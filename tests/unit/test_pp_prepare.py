@@ -222,7 +222,7 @@ def test_random_splits(n, validation, test, seed):
     split = random_split(n, keys)
     for part, fraction in (("validation", validation), ("test", test)):
         assert (split == part).sum() == max(1, int(fraction * n + 1e-9))
-    assert (split == "train").sum() >= 2
+    assert (split == "train").sum() >= 1
     assert np.array_equal(split, random_split(n, keys))
 
 
@@ -270,13 +270,13 @@ def test_doublets_score_higher(caplog):
     assert "too few to simulate doublets" in caplog.text
 
 
-def test_labels_may_have_gaps(counts, make_settings, caplog):
+def test_columns_of_text_become_categories(counts, make_settings):
     labels = counts.obs["cell_type"].astype(object)
     labels.iloc[:10] = None
     counts.obs["cell_type"] = labels
-    prepared = prepare(counts, make_settings(labels="cell_type"))
+    prepared = prepare(counts, make_settings())
+    assert isinstance(prepared.obs["cell_type"].dtype, pd.CategoricalDtype)
     assert prepared.obs["cell_type"].isna().sum() == 10
-    assert "no value in 10 of 300 cells: they are left out where labels judge" in caplog.text
 
 
 def test_real_data_goes_through(shared_data, make_settings):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sclatent.data import slots
 from sclatent.pp._columns import categories, covariate, library_column, need
 from sclatent.settings import DatasetSettings
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+METRICS = (slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO, slots.DOUBLET_SCORE)
+"""Quality metrics that may be named as covariates although they do not come in."""
 
 
 def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
@@ -47,6 +51,8 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
         categories(obs, column, "batch", settings)
         add(column, "batch", "categories")
     for column in settings.covariates:
+        if column in METRICS and column not in obs:
+            continue  # `prepare` computes and checks it
         covariate(obs, column, settings)
         add(column, "covariates", "numbers")
     for column in settings.labels:

@@ -40,8 +40,8 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
 
         ``obs``: every column that came in; the QC metrics (``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``,
         ``pct_counts_ribo``, and ``doublet_score``, ``predicted_doublet`` when asked for); ``split``; ``library_size``
-        (float32). Batch columns are categories of text. A column that came in under the name of one of these
-        and differs is kept as ``{name}_input``.
+        (float32). Columns of text, and batch columns whatever they hold, are categories of text. A column that came
+        in under the name of one of these and differs is kept as ``{name}_input``.
 
         ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``;
         ``highly_variable``, ``cycle_gene``, ``kept`` and their union ``in_model``.
@@ -141,6 +141,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
             "rest": library is not None,
         },
     }
+    prepared.strings_to_categoricals()
     log.info(
         "prepared: %d cells × %d genes, of which the model sees %d", prepared.n_obs, prepared.n_vars, in_model.sum()
     )
