@@ -22,6 +22,9 @@ class ModelSettings(Settings):
     decoder: Literal["mlp", "linear"] = Field(
         "mlp", description="from latent axes to genes: a network, or a linear map"
     )
+    rotate: Literal["varimax", "ica", "none"] = Field(
+        "varimax", description="mlp and linear: orthogonal rotation of the axes after training, which the decoder undoes"
+    )
     n_latent: int = Field(10, ge=1, le=1024, description="number of latent axes")
     n_hidden: int = Field(128, ge=1, le=8192, description="units of each hidden layer")
     n_layers: int = Field(1, ge=1, le=8, description="hidden layers of the encoder and of the mlp decoder")

@@ -18,7 +18,10 @@ __getattr__, __all__ = attach(
         "map": "_map",
         # axes
         "annotate": "_annotate",
+        "axis_gap": "_disentangle",
+        "disentanglement": "_disentangle",
         "enrich": "_enrichment",
+        "mutual_information_gap": "_disentangle",
         "mixing": "_mixing",
         "stability": "_stability",
         # paths

@@ -15,6 +15,7 @@ import torch
 import sclatent
 from sclatent.data import slots
 from sclatent.model.checkpoint import load_model
+from sclatent.model.rotation import rotate_axes
 from sclatent.model.training import train_vae
 from sclatent.model.vae import CountVAE
 from sclatent.settings import DatasetSettings, InputError, did_you_mean
@@ -118,6 +119,7 @@ def train(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         progress=progress,
     )
+    rotate_axes(vae, data, cells[slots.TRAIN], chosen.rotate)
     card |= {
         "model": model,
         "seed": seed,

@@ -1,0 +1,111 @@
+"""A rotation after training changes what the axes are called, and nothing else."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import ortho_group
+
+from sclatent.data import simulate
+from sclatent.model import CountData, CountVAE, train_vae
+from sclatent.model.rotation import independent, normalise_rows, rotate_axes, slopes, varimax
+from sclatent.settings import ModelSettings
+
+
+def criterion(loadings):
+    return ((loadings**2).var(axis=0)).sum()
+
+
+def test_varimax_finds_the_simple_structure_it_was_hidden_from():
+    rng = np.random.default_rng(0)
+    simple = np.zeros((120, 4))
+    simple[np.arange(120), np.repeat(range(4), 30)] = rng.normal(2, 0.3, 120)
+    hidden = simple @ ortho_group.rvs(4, random_state=1)
+    found = hidden @ varimax(hidden)
+    match = np.abs(np.corrcoef(found.T, simple.T)[:4, 4:])
+    assert np.sort(match.max(axis=1)).min() > 0.999
+    assert criterion(found) == pytest.approx(criterion(simple), rel=1e-6)
+
+
+def test_varimax_is_orthogonal_and_no_random_rotation_is_better():
+    loadings = np.random.default_rng(2).laplace(size=(200, 5))
+    rotation = varimax(loadings)
+    np.testing.assert_allclose(rotation.T @ rotation, np.eye(5), atol=1e-10)
+    best = criterion(loadings @ rotation)
+    small = [np.linalg.qr(np.eye(5) + 0.05 * np.random.default_rng(s).normal(size=(5, 5)))[0] for s in range(50)]
+    assert all(criterion(loadings @ rotation @ r) <= best + 1e-9 for r in small)
+
+
+def test_ica_separates_sources_that_an_orthogonal_map_mixed():
+    sources = np.random.default_rng(3).laplace(size=(3000, 3))
+    mixed = sources @ ortho_group.rvs(3, random_state=4)
+    rotation = independent(mixed)
+    np.testing.assert_allclose(rotation.T @ rotation, np.eye(3), atol=1e-10)
+    assert np.abs(np.corrcoef((mixed @ rotation).T, sources.T)[:3, 3:]).max(axis=1).min() > 0.98
+
+
+def test_rows_have_length_one_and_zeros_stay():
+    out = normalise_rows(np.array([[3.0, 4.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(out, [[0.6, 0.8], [0, 0]])
+
+
+@pytest.fixture(scope="module")
+def trained():
+    adata = simulate(n_cells=400, n_genes=150, median_library=5000, seed=1)
+    codes = adata.obs["batch"].cat.codes.to_numpy().astype(np.int64)[:, None]
+    data = CountData(adata.X.tocsr(), np.asarray(adata.X.sum(axis=1)).ravel(), codes)
+    settings = ModelSettings(
+        n_latent=6, n_hidden=32, epochs=60, batch_size=32, dropout=0.0, decoder="linear", rotate="none"
+    )
+    vae, _ = train_vae(data, np.arange(320), np.arange(320, 400), settings, n_levels=(2,), seed=0)
+    return vae, data
+
+
+@pytest.mark.parametrize("method", ["varimax", "ica"])
+def test_only_the_names_of_directions_change(trained, method):
+    vae, data = trained
+    with torch.no_grad():
+        vae.rotation.copy_(torch.eye(6))
+    mean, _ = vae.posterior(data)
+    before = vae.log_fraction(mean, data.categorical)
+    rotate_axes(vae, data, np.arange(320), method)
+    rotation = vae.rotation.numpy().astype(np.float64)
+    assert np.abs(rotation - np.eye(6)).max() > 0.1
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(6), atol=1e-5)
+    turned, sd = vae.posterior(data)
+    np.testing.assert_allclose(turned, mean @ rotation.T, atol=1e-4)
+    np.testing.assert_allclose(vae.log_fraction(turned, data.categorical), before, atol=1e-4)
+    # the SD of R z for z ~ N(m, Σ), against draws
+    with torch.no_grad():
+        vae.rotation.copy_(torch.eye(6))
+    _, plain = vae.posterior(data)
+    draws = np.random.default_rng(0).normal(size=(200_000, 6)) * plain[0]
+    np.testing.assert_allclose((draws @ rotation.T).std(axis=0), sd[0], rtol=0.02)
+
+
+def test_axes_are_ordered_by_strength_and_point_to_large_loadings(trained):
+    vae, data = trained
+    rotate_axes(vae, data, np.arange(320), "varimax")
+    mean, _ = vae.posterior(data)
+    slope = slopes(vae, data, mean, np.arange(6))
+    assert ((slope**3).sum(axis=1) > 0).all()
+    strength = np.sqrt((slope**2).sum(axis=1)) * mean.std(axis=0)
+    assert strength[0] > strength[-1]
+
+
+def test_slopes_of_a_linear_decoder_are_its_weights():
+    settings = ModelSettings(n_latent=3, decoder="linear", rotate="none")
+    vae = CountVAE(20, settings, seed=1)
+    mean = np.random.default_rng(0).normal(size=(1, 3)).astype(np.float32)
+    data = CountData(simulate(n_cells=1, n_genes=20).X.tocsr(), np.ones(1))
+    weight = vae.decoder.weight.weight.detach().numpy()
+    slope = slopes(vae, data, mean, np.arange(3), step=0.01).T
+    # the softmax normaliser adds one number to all genes of an axis
+    np.testing.assert_allclose(slope - slope.mean(axis=0), weight - weight.mean(axis=0), atol=1e-3)
+
+
+def test_the_rotation_is_saved_with_the_model(trained, tmp_path):
+    vae, data = trained
+    rotate_axes(vae, data, np.arange(320), "varimax")
+    vae.save(tmp_path)
+    again = CountVAE.load(tmp_path)
+    np.testing.assert_array_equal(again.posterior(data)[0], vae.posterior(data)[0])
