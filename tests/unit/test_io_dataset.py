@@ -15,6 +15,7 @@ from scipy import sparse
 
 import sclatent as sl
 from sclatent.io import fetch, read_dataset, read_h5ad, write_h5ad, write_json, write_table
+from sclatent.io._counts import tidy
 from sclatent.io._dataset import add_column
 from sclatent.settings import InputError
 
@@ -257,17 +258,28 @@ def test_reading_a_stage_file_that_is_damaged(tmp_path):
         read_h5ad(tmp_path / "b.h5ad")
 
 
-def test_what_h5ad_cannot_hold_is_made_fit(tmp_path, make_settings):
-    obs = pd.DataFrame(
-        {"a/b": [1, 2], "mixed": [1, "x"], "when": pd.to_datetime(["2020-01-01", None])}, index=["c1", "c2"]
-    )
-    obs.to_csv(tmp_path / "m.csv")
-    path = sample(tmp_path / "a.h5ad", [[1], [2]], ["A"], cells=["c1", "c2"])
-    adata = read_dataset(make_settings(counts=path, metadata=str(tmp_path / "m.csv")))
-    write_h5ad(adata, tmp_path / "out.h5ad")
-    again = read_h5ad(tmp_path / "out.h5ad").obs
-    assert list(again["a_b"]) == [1, 2]
-    assert list(again["mixed"]) == ["1", "x"]
+COLUMNS = {
+    "text with a gap, each another": (["a", "b", "c", None], ["a", "b", "c", None]),
+    "nothing at all": ([None] * 4, [None] * 4),
+    "nullable truth": (pd.array([True, None, True, False], dtype="boolean"), ["True", None, "True", "False"]),
+    "full nullable truth": (pd.array([True, True, True, False], dtype="boolean"), [True, True, True, False]),
+    "nullable whole numbers": (pd.array([1, None, 2, 3], dtype="Int64"), [1.0, None, 2.0, 3.0]),
+    "full nullable whole numbers": (pd.array([1, 4, 2, 3], dtype="Int64"), [1, 4, 2, 3]),
+    "days": (pd.to_datetime(["2020-01-01", None, None, None]), ["2020-01-01 00:00:00", None, None, None]),
+    "mixed": ([1, "x", None, 2.5], ["1", "x", None, "2.5"]),
+    "intervals": (pd.cut([1, 2, 3, 4], [0, 2, 4]), ["(0, 2]", "(0, 2]", "(2, 4]", "(2, 4]"]),
+    "a/slash": ([1, 2, 3, 4], [1, 2, 3, 4]),
+}
+
+
+@pytest.mark.parametrize("name", list(COLUMNS))
+def test_columns_survive_h5ad(tmp_path, name):
+    given, expected = COLUMNS[name]
+    obs = tidy(pd.DataFrame({name: given}, index=list("wxyz")), "x", "obs")
+    write_h5ad(anndata.AnnData(np.eye(4), obs), tmp_path / "a.h5ad")
+    (again,) = (column for _, column in read_h5ad(tmp_path / "a.h5ad").obs.items())
+    assert [None if gap else value for value, gap in zip(again, again.isna(), strict=True)] == expected
+    assert again.name == name.replace("/", "_")
 
 
 def test_the_package_does_not_load_readers_before_they_are_used(root):

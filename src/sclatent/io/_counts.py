@@ -219,12 +219,29 @@ def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
         log.info("%s: %s columns renamed, since h5ad cannot hold the names: %s", path, which, ", ".join(changed))
     table.columns = pd.Index(unique(columns), dtype=object)
     for name in table.columns:
-        column = table[name]
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            categories = column.cat.categories
-            if not pd.api.types.is_string_dtype(categories) and not pd.api.types.is_numeric_dtype(categories):
-                table[name] = column.cat.rename_categories([str(value) for value in categories])
-        elif not (pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)):
-            # text, dates and mixed objects: as text, so that writing and reading back gives the same
-            table[name] = column.astype(object).where(column.isna(), column.astype(str)).where(column.notna(), None)
+        table[name] = _plain_column(table[name])
     return table
+
+
+def _plain_column(column: pd.Series) -> Any:
+    """Return a column as numpy numbers or truth values, as categories, or as text without gaps."""
+    import pandas as pd
+
+    gaps = column.isna().to_numpy()
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        categories = column.cat.categories
+        if pd.api.types.is_string_dtype(categories) or pd.api.types.is_numeric_dtype(categories):
+            return column
+        return column.cat.rename_categories([str(value) for value in categories])
+    if pd.api.types.is_numeric_dtype(column) and not (gaps.any() and pd.api.types.is_bool_dtype(column)):
+        if isinstance(column.dtype, np.dtype):
+            return column
+        return (
+            column.to_numpy(dtype=float, na_value=np.nan) if gaps.any() else column.to_numpy(column.dtype.numpy_dtype)
+        )
+    # text, dates and mixed objects: as text, so that writing and reading back gives the same
+    text = [None if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
+    if gaps.all():
+        return np.full(len(column), np.nan)
+    # h5ad holds a gap in text only where the text is a category
+    return pd.Categorical(text) if gaps.any() else pd.Series(text, index=column.index, dtype=object)

@@ -53,6 +53,7 @@ def read_dataset(settings: DatasetSettings) -> AnnData:
     info: dict[str, Any] = {"samples": reads, "join": settings.join}
     if settings.metadata is not None:
         info["metadata"] = _join_metadata(adata, Path(settings.metadata))
+    adata.obs = tidy(adata.obs, settings.file, "obs")
     adata.uns = {slots.UNS: {slots.UNS_READ: info}}
     return adata
 
