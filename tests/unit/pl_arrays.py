@@ -27,14 +27,23 @@ def prepared(n_cells: int = 600, n_genes: int = 300, seed: int = 0) -> AnnData:
     adata.var[slots.SYMBOL] = adata.var_names
     filters = pd.DataFrame(
         {
-            "filter": ["min_genes", "min_cells"],
-            "on": ["cells", "genes"],
-            "cutoff": [20.0, 3.0],
-            "taken": [0, 0],
-            "left": [n_cells, n_genes],
-        }
+            "filter": ["cells.min_genes", "cells.doublets", "genes.min_cells"],
+            "cutoff": [20.0, np.nan, 3.0],
+            "unit": ["cells", "cells", "genes"],
+            "taken": [4, 0, 2],
+            "left": [n_cells, n_cells, n_genes],
+        },
+        index=["0", "1", "2"],
     )
-    adata.uns[slots.UNS][slots.UNS_FILTERS] = filters
+    metrics = [slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO]
+    taken = adata.obs[metrics].iloc[:4].set_axis([f"taken{i}" for i in range(4)]) / 10
+    seen = pd.concat([adata.obs[metrics], taken])
+    seen["passed"] = np.arange(len(seen)) < n_cells
+    adata.uns[slots.UNS] |= {
+        slots.UNS_FILTERS: filters,
+        slots.UNS_QC: seen,
+        slots.UNS_GENES: {"flavor": "pearson_residuals", "n_model": n_genes},
+    }
     return adata
 
 

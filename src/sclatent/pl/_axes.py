@@ -9,7 +9,7 @@ import pandas as pd
 
 from sclatent.pl import _style as st
 from sclatent.pl._cards import card, response_panel
-from sclatent.pl._paths import path, paths, symbols_of
+from sclatent.pl._paths import Path, path, paths, symbols_of
 from sclatent.pl._traversals import axis_titles
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _heatmap(table: pd.DataFrame) -> st.Figure:
     n = len(table)
     row = 0.17 if n <= 40 else 0.135
     widths = [1.3, max(0.26 * spearman.shape[1], 0.3), max(0.26 * eta2.shape[1], 0.3)]
-    names = [_row_label(a, table.loc[a]) for a in table.index]
+    names = [_row_label(a, table) for a in table.index]
     left = 0.055 * max(len(name) for name in names)
     fig = st.figure(left + sum(widths) + 1.9, 1.7 + row * n)
     panels = fig.subplots(1, 3, sharey=True, gridspec_kw={"width_ratios": widths, "wspace": 0.03})
@@ -118,7 +118,8 @@ def _heatmap(table: pd.DataFrame) -> st.Figure:
     for ax, values, signed in ((panels[1], spearman, True), (panels[2], eta2, False)):
         _cells(fig, ax, values, q, table, signed)
     fig.supxlabel(
-        f"• explains ≥ {STRONG:.0%} of the axis' variance (ρ² or η²) and q ≤ 0.05;  · q ≤ 0.05 only;  box: the score that names the axis",
+        f"• explains ≥ {STRONG:.0%} of the axis' variance (ρ² or η²) and q ≤ 0.05;  · q ≤ 0.05 only;  "
+        "box: the score that names the axis",
         fontsize=7,
     )
     return fig
@@ -142,12 +143,13 @@ def _cells(fig: st.Figure, ax: Axes, values: pd.DataFrame, q: pd.DataFrame, tabl
     ax.xaxis.tick_top()
     ax.tick_params(length=0, labelleft=False)
     ax.spines[:].set_visible(False)
-    share = values.to_numpy() ** 2 if signed else values.to_numpy()
+    shown = values.to_numpy(dtype=float)
+    share = shown**2 if signed else shown
     small = len(values) > 40
     for j, variable in enumerate(values.columns):
         significant = (q[variable] <= 0.05).to_numpy() if variable in q else np.zeros(len(values), bool)
-        for i in np.flatnonzero(significant):
-            dark = abs(values.iat[i, j]) > 0.55
+        for i in np.flatnonzero(significant).tolist():
+            dark = abs(shown[i, j]) > 0.55
             mark = "•" if share[i, j] >= STRONG else "·"
             ax.text(
                 j,
@@ -158,15 +160,15 @@ def _cells(fig: st.Figure, ax: Axes, values: pd.DataFrame, q: pd.DataFrame, tabl
                 color="white" if dark else st.INK,
                 fontsize=6 if small else 8,
             )
-        for i in np.flatnonzero((table["evidence"] == variable).to_numpy()):
+        for i in np.flatnonzero((table["evidence"] == variable).to_numpy()).tolist():
             ax.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, ec=st.INK, lw=1.2))
     fig.colorbar(
         image, ax=ax, location="bottom", label="Spearman ρ" if signed else "η²", shrink=0.9, aspect=12, pad=0.02
     ).ax.tick_params(labelsize=6)
 
 
-def _row_label(axis: str, row: pd.Series) -> str:
-    name = row["name"]
+def _row_label(axis: str, table: pd.DataFrame) -> str:
+    name = str(table["name"][axis])
     return axis if name in ("", "unnamed", "inactive") else f"{st.shorten(name, 26)} · {axis}"
 
 
@@ -182,7 +184,7 @@ def _loadings(latent: AnnData, table: pd.DataFrame, active: list[str], symbols: 
         picked += [g for g in dict.fromkeys(some) if g not in picked]
     shown = loadings[:, picked]
     limit = max(float(np.quantile(np.abs(shown), 0.99)), 1e-3)
-    labels = [_row_label(a, table.loc[a]) for a in active]
+    labels = [_row_label(a, table) for a in active]
     fig = st.figure(1.6 + 0.055 * max(map(len, labels)) + 0.105 * len(picked), 1.5 + 0.15 * len(active))
     ax = fig.subplots()
     image = ax.imshow(shown, cmap=st.DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
@@ -195,7 +197,7 @@ def _loadings(latent: AnnData, table: pd.DataFrame, active: list[str], symbols: 
     return fig
 
 
-def _responses(views: dict[str, object], titles: dict[str, str]) -> st.Figure:
+def _responses(views: dict[str, Path], titles: dict[str, str]) -> st.Figure:
     """Return a grid of panels, one per axis: how the genes that change most respond."""
     n = len(views)
     columns = min(n, 3 if n <= 12 else 5)
@@ -203,7 +205,7 @@ def _responses(views: dict[str, object], titles: dict[str, str]) -> st.Figure:
     fig = st.figure(0.4 + 2.7 * columns, 0.5 + 1.75 * rows)
     grid = fig.subplots(rows, columns, squeeze=False)
     for ax, (name, view) in zip(grid.ravel(), views.items(), strict=False):
-        response_panel(ax, view, each=3)  # type: ignore[arg-type]
+        response_panel(ax, view, each=3)
         ax.set_title(st.shorten(titles.get(name, name), 34), fontsize=8)
     for ax in grid.ravel()[n:]:
         ax.axis("off")
@@ -237,7 +239,7 @@ def _stability(stability: pd.DataFrame, table: pd.DataFrame) -> st.Figure:
     )
     labels = []
     for axis, row in rows.iterrows():
-        labels.append(f"{_row_label(str(axis), table.loc[axis])}  {int(row['n_returned'])}/{int(row['n_seeds'])}")
+        labels.append(f"{_row_label(str(axis), table)}  {int(row['n_returned'])}/{int(row['n_seeds'])}")
     ax.set_yticks(y, labels)
     ax.set_title("Axes over seeds (seeds in which the axis came back / other seeds)")
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

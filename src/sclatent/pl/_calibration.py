@@ -1,4 +1,4 @@
-"""Calibration of the likelihoods at a glance: is the spread of the counts what the model says it is?"""
+"""Calibration of the likelihoods at a glance: whether the spread of the counts is what the model says."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def calibration(found: Mapping[Run, Mapping[str, Any]], models: pd.DataFrame) ->
     )
     _same_limits(grid)
     fig.supxlabel(
-        "Held-out cells. A calibrated model has a flat PIT and genes on the diagonals. PIT high at both ends: the counts spread more than the model says; "
-        "high in the middle: less.",
+        "Held-out cells. A calibrated model has a flat PIT and genes on the diagonals. "
+        "PIT high at both ends: the counts spread more than the model says; high in the middle: less.",
         fontsize=7,
     )
     return fig

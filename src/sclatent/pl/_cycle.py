@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from sclatent.pl._fourier import binned, design, smooth
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from matplotlib.axes import Axes
+    from matplotlib.projections.polar import PolarAxes
 
 N_GENES = 12
 _GRID = np.linspace(0, 2 * np.pi, 181)
@@ -100,7 +100,7 @@ def _scores(obs: pd.DataFrame, reason: str) -> st.Figure:
 def _polar(obs: pd.DataFrame, used: npt.NDArray[np.bool_]) -> st.Figure:
     """Histogram of the cycling cells around the cycle, stacked by phase."""
     fig = st.figure(4.6, 4.6)
-    ax = fig.add_subplot(projection="polar")
+    ax = cast("PolarAxes", fig.add_subplot(projection="polar"))
     polar_histogram(ax, obs, used)
     rest = int((~used).sum())
     ax.set_title(
@@ -109,7 +109,7 @@ def _polar(obs: pd.DataFrame, used: npt.NDArray[np.bool_]) -> st.Figure:
     return fig
 
 
-def polar_histogram(ax: Axes, obs: pd.DataFrame, used: npt.NDArray[np.bool_], bins: int = 36) -> None:
+def polar_histogram(ax: PolarAxes, obs: pd.DataFrame, used: npt.NDArray[np.bool_], bins: int = 36) -> None:
     """Draw on a polar `ax` how many cells are where on the cycle; the area of a bar is its number of cells."""
     angle = obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)[used]
     phase = obs[slots.PHASE].astype(str).to_numpy()[used]
@@ -210,7 +210,7 @@ def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st
     for ax in grid.ravel()[len(best) :]:
         ax.axis("off")
     fig.supxlabel(
-        "cycle angle (radians); line: fitted rate; circles: mean of cells; orange: S gene, blue: G2/M gene, pink: other",
+        "cycle angle (radians); line: fitted rate; circles: means; orange: S gene, blue: G2/M gene, pink: other",
         fontsize=7.5,
     )
     fig.supylabel("log(1 + count / library · median library)", fontsize=8)

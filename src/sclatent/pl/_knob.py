@@ -116,8 +116,8 @@ def phase_bar(ax: Axes, view: Path, cycle: AnnData | None) -> None:
 def phase_arcs(obs: pd.DataFrame) -> list[tuple[str, float, float]]:
     """Return (phase, start, end) of the arcs of the circle, in radians, as the cells themselves show them.
 
-    ``end`` is larger than ``start``, beyond 2π where the arc runs over the end of the circle. A phase's arc is the smallest that
-    holds its cells; phases are called from the angle by borders, so arcs do not overlap but for those borders.
+    ``end`` is larger than ``start``, beyond 2π where the arc runs over the end of the circle. A phase's arc is the
+    smallest that holds its cells; phases are called from the angle by borders, so arcs meet at those borders only.
     """
     angle = obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
     phase = obs[slots.PHASE].astype(str).to_numpy()
@@ -147,7 +147,7 @@ def _cells(
     if map is not None and slots.X_UMAP in map.obsm:
         panels.append(("UMAP of the latent space", "UMAP", np.asarray(map[cycle.obs_names].obsm[slots.X_UMAP]), None))
     plane = _plane(path)
-    if latent is not None and plane is not None:
+    if latent is not None and plane is not None and len(plane[0]) == 2:
         direction, center, curve = plane
         z = np.asarray(latent[cycle.obs_names].X, dtype=float)
         panels.append(
@@ -157,7 +157,6 @@ def _cells(
         return None
     fig = st.figure(4.6 * len(panels) + 0.5, 4.4)
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
-    drawn = None
     for ax, (title, name, xy, line) in zip(axes, panels, strict=True):
         st.points(ax, xy[~used, 0], xy[~used, 1], "#DFDFDF")
         drawn = st.points(ax, xy[used, 0], xy[used, 1], angle[used], cmap=st.cycle_cmap(), vmin=0, vmax=2 * np.pi)
@@ -168,23 +167,17 @@ def _cells(
             ax.annotate("0", line[0], xytext=(5, 5), textcoords="offset points", fontsize=8)
         st.embedding_axes(ax, name)
         ax.set_title(title)
-    if drawn is not None:
-        bar = fig.colorbar(drawn, ax=axes, label="cycle angle (radians); pale: not cycling", aspect=30, pad=0.02)
-        bar.set_ticks(list(np.arange(5) * np.pi / 2), labels=["0", "π/2", "π", "3π/2", "2π"])
+    bar = fig.colorbar(drawn, ax=axes, label="cycle angle (radians); pale: not cycling", aspect=30, pad=0.02)
+    bar.set_ticks(list(np.arange(5) * np.pi / 2), labels=["0", "π/2", "π", "3π/2", "2π"])
     return fig
 
 
 def _plane(path: AnnData | None) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return the two main directions of the closed path, its centre, and the path around it on a fine grid."""
-    entry = path.uns[slots.UNS]["knob"] if path is not None else {}
-    if "coefficients" not in entry:
-        return None
-    from sclatent.tl._path import waves
+    """Return the main directions of the closed path (two, or one with a single axis), its centre, and a fine turn."""
+    from sclatent.tl._knob_file import has_knob
+    from sclatent.tl._knob_file import read_path as closed_path
 
-    coefficients = np.asarray(entry["coefficients"], dtype=float)
-    turn = np.linspace(0, 2 * np.pi, 181)[:-1]
-    return (
-        np.asarray(entry["plane"], dtype=float)[:2],
-        np.asarray(entry["center"], dtype=float),
-        waves(turn, len(coefficients) // 2) @ coefficients,
-    )
+    if path is None or not has_knob(path):
+        return None
+    found = closed_path(path)
+    return found.plane, found.center, found.at(np.linspace(0, 2 * np.pi, 181)[:-1])

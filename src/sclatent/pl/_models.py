@@ -36,8 +36,8 @@ def models(
     Returns
     -------
     dict of Figure
-        ``held_out`` (marginal log-likelihood and ELBO), ``training``, ``axes`` (KL per axis, axes in use, held-out fit over
-        the number of axes), ``cell_cycle`` where there are scores, ``calibration`` where the metrics hold it.
+        ``held_out`` (marginal log-likelihood and ELBO), ``training``, ``axes`` (KL per axis, axes in use, held-out fit
+        over the number of axes), ``cell_cycle`` where there are scores, ``calibration`` where the metrics hold it.
     """
     figures = {"held_out": _held_out(models), "training": _training(histories), "axes": _axes(models, axes or {})}
     if "best_mi_S" in models and models["best_mi_S"].notna().any():
@@ -102,7 +102,7 @@ def _held_out(models: pd.DataFrame) -> st.Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     fig.legend(handles, [*labels[:-1], labels[-1]] if labels else [], loc="outside lower center", ncols=3)
     fig.suptitle(
-        "Held-out fit; bars: ± 1 standard error over cells. A seed is selected on validation cells, test cells only judge.",
+        "Bars: ± 1 standard error over cells. Seeds are selected on validation cells; test cells only judge.",
         fontsize=8,
     )
     return fig

@@ -116,7 +116,7 @@ def describe_path(
         _deltas(sd).tobytes(),
         _cell_codes(values, position, view.closed).tobytes(),
     ]
-    row = axes.loc[name] if axes is not None and name in axes.index else None
+    row = axes.T[name] if axes is not None and name in axes.index else None
     return {
         "id": name,
         "title": path_title(name, axes),

@@ -1,4 +1,4 @@
-"""One path of ``traversals.h5ad`` as arrays, and the questions every picture of it asks: which genes change, and when."""
+"""One path of ``traversals.h5ad`` as arrays, and what every picture asks of it: which genes change, and when."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = npt.NDArray[np.float64]
 CYCLE = "cycle"
 """Name of the closed path."""
 PSEUDO = 1e-5
-"""Added to fractions of the library before a logarithm: 0.1 counts per 10,000, so that unseen genes have no fold change."""
+"""Added to fractions of the library before a logarithm: 0.1 counts per 10,000, so that unseen genes do not change."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def path(traversals: AnnData, name: str) -> Path:
 
 
 def symbols(adata: AnnData) -> npt.NDArray[np.str_]:
-    """Return the gene names a reader knows: symbols where there are any (names that are not unique keep the identifier)."""
+    """Return the gene names a reader knows: symbols where there are any that are unique."""
     names = adata.var_names.to_numpy(dtype=str)
     if slots.SYMBOL not in adata.var:
         return names

@@ -18,9 +18,9 @@ STIFFNESS = 60.0
 def route(xy: npt.ArrayLike, weights: npt.ArrayLike, *, closed: bool = False) -> Array:
     """Return a point of the map for each step: on many cells of the step, and near the point of the step before.
 
-    The mean of the cells of a step often lies where no cell is, since most maps have islands. Here each step chooses a bin
-    of a grid; the choice of all steps together maximises the sum of the log densities of the step's cells minus a squared
-    move (a shortest path, solved exactly by dynamic programming).
+    The mean of the cells of a step often lies where no cell is, since most maps have islands. Here each step chooses a
+    bin of a grid; the choice of all steps together maximises the sum of the log densities of the step's cells minus a
+    squared move (a shortest path, solved exactly by dynamic programming).
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def _local_mean(xy: Array, weight: Array, at: Array, radius: float) -> Array:
 
 
 def near_steps(values: npt.ArrayLike, position: npt.ArrayLike, *, closed: bool = False) -> npt.NDArray[Any]:
-    """Return (n_steps, n_cells) weights: a normal kernel of one and a half steps around each position; 0 where missing."""
+    """Return (n_steps, n_cells) weights: a normal kernel of 1.5 steps around each position; 0 where missing."""
     values, position = np.asarray(values, dtype=float), np.asarray(position, dtype=float)
     step = 2 * np.pi / len(position) if closed else np.ptp(position) / max(len(position) - 1, 1)
     off = values[None, :] - position[:, None]

@@ -26,7 +26,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 Figures = dict[str, Figure]
 
-RC: dict[str, Any] = {
+RC: Any = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
     "font.size": 8.0,
     "axes.titlesize": 9.0,

@@ -57,7 +57,7 @@ def axis_titles(axes: pd.DataFrame | None) -> dict[str, str]:
     if axes is None:
         return {}
     keys = axes["axis"] if "axis" in axes else axes.index.to_series()
-    given = axes["name"] if "name" in axes else keys
+    given = axes.get("name", keys)
     return {
         str(key): f"{key} · {name}" if str(name) not in ("", "nan", "unnamed", str(key)) else str(key)
         for key, name in zip(keys, given, strict=True)

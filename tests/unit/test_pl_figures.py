@@ -1,0 +1,308 @@
+"""Figures: nothing cut off, readable with 100 axes, the same bytes for the same data, and the numbers of the data."""
+
+import hashlib
+from itertools import pairwise
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pl_arrays
+import pytest
+from matplotlib.collections import QuadMesh
+from matplotlib.text import Text
+
+import sclatent as sl
+from sclatent.data import slots
+from sclatent.pl import _style
+from sclatent.pl._knob import phase_arcs
+from sclatent.pl._paths import PSEUDO, path, paths
+from sclatent.pl._route import near_steps, route
+
+ODD = ["a$b$ ^{x}", "a_very_long_name_that_somebody_gave_to_a_column_of_their_table", "größe/µ <b>é</b>"]
+
+
+@pytest.fixture(scope="module")
+def stages():
+    adata = pl_arrays.prepared(400, 200)
+    return adata, pl_arrays.cycle(adata), pl_arrays.latent(adata), pl_arrays.umap(adata)
+
+
+def models_table(n=3):
+    rows = []
+    for k in range(n):
+        for seed in (0, 1):
+            rows.append(
+                {
+                    "model": f"m{k}",
+                    "seed": seed,
+                    "selected": seed == 0,
+                    "likelihood": ["nb", "poisson"][k % 2],
+                    "decoder": "mlp",
+                }
+            )
+            rows[-1] |= {
+                "n_latent": 10 * (k + 1),
+                "n_active": 8 + k,
+                "test_marginal": -400.0 - k - seed,
+                "test_marginal_se": 3.0,
+            }
+            rows[-1] |= {
+                "test_elbo": -403.0 - k,
+                "validation_marginal": -401.0 - k,
+                "validation_marginal_se": 3.1,
+                "validation_elbo": -404.0 - k,
+            }
+            for phase in ("S", "G2M"):
+                rows[-1] |= {
+                    f"best_axis_{phase}": "axis_1",
+                    f"best_mi_{phase}": 0.5,
+                    f"second_mi_{phase}": 0.2,
+                    f"best_spearman_{phase}": 0.7,
+                }
+    return pd.DataFrame(rows)
+
+
+def calibration():
+    rng = np.random.default_rng(0)
+    observed = rng.uniform(0, 1, 50)
+    spread = rng.uniform(1, 20, 50)
+    return {
+        "pit": rng.uniform(0.9, 1.1, 20).tolist(),
+        "zero_fraction_observed": observed.tolist(),
+        "zero_fraction_expected": (observed * 0.95).tolist(),
+        "variance_to_mean_observed": spread.tolist(),
+        "variance_to_mean_expected": (spread * 1.1).tolist(),
+    }
+
+
+def history(n=30):
+    epoch = np.arange(1, n + 1)
+    elbo = -400 - 300 * np.exp(-epoch / 5)
+    return pd.DataFrame(
+        {
+            "epoch": epoch,
+            "train_elbo": elbo,
+            "validation_elbo": elbo - 5,
+            "kl": epoch / 3,
+            "kl_weight": np.minimum(1, epoch / 10),
+        }
+    )
+
+
+def every_figure(stages, n_axes=pl_arrays.N_AXES, odd=False):
+    """All figures of the package, from one made-up dataset."""
+    adata, cycle, latent, umap = stages
+    if n_axes != latent.n_vars:
+        latent = pl_arrays.latent(adata, n_axes)
+    axes = pl_arrays.axes(adata, latent)
+    traversals = pl_arrays.traversals(adata, n_axes, steps=9)
+    stability = pd.DataFrame({"axis": latent.var_names, "name": axes["name"], "n_seeds": 2, "n_returned": 1})
+    stability = stability.assign(stable=True, correlation=0.8, loading_correlation=0.6, worst_correlation=0.5)
+    models = models_table()
+    if odd:
+        axes.loc[:2, "name"] = ODD
+        axes.loc[3:5, "name"] = [name * 4 for name in ODD]
+        axes = axes.rename(columns={"spearman_library_size": f"spearman_{ODD[0]}", "eta2_batch": f"eta2_{ODD[1]}"})
+        traversals.var_names = [*ODD, *traversals.var_names[3:]]
+        models["model"] = models["model"] + ODD[0] + ODD[1]
+    runs = list(zip(models["model"], models["seed"], strict=True))
+    groups = {
+        "qc": sl.pl.qc(adata),
+        "cycle": sl.pl.cycle(adata, cycle),
+        "axes": sl.pl.axes(latent, axes, map=umap, traversals=traversals, stability=stability),
+        "traversals": sl.pl.traversals(traversals, axes),
+        "knob": sl.pl.knob(pl_arrays.knob(adata), traversals, map=umap, latent=latent, cycle=cycle),
+        "models": sl.pl.models(
+            models,
+            {run: {"calibration": calibration()} for run in runs},
+            {run: history() for run in runs},
+            dict.fromkeys(runs, axes),
+        ),
+    }
+    return {f"{group}_{name}": figure for group, figures in groups.items() for name, figure in figures.items()}
+
+
+@pytest.fixture(scope="module")
+def figures(stages):
+    return every_figure(stages)
+
+
+def cut_off(figure):
+    """How far anything sticks out of the figure: left, bottom, right, top, in points; empty if nothing does."""
+    figure.draw_without_rendering()
+    box = figure.get_tightbbox()
+    width, height = figure.get_size_inches()
+    out = 72 * np.array([-box.x0, -box.y0, box.x1 - width, box.y1 - height])
+    return [round(float(v), 1) for v in out] if out.max() > 1 else []
+
+
+def test_nothing_is_cut_off(figures):
+    assert {name: found for name, figure in figures.items() if (found := cut_off(figure))} == {}
+
+
+def test_nothing_is_cut_off_with_odd_and_long_names(stages):
+    found = every_figure(stages, odd=True)
+    assert {name: out for name, figure in found.items() if (out := cut_off(figure))} == {}
+
+
+def test_a_hundred_axes_are_readable(stages):
+    adata, _, _, umap = stages
+    latent = pl_arrays.latent(adata, 100)
+    axes = pl_arrays.axes(adata, latent)
+    axes["active"] = np.arange(100) < 3  # three cards are enough here
+    found = {"heatmap": sl.pl.axes(latent, axes, map=umap)["heatmap"]}
+    axes["active"] = True
+    found["overview"] = sl.pl.traversals(pl_arrays.traversals(adata, 100, steps=5), axes)["overview"]
+    for name, figure in found.items():
+        assert cut_off(figure) == [], name
+        for ax in figure.axes:
+            labels = [t.get_window_extent() for t in ax.get_yticklabels() if t.get_visible() and t.get_text()]
+            labels.sort(key=lambda box: box.y0)
+            # labels of neighbouring rows may touch by the height of a descender, not cover one another
+            assert all(a.y1 - b.y0 < 0.45 * a.height for a, b in pairwise(labels)), name
+            assert all(box.height >= 5 for box in labels)
+
+
+def test_the_same_data_give_the_same_bytes(stages, tmp_path):
+    adata, cycle, *_ = stages
+    digests = []
+    for turn in ("a", "b"):
+        with mpl.rc_context({"font.size": 20 if turn == "a" else 5, "axes.facecolor": "red"}):
+            files = sl.pl.save(sl.pl.cycle(adata, cycle), tmp_path / turn)
+        digests.append([(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files])
+    assert digests[0] == digests[1]
+    assert {name.rsplit(".", 1)[1] for name, _ in digests[0]} == {"png", "pdf"}
+
+
+def test_the_users_settings_and_pyplot_are_left_alone(stages):
+    import matplotlib.pyplot as plt
+
+    before = dict(mpl.rcParams)
+    sl.pl.qc(stages[0])
+    assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_points_of_many_cells_make_small_files(tmp_path):
+    rng = np.random.default_rng(0)
+    n = 200_000
+    figure = _style.figure(5, 5)
+    drawn = _style.points(figure.subplots(), rng.normal(size=n), rng.normal(size=n), rng.uniform(size=n))
+    assert len(drawn.get_offsets()) == _style.MAX_POINTS
+    for file in sl.pl.save({"many": figure}, tmp_path):
+        assert file.stat().st_size < 3e6, file
+
+
+def test_the_heatmap_shows_the_fold_changes(stages):
+    traversals = pl_arrays.traversals(stages[0], steps=9)
+    figure = sl.pl.traversals(traversals)["axis_2"]
+    mesh = max(
+        (c for ax in figure.axes for c in ax.collections if isinstance(c, QuadMesh)), key=lambda c: c.get_array().size
+    )
+    labels = next([t.get_text() for t in ax.get_yticklabels()] for ax in figure.axes if mesh in ax.collections)
+    rows = traversals.obs["path"] == "axis_2"
+    level = pd.DataFrame(np.log2(traversals.X[rows.to_numpy()].astype(float) + PSEUDO), columns=traversals.var_names)
+    used = (traversals.obs["density"][rows] > 0).to_numpy()
+    expected = (level - level[used].mean())[labels].to_numpy().T
+    np.testing.assert_allclose(mesh.get_array().reshape(expected.shape), expected, atol=1e-5)
+    # the genes shown are those with the largest range
+    span = (level[used].max() - level[used].min()).nlargest(len(labels))
+    assert set(labels) == set(span.index)
+
+
+def test_genes_of_the_knob_are_in_the_order_of_their_peaks(stages):
+    adata = stages[0]
+    view = path(pl_arrays.traversals(adata, steps=41), "cycle")
+    genes = view.in_order(view.changing(30))
+    truth = adata.var[slots.TRUE_PEAK].to_numpy()[genes]
+    # the simulated angle and the decoded path are the same here, so the order is that of the true peaks
+    assert np.abs(np.angle(np.exp(1j * (view.peak()[genes] - truth)))).max() < 0.1
+    assert (np.diff(view.peak()[genes]) >= 0).all()
+
+
+def test_the_filters_are_told_in_the_figure(stages):
+    adata = stages[0].copy()
+    table = adata.uns[slots.UNS][slots.UNS_FILTERS]
+    table.loc["0", ["taken", "left"]] = [37, 363]
+    words = " ".join(t.get_text() for t in sl.pl.qc(adata)["cells"].findobj(Text))
+    assert "min_genes 20: took 37" in words
+    assert "− 37" in words
+
+
+def test_no_cycle_gives_a_figure_that_says_why(stages):
+    adata, cycle, *_ = stages
+    cycle = cycle.copy()
+    cycle.obs[[slots.S_SCORE, slots.G2M_SCORE]] = np.nan
+    cycle.uns[slots.UNS]["cycle"]["reason"] = "2 of 43 S genes are there"
+    figures = sl.pl.cycle(adata, cycle)
+    assert list(figures) == ["scores"]
+    assert "2 of 43 S genes" in figures["scores"].findobj(Text)[-1].get_text() or any(
+        "2 of 43 S genes" in t.get_text() for t in figures["scores"].findobj(Text)
+    )
+    none = sl.pl.knob(pl_arrays.NO_KNOB, pl_arrays.traversals(adata, cycle=False), cycle=cycle)
+    assert list(none) == ["evidence"]
+    assert any("3 of 600 cells" in t.get_text() for t in none["evidence"].findobj(Text))
+
+
+def test_no_active_axis_is_no_error(stages):
+    traversals = pl_arrays.traversals(stages[0])[:0].copy()
+    assert paths(traversals) == []
+    assert list(sl.pl.traversals(traversals)) == ["overview"]
+
+
+def test_phase_arcs_run_over_the_end_of_the_circle():
+    angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
+    phase = np.where(angle < 0.5, "G2M", np.where(angle < 3, "G1", np.where(angle < 5, "S", "G2M")))
+    obs = pd.DataFrame({slots.CYCLE_ANGLE: angle, slots.PHASE: phase})
+    arcs = {name: (start, stop) for name, start, stop in phase_arcs(obs)}
+    assert arcs["G1"] == pytest.approx((0.5, 3), abs=0.03)
+    assert arcs["S"] == pytest.approx((3, 5), abs=0.03)
+    assert arcs["G2M"] == pytest.approx((5, 0.5 + 2 * np.pi), abs=0.03)
+
+
+def test_the_dot_stays_on_the_cells_and_does_not_jump():
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 3000)
+    island = rng.random(3000) < 0.45
+    # two rings far apart: the mean of the cells of a step lies between them, where there is none
+    xy = np.stack([3 * np.cos(angle) + 20 * island, 3 * np.sin(angle)], axis=1) + rng.normal(0, 0.15, (3000, 2))
+    position = np.arange(40) * 2 * np.pi / 40
+    way = route(xy, near_steps(angle, position, closed=True), closed=True)
+    to_cells = np.sqrt(((way[:, None] - xy[None]) ** 2).sum(axis=2)).min(axis=1)
+    assert to_cells.max() < 0.6
+    step = np.sqrt((np.diff(np.vstack([way, way[:1]]), axis=0) ** 2).sum(axis=1))
+    assert step.max() < 2.5
+    # and it is at the right place of its ring
+    found = np.arctan2(way[:, 1], way[:, 0] - 20 * (way[:, 0] > 10))
+    assert np.abs(np.angle(np.exp(1j * (found - position)))).max() < 0.5
+
+
+# Machado, Oliveira and Fernandes 2009, full dichromacy, on linear RGB
+DICHROMACY = {
+    "protan": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deutan": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+
+
+def seen(colors, kind):
+    """Colours as CIELAB, the way a dichromat sees them."""
+    from skimage.color import rgb2lab
+
+    rgb = np.asarray(colors, dtype=float)
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.array(DICHROMACY[kind]).T, 0, 1)
+    return rgb2lab(np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)[None])[0]
+
+
+@pytest.mark.parametrize("kind", DICHROMACY)
+def test_colours_can_be_told_apart_by_colour_blind_readers(kind):
+    from matplotlib.colors import to_rgb
+
+    phases = seen([to_rgb(c) for c in (*_style.PHASE_COLORS.values(), _style.RESTING)], kind)
+    apart = np.sqrt(((phases[:, None] - phases[None]) ** 2).sum(axis=2))
+    assert apart[~np.eye(len(apart), dtype=bool)].min() > 20
+    ring = seen(_style.cycle_cmap()(np.arange(24) / 24)[:, :3], kind)
+    apart = np.sqrt(((ring[:, None] - ring[None]) ** 2).sum(axis=2))
+    turn = np.abs(np.arange(24)[:, None] - np.arange(24)[None])
+    turn = np.minimum(turn, 24 - turn)
+    assert apart[turn >= 6].min() > 20  # a quarter of a turn apart or more
