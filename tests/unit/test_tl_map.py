@@ -1,0 +1,55 @@
+"""The map: groups that are apart come apart, any number of cells works, same latents give the same bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from sclatent import tl
+from sclatent.settings import InputError, MapSettings
+
+
+def latents(n: int, groups: int = 1, seed: int = 0) -> tuple[AnnData, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    group = np.arange(n) % groups
+    x = rng.normal(0, 1, (n, 5)) + 12 * np.eye(5)[group]
+    return AnnData(x.astype(np.float32), obs=pd.DataFrame(index=[f"cell{i}" for i in range(n)])), group
+
+
+def test_groups_that_are_apart_are_clusters_and_islands():
+    latent, group = latents(300, groups=3)
+    out = tl.map(latent, MapSettings(resolution=0.1))
+    table = pd.crosstab(out.obs["leiden"].to_numpy(), group)
+    assert table.shape == (3, 3)
+    assert (table > 0).sum().sum() == 3
+    xy = out.obsm["X_umap"]
+    center = np.stack([xy[group == g].mean(axis=0) for g in range(3)])
+    radius = max(np.linalg.norm(xy[group == g] - center[g], axis=1).mean() for g in range(3))
+    gap = min(np.linalg.norm(center[a] - center[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+    assert gap > 3 * radius
+
+
+@pytest.mark.parametrize("n", [3, 4, 9, 12, 16])
+def test_fewer_cells_than_neighbours(n):
+    out = tl.map(latents(n)[0], MapSettings(n_neighbors=15))
+    assert out.obsm["X_umap"].shape == (n, 2)
+    assert np.isfinite(out.obsm["X_umap"]).all()
+    assert out.obs["leiden"].notna().all()
+    assert out.uns["neighbors"]["params"]["use_rep"] == "X_sclatent"
+
+
+def test_too_few_cells_or_latents_that_are_not_finite_are_one_line():
+    with pytest.raises(InputError, match=r"map: 2 cells are too few.*at least 3"):
+        tl.map(latents(2)[0])
+    broken = latents(20)[0]
+    broken.X[3, 1] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        tl.map(broken)
+
+
+def test_same_latents_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        tl.map(latents(120, groups=2)[0]).write_h5ad(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
