@@ -134,7 +134,7 @@ def test_metadata_is_joined_on_the_barcode(tmp_path, one, make_settings, text, c
     path.write_bytes(text.encode())
     with caplog.at_level(logging.INFO):
         adata = read_dataset(make_settings(counts=one, metadata=str(path)))
-    assert list(adata.obs["type"].fillna("-")) == ["B", "-", "T"]
+    assert list(adata.obs["type"].astype(object).fillna("-")) == ["B", "-", "T"]
     assert adata.obs["age"].iloc[[0, 2]].tolist() == [10, 30]
     assert "2 of 3 cells matched (66.7 %); 1 rows of the table match none" in caplog.text
     assert adata.uns["sclatent"]["read"]["metadata"]["matched"] == 2
@@ -146,7 +146,7 @@ def test_metadata_with_plain_barcodes_and_a_sample_column(two, tmp_path, make_se
     table = pd.DataFrame({"barcode": ["AAAC0-1", "AAAC0-1"], "sample": ["s1", "s2"], "type": ["T", "B"]})
     table.to_csv(tmp_path / "m.csv", index=False)
     adata = read_dataset(make_settings(counts=two, metadata=str(tmp_path / "m.csv")))
-    assert list(adata.obs["type"].fillna("-")) == ["T", "-", "B", "-", "-"]
+    assert list(adata.obs["type"].astype(object).fillna("-")) == ["T", "-", "B", "-", "-"]
     assert list(adata.obs["sample"]) == ["s1", "s1", "s2", "s2", "s2"]
 
 

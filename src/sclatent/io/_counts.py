@@ -236,9 +236,10 @@ def _plain_column(column: pd.Series) -> Any:
     if pd.api.types.is_numeric_dtype(column) and not (gaps.any() and pd.api.types.is_bool_dtype(column)):
         if isinstance(column.dtype, np.dtype):
             return column
-        return (
-            column.to_numpy(dtype=float, na_value=np.nan) if gaps.any() else column.to_numpy(column.dtype.numpy_dtype)
-        )
+        if gaps.any():
+            return column.to_numpy(dtype=float, na_value=np.nan)
+        nullable: Any = column.dtype
+        return column.to_numpy(nullable.numpy_dtype)
     # text, dates and mixed objects: as text, so that writing and reading back gives the same
     text = [None if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
     if gaps.all():
