@@ -28,6 +28,10 @@ class Decoder(nn.Module):
         """Return logits (B × n_out) of z (B × axes) under the covariates `design` (B × columns)."""
         raise NotImplementedError
 
+    def penalty(self) -> Tensor | None:
+        """Minus the log prior density of the weights, nats for the whole data set; None: no prior beside weight decay."""
+        return None
+
 
 class LinearDecoder(Decoder):
     """Logits are a linear map of z: the weights are the loadings."""
@@ -71,6 +75,3 @@ class MLPDecoder(Decoder):
             h = dropout(torch.relu(norm(layer(h))), self.rate, generator)
         logits = torch.addmm(self.bias, torch.cat([h, z], 1), torch.cat([self.last.weight, self.skip.weight], 1).T)
         return torch.addmm(logits, design, self.covariates) if design.shape[1] else logits
-
-
-DECODERS: dict[str, type[Decoder]] = {"mlp": MLPDecoder, "linear": LinearDecoder}

@@ -213,6 +213,8 @@ class Run:
                     loss = (weight * kl - log_prob).sum() / len(cells)
                     loss.backward()
                     sums += torch.stack([log_prob.detach().double().sum(), kl.detach().double().sum()])
+                if (penalty := self.vae.decoder.penalty()) is not None:
+                    (penalty / len(self.train)).backward()
                 return sums
             except torch.OutOfMemoryError:
                 self._make_room(len(cells))

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sclatent.model import checkpoint, likelihoods
+from sclatent.model.additive import AdditiveDecoder
 from sclatent.model.batches import Batch, Batches, CountData
-from sclatent.model.decoders import DECODERS
+from sclatent.model.decoders import Decoder, LinearDecoder, MLPDecoder
 from sclatent.model.networks import Encoder, init_linear
 from sclatent.settings.model import ModelSettings
 
+DECODERS: dict[str, type[Decoder]] = {"mlp": MLPDecoder, "linear": LinearDecoder, "additive": AdditiveDecoder}
 LOG_THETA = (-9.21, 18.42)
 """Range of log θ: 1e-4 (all but a point mass at 0) to 1e8 (Poisson)."""
 
@@ -116,9 +118,7 @@ class CountVAE(nn.Module):
             case "zip":
                 return likelihoods.zero_inflated_poisson(logits, self.gate_head(z), batch)
             case "zinb":
-                return likelihoods.zero_inflated_nb(
-                    logits, self.theta(z, batch.categorical), self.gate_head(z), batch
-                )
+                return likelihoods.zero_inflated_nb(logits, self.theta(z, batch.categorical), self.gate_head(z), batch)
             case _:
                 return likelihoods.bernoulli(logits, batch)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sclatent.settings._base import Settings
 
@@ -19,11 +19,19 @@ class ModelSettings(Settings):
         "gene",
         description="nb and zinb: one θ per gene, per gene and level of the first batch column, or per gene and cell",
     )
-    decoder: Literal["mlp", "linear"] = Field(
-        "mlp", description="from latent axes to genes: a network, or a linear map"
+    decoder: Literal["mlp", "linear", "additive"] = Field(
+        "mlp", description="from latent axes to genes: a network, a linear map, or a response curve per axis and gene"
     )
-    rotate: Literal["varimax", "ica", "none"] = Field(
-        "varimax", description="mlp and linear: orthogonal rotation of the axes after training, which the decoder undoes"
+    pooling: Literal["log", "counts"] = Field(
+        "log", description="additive: response curves add up in the log rates, or, non-negative, in expression"
+    )
+    sparsity: float = Field(
+        1.0, ge=0, description="additive: strength of the Laplace prior on the response curves (nats per unit weight)"
+    )
+    rotate: Literal["varimax", "ica", "none"] | None = Field(
+        None,
+        description="mlp and linear: orthogonal rotation of the axes after training, which the decoder undoes; "
+        "null: varimax",
     )
     n_latent: int = Field(10, ge=1, le=1024, description="number of latent axes")
     n_hidden: int = Field(128, ge=1, le=8192, description="units of each hidden layer")
@@ -39,3 +47,24 @@ class ModelSettings(Settings):
     weight_decay: float = Field(1e-3, ge=0, description="decoupled weight decay of the weight matrices")
     patience: int = Field(15, ge=1, description="epochs without a better validation ELBO before training stops")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU when there is one")
+
+    @model_validator(mode="after")
+    def _decoder_options(self) -> ModelSettings:
+        if self.decoder == "additive":
+            if self.rotate not in (None, "none"):
+                raise ValueError(
+                    f"rotate: {self.rotate} is for decoder: mlp or linear; the response curves of decoder: additive "
+                    "already fix the axes: remove `rotate`"
+                )
+            return self
+        for key in ("pooling", "sparsity"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key}: is for decoder: additive only, found decoder: {self.decoder}: remove `{key}`")
+        return self
+
+    @property
+    def rotation(self) -> Literal["varimax", "ica", "none"]:
+        """How the axes are rotated after training."""
+        if self.decoder == "additive":
+            return "none"
+        return self.rotate or "varimax"

@@ -119,7 +119,7 @@ def train(
         checkpoint=None if checkpoint is None else Path(checkpoint),
         progress=progress,
     )
-    rotate_axes(vae, data, cells[slots.TRAIN], chosen.rotate)
+    rotate_axes(vae, data, cells[slots.TRAIN], chosen.rotation)
     card |= {
         "model": model,
         "seed": seed,
