@@ -149,7 +149,7 @@ def test_symbols(simulated, make_settings):
 
 @pytest.mark.parametrize("n_cells", [1, 2, 3])
 def test_too_few_cells(make_settings, n_cells):
-    said = line(tiny(n_cells, 50), make_settings(genes={"min_cells": 1}))
+    said = line(tiny(n_cells, 50), make_settings())
     assert f"{n_cells} cell(s) passed the filters: at least 4 are needed" in said
 
 

@@ -13,7 +13,7 @@ from sclatent.io._dataset import add_column
 from sclatent.pp._columns import categories, check_library, covariate, library_column, need
 from sclatent.pp._genes import FLAVOR, find_cycle, find_kept, gene_symbols, highly_variable
 from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
-from sclatent.pp._split import split_cells
+from sclatent.pp._split import check_number, split_cells
 from sclatent.settings import DatasetSettings, InputError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
         passed[np.flatnonzero(passed)[called]] = False
 
+    check_number(int(passed.sum()), settings)
     seen = np.bincount(matrix[passed].indices, minlength=counts.n_vars)
     min_cells = max(1, settings.genes.min_cells)
     genes = (seen >= min_cells) | (kept & (seen > 0))

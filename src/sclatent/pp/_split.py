@@ -37,6 +37,15 @@ def random_split(n_cells: int, settings: SplitSettings) -> np.ndarray:
     return split
 
 
+def check_number(n_cells: int, settings: DatasetSettings) -> None:
+    """Stop if so few cells passed that no split of them trains, chooses and judges."""
+    if n_cells < FEWEST_CELLS:
+        raise InputError(
+            f"{settings.file}: {n_cells} cell(s) passed the filters: at least {FEWEST_CELLS} are needed to train, "
+            "choose and judge a model"
+        )
+
+
 def split_cells(obs: pd.DataFrame, settings: DatasetSettings) -> pd.Categorical:
     """Return the split of the cells that passed, drawn or from a column.
 
@@ -48,11 +57,7 @@ def split_cells(obs: pd.DataFrame, settings: DatasetSettings) -> pd.Categorical:
     """
     import pandas as pd
 
-    if len(obs) < FEWEST_CELLS:
-        raise InputError(
-            f"{settings.file}: {len(obs)} cell(s) passed the filters: at least {FEWEST_CELLS} are needed to train, "
-            f"choose and judge a model"
-        )
+    check_number(len(obs), settings)
     column = settings.split.column
     if column is None:
         values = random_split(len(obs), settings.split)
