@@ -1,0 +1,277 @@
+"""The whole way on a tiny simulated dataset: results, what re-runs after a change, what a kill and a mistake leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import anndata as ad
+import pytest
+
+import sclatent as sl
+
+from .conftest import SNAKEFILES, Study, jobs
+
+# one worker runs all of these, since they share one finished study
+pytestmark = pytest.mark.xdist_group("run")
+
+TINY = {
+    "counts": "data/tiny.h5ad",
+    "batch": "batch",
+    "labels": ["cell_type"],
+    "genes": {"n_top": 120},
+    "models": {"m.1": {"n_latent": 3, "n_hidden": 16, "epochs": 4}},
+    "seeds": [0, 7],
+    "traverse": {"steps": 7},
+}
+LATENT = "results/tiny/m.1/seed-0/latent.h5ad"
+
+PER_DATASET = ["counts.h5ad", "columns.tsv", "prepared.h5ad", "cycle.h5ad", "models.tsv"]
+PER_SEED = ["model.safetensors", "model.json", "history.tsv", "latent.h5ad", "metrics.json", "axes.tsv"]
+PER_MODEL = [
+    "selected.json",
+    "stability.tsv",
+    "map.h5ad",
+    "traversals.h5ad",
+    "knob.json",
+    "knob.h5ad",
+    "atlas.h5ad",
+    "knob.html",
+]
+FIGURES = [
+    "figures/qc",
+    "figures/cycle",
+    "figures/models",
+    "m.1/figures/axes",
+    "m.1/figures/traversals",
+    "m.1/figures/knob",
+]
+
+
+@pytest.fixture(scope="module")
+def counts(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("counts") / "tiny.h5ad"
+    sl.io.write_h5ad(sl.simulate(n_cells=240, seed=3), path)
+    return path
+
+
+def new_study(folder: Path, counts: Path) -> Study:
+    study = Study(folder)
+    (study / "data").mkdir()
+    (study / "data/tiny.h5ad").symlink_to(counts)
+    study.dataset("tiny", **TINY)
+    study.select("tiny")
+    return study
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, counts) -> Study:
+    study = new_study(tmp_path_factory.mktemp("finished") / "study", counts)
+    study.dataset("other", **TINY | {"seeds": [0]})
+    study.select("tiny", "other")
+    study.ok("--cores", 2, "results/other/prepared.h5ad")
+    study.select("tiny")
+    study.ok("--cores", 2)
+    return study
+
+
+@pytest.fixture
+def changed(finished):
+    """Change the dataset file, and put it back afterwards."""
+    yield lambda **keys: finished.dataset("tiny", **TINY | keys)
+    finished.dataset("tiny", **TINY)
+
+
+def test_every_file_of_the_contract_is_there(finished):
+    folder = finished / "results/tiny"
+    wanted = [
+        *PER_DATASET,
+        *(f"m.1/{name}" for name in PER_MODEL),
+        *(f"m.1/seed-{s}/{n}" for s in (0, 7) for n in PER_SEED),
+    ]
+    for name in wanted:
+        assert (folder / name).stat().st_size > 0, name
+    for name in FIGURES:
+        stems = {suffix: {path.stem for path in (folder / name).glob(f"*{suffix}")} for suffix in (".png", ".pdf")}
+        assert stems[".png"], name
+        assert stems[".png"] == stems[".pdf"]
+    found = {
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "figures" not in path.parts
+    }
+    assert found == set(wanted)
+
+
+def test_every_job_has_a_log_and_a_benchmark(finished):
+    stems = [
+        {path.relative_to(finished / kind).with_suffix("") for path in (finished / kind).glob("tiny/**/*.*")}
+        for kind in ("logs", "benchmarks")
+    ]
+    assert stems[0] == stems[1]
+    assert len(stems[0]) == 7 + 8 + 2 * 4
+    for log in (finished / "logs/tiny").rglob("*.log"):
+        text = log.read_text()
+        assert text.rstrip().endswith("done"), text
+        assert "Traceback" not in text
+
+
+def test_the_atlas_opens_in_scanpy(finished):
+    atlas = ad.read_h5ad(finished / "results/tiny/m.1/atlas.h5ad")
+    assert atlas.obsm["X_sclatent"].shape == (atlas.n_obs, 3)
+    assert {"cell_type", "batch", "phase", "leiden", "S_score", "G2M_score", "split"} <= set(atlas.obs)
+    assert {"X_umap", "X_sclatent_sd"} <= set(atlas.obsm)
+
+
+def test_a_second_run_does_nothing(finished):
+    assert "Nothing to be done" in finished.ok("--cores", 1)
+    # nor from the other Snakefile
+    assert finished.planned(snakefile=SNAKEFILES["workflow"]) == {}
+
+
+def test_more_steps_do_not_train_again(finished, changed):
+    changed(traverse={"steps": 9})
+    planned = finished.planned()
+    assert (
+        {"traverse", "plot_traversals", "plot_axes", "plot_knob", "page", "export", "all"}
+        >= set(planned)
+        >= {"traverse", "page"}
+    )
+
+
+def test_other_labels_judge_again_but_do_not_train_again(finished, changed):
+    changed(labels=["cell_type", "true_phase"])
+    planned = finished.planned()
+    assert {"check", "annotate", "compare", "export"} <= set(planned)
+    assert not {"read", "prepare", "cycle", "train", "embed", "evaluate", "map"} & set(planned)
+
+
+@pytest.mark.parametrize(
+    ("keys", "first"),
+    [
+        ({"models": {"m.1": TINY["models"]["m.1"] | {"n_latent": 4}}}, "train"),
+        ({"genes": {"n_top": 100}}, "prepare"),
+        ({"map": {"resolution": 2.0}}, "map"),
+    ],
+)
+def test_a_change_re_runs_its_stage_and_what_follows(finished, changed, keys, first):
+    changed(**keys)
+    planned = set(finished.planned())
+    order = ["read", "prepare", "train", "embed", "map", "export", "page"]
+    assert planned & set(order) == set(order[order.index(first) :]) - ({"embed"} if first == "map" else set())
+
+
+def test_another_seed_trains_only_itself(finished, changed):
+    changed(seeds=[0, 7, 8])
+    assert finished.planned()["train"] == 1
+
+
+def test_one_dataset_does_not_touch_another(finished, changed):
+    finished.select("tiny", "other")
+    try:
+        changed(genes={"n_top": 90}, organism="mouse", seeds=[3])
+        text = finished.ok("--dry-run", "results/tiny/models.tsv", "results/other/prepared.h5ad")
+        assert jobs(text)["prepare"] == 1
+        assert jobs(text)["train"] == 1
+        assert "other:" not in text
+    finally:
+        finished.select("tiny")
+
+
+def test_another_version_of_a_stage_re_runs_it(finished, tmp_path):
+    # the version is a param: Snakemake lists the jobs whose params changed
+    text = finished.ok("--list-params-changes")
+    assert "results" not in text
+
+
+def test_latents_are_the_same_bytes_whatever_the_cores(finished, tmp_path, counts):
+    again = new_study(tmp_path / "again", counts)
+    again.ok("--cores", 1, LATENT)
+    for name in ("latent.h5ad", "model.safetensors"):
+        path = Path(LATENT).with_name(name)
+        assert (again / str(path)).read_bytes() == (finished / str(path)).read_bytes()
+
+
+def test_a_killed_training_ends_at_the_same_place(tmp_path, counts):
+    long = TINY | {"seeds": [0], "models": {"m.1": TINY["models"]["m.1"] | {"epochs": 300, "patience": 300}}}
+    killed, whole = (new_study(tmp_path / name, counts) for name in ("killed", "whole"))
+    for study in (killed, whole):
+        study.dataset("tiny", **long)
+    killed.ok("--cores", 2, "results/tiny/prepared.h5ad", "results/tiny/columns.tsv")
+
+    process = subprocess.Popen(
+        killed.command("--cores", 2, LATENT),
+        cwd=killed.folder,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    log = killed / "logs/tiny/m.1/seed-0/train.log"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and "0%|" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    seed = killed / "results/tiny/m.1/seed-0"
+    assert not (seed / "model.safetensors").exists()
+
+    killed.ok("--unlock")
+    text = killed.ok("--cores", 2, LATENT)
+    assert jobs(text) == {"train": 1, "embed": 1}
+    assert {path.name for path in seed.iterdir()} == {"model.safetensors", "model.json", "history.tsv", "latent.h5ad"}
+    whole.ok("--cores", 2, LATENT)
+    assert (killed / LATENT).read_bytes() == (whole / LATENT).read_bytes()
+
+
+def test_a_mistake_in_a_stage_is_one_line_and_leaves_nothing(tmp_path, counts):
+    study = new_study(tmp_path / "study", counts)
+    broken = ad.read_h5ad(counts)
+    broken.X.data[5] = -1
+    (study / "data/tiny.h5ad").unlink()
+    broken.write_h5ad(study / "data/tiny.h5ad")
+    done = study.run("--cores", 1)
+    assert done.returncode == 1
+    line = (study / "logs/tiny/read.log").read_text().splitlines()[-1]
+    assert "data/tiny.h5ad" in line
+    assert "negative" in line
+    assert done.stdout.splitlines().count(line) == 1
+    assert "Traceback" not in done.stdout + (study / "logs/tiny/read.log").read_text()
+    assert [path for path in (study / "results").rglob("*") if path.is_file()] == []
+
+
+def test_a_mistake_in_a_column_stops_before_training(tmp_path, counts):
+    study = new_study(tmp_path / "study", counts)
+    study.dataset("tiny", **TINY | {"labels": ["cell_typ"]})
+    done = study.run("--cores", 2, LATENT)
+    line = (study / "logs/tiny/check.log").read_text().splitlines()[-1]
+    assert line.startswith("tiny.yaml: labels: no obs column 'cell_typ' (did you mean 'cell_type'?)")
+    assert line in done.stdout.splitlines()
+    assert not (study / "logs/tiny/m.1").exists()
+
+
+def test_a_module_with_a_prefix_reads_counts_of_the_user_and_of_a_rule(tmp_path, counts):
+    study = new_study(tmp_path / "study", counts)
+    study.dataset("demo", counts="demo/pbmc68k.h5ad", library_size="n_umi_all_genes")
+    study.write(
+        "Snakefile",
+        f"""
+module latent:
+    snakefile:
+        "{SNAKEFILES["workflow"]}"
+    config:
+        {{"datasets": ["config/tiny.yaml", "config/demo.yaml"]}}
+    prefix:
+        "vae"
+
+
+use rule * from latent as latent_*
+""",
+    )
+    study.ok(
+        "--cores", 2, "vae/results/tiny/columns.tsv", "vae/results/demo/columns.tsv", snakefile=study / "Snakefile"
+    )
+    assert ad.read_h5ad(study / "vae/results/tiny/counts.h5ad").n_obs == 240
+    assert ad.read_h5ad(study / "vae/results/demo/counts.h5ad").n_obs == 700
+    assert not (study / "results").exists()
+    assert not (study / "demo").exists()
