@@ -296,3 +296,14 @@ def test_real_data_goes_through(shared_data, make_settings):
         assert prepared.var["cycle_gene"].sum() >= n_cycle, name
         assert np.isfinite(prepared.obs["library_size"]).all()
         assert not [c for c in prepared.obs if c.endswith("_input")], name
+
+
+def test_cycle_genes_are_found_by_id_where_there_are_no_symbols(shared_data, make_settings):
+    from sclatent.io import read_counts
+
+    adata = read_counts(shared_data / "mls_sorted_ensembl.h5ad")
+    by_symbol = prepare(adata, make_settings())
+    del adata.var["gene_symbol"]
+    by_id = prepare(adata, make_settings())
+    assert by_id.uns["sclatent"]["genes"]["symbols"] == "names"
+    assert by_id.var["cycle_gene"].sum() >= 0.9 * by_symbol.var["cycle_gene"].sum()

@@ -71,13 +71,15 @@ def find_kept(names: pd.Index, symbols: list[str], settings: DatasetSettings) ->
     return kept
 
 
-def find_cycle(symbols: list[str], totals: np.ndarray, settings: DatasetSettings) -> np.ndarray:
-    """Return (n_genes,) which genes are on the cell-cycle list of the dataset."""
+def find_cycle(names: list[str], symbols: list[str], totals: np.ndarray, settings: DatasetSettings) -> np.ndarray:
+    """Return (n_genes,) which genes are on the cell-cycle list of the dataset, by symbol or else by Ensembl id."""
     listed = cycle_genes(settings.organism, settings.cycle.genes)
     found = match_genes(
         symbols, list(listed["gene"]), aliases=list(listed["aliases"]), weights=totals, ignore_case=True
     )
     out = np.zeros(len(symbols), dtype=bool)
+    by_id = match_genes(names, [str(gene) or "-" for gene in listed["ensembl"]], weights=totals)
+    found = np.where(found >= 0, found, by_id)
     out[found[found >= 0]] = True
     log.info("cell-cycle genes: %d of %d on the list are there", out.sum(), len(listed))
     return out

@@ -97,7 +97,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         add_column(prepared.obs, str(name), values.to_numpy(), "quality control")
     _categories(prepared, settings)
     symbols = [symbol for symbol, stays in zip(symbols, genes, strict=True) if stays]
-    cycle = find_cycle(symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[genes], settings)
+    cycle = find_cycle(list(prepared.var_names), symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[genes], settings)
     while True:
         variable, in_model, split = _select(prepared, settings, cycle, kept[genes])
         if library is not None or not _silent(prepared, in_model).any():
