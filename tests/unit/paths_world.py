@@ -1,7 +1,7 @@
 """A world whose model is known: latents and decoder are the simulator's truth, so that paths have right answers.
 
-The four axes are (cos φ, sin φ) of the cycle, the program of resting cells, and one that tells two cell types apart; the log rates of
-the simulator are linear in them.
+The four axes are (cos φ, sin φ) of the cycle, the program of resting cells, and one that tells two cell types apart;
+the log rates of the simulator are linear in them.
 """
 
 from __future__ import annotations
