@@ -307,3 +307,21 @@ def test_cycle_genes_are_found_by_id_where_there_are_no_symbols(shared_data, mak
     by_id = prepare(adata, make_settings())
     assert by_id.uns["sclatent"]["genes"]["symbols"] == "names"
     assert by_id.var["cycle_gene"].sum() >= 0.9 * by_symbol.var["cycle_gene"].sum()
+
+
+def test_nothing_large_is_made_dense(monkeypatch, make_settings, tmp_path):
+    from sclatent.data import simulate
+    from sclatent.io import read_counts
+
+    adata = simulate(400, 500, seed=2)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    for kind in (sparse.csr_matrix, sparse.csc_matrix, sparse.coo_matrix):
+        for name in ("toarray", "todense"):
+            original = getattr(kind, name)
+
+            def guarded(self, *args, original=original, **keys):
+                assert self.shape[0] * self.shape[1] < 10_000, f"{self.shape} was made dense"
+                return original(self, *args, **keys)
+
+            monkeypatch.setattr(kind, name, guarded)
+    prepare(read_counts(tmp_path / "a.h5ad"), make_settings(batch="batch", genes={"n_top": 50}))
