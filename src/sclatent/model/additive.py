@@ -55,16 +55,18 @@ def prior_mean() -> Tensor:
 class AdditiveDecoder(Decoder):
     """Response curves that add up in the logits (``pooling: log``) or in expression (``pooling: counts``)."""
 
+    average: Tensor
+
     def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
         super().__init__(n_out)
         self.pooling, self.sparsity = settings.pooling, settings.sparsity
         width = n_latent * N_FUNCTIONS
-        self.register_buffer("mean", prior_mean(), persistent=False)
+        self.register_buffer("average", prior_mean(), persistent=False)
         noise = torch.empty(width, n_out).normal_(generator=generator)
         if self.pooling == "log":
             self.curves = nn.Parameter(0.05 * noise)
         else:
-            start = math.log(SHARE / (n_latent * float(self.mean.sum())))
+            start = math.log(SHARE / (n_latent * float(self.average.sum())))
             self.curves = nn.Parameter((start + 0.5 * noise) / SCALE)
         self.covariates = nn.Parameter(torch.zeros(n_design, n_out))
 
@@ -77,7 +79,7 @@ class AdditiveDecoder(Decoder):
         functions = basis(z)
         if self.pooling == "log":
             # centred, so that the bias is the logit of the average cell whatever the weights
-            logits = torch.addmm(self.bias, (functions - self.mean).flatten(1), self.curves)
+            logits = torch.addmm(self.bias, (functions - self.average).flatten(1), self.curves)
         else:
             logits = self.bias + torch.log1p(functions.flatten(1) @ self.weights())
         return torch.addmm(logits, design, self.covariates) if design.shape[1] else logits
@@ -95,6 +97,6 @@ class AdditiveDecoder(Decoder):
         """
         functions = basis(z)
         if self.pooling == "log":
-            functions = functions - self.mean
+            functions = functions - self.average
         weights = self.weights().reshape(-1, N_FUNCTIONS, self.bias.shape[0])
         return torch.einsum("nj,kjg->kng", functions, weights)

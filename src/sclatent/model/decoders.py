@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
     def penalty(self) -> Tensor | None:
-        """Minus the log prior density of the weights, nats for the whole data set; None: no prior beside weight decay."""
+        """Minus the log prior density of the weights, nats for all cells; None: no prior beside weight decay."""
         return None
 
 
@@ -58,12 +59,13 @@ class MLPDecoder(Decoder):
         super().__init__(n_out)
         width, self.rate = settings.n_hidden, settings.dropout
         sizes = [n_latent + n_design] + [width] * settings.n_layers
-        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(sizes)])
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in self.layers])
         self.last = nn.Linear(width, n_out, bias=False)
         self.skip = nn.Linear(n_latent, n_out, bias=False)
         self.covariates = nn.Parameter(torch.zeros(n_design, n_out))
         for layer in self.layers:
+            assert isinstance(layer, nn.Linear)
             init_linear(layer, generator, math.sqrt(2.0))
         init_linear(self.last, generator)
         init_linear(self.skip, generator, 0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from sclatent.model.decoders import Decoder, LinearDecoder, MLPDecoder
 from sclatent.model.networks import Encoder, init_linear
 from sclatent.settings.model import ModelSettings
 
-DECODERS: dict[str, type[Decoder]] = {"mlp": MLPDecoder, "linear": LinearDecoder, "additive": AdditiveDecoder}
+DECODERS: dict[str, Callable[..., Decoder]] = {"mlp": MLPDecoder, "linear": LinearDecoder, "additive": AdditiveDecoder}
 LOG_THETA = (-9.21, 18.42)
 """Range of log θ: 1e-4 (all but a point mass at 0) to 1e8 (Poisson)."""
 
@@ -39,6 +40,9 @@ class CountVAE(nn.Module):
     seed
         Seed of the initial weights.
     """
+
+    rotation: Tensor
+    level_frequency: Tensor
 
     def __init__(
         self,
@@ -98,7 +102,7 @@ class CountVAE(nn.Module):
 
     def theta(self, z: Tensor, categorical: Tensor) -> Tensor:
         """Inverse dispersion θ ((1 | B) × genes) of the network's coordinates `z`."""
-        log_theta = self.log_theta
+        log_theta: Tensor = self.log_theta
         if log_theta.shape[0] > 1:
             code = categorical[:, 0]
             known = log_theta[code.clamp(min=0)]
@@ -132,6 +136,23 @@ class CountVAE(nn.Module):
         mean, sd = self.encoder(batch, masks)
         eps = torch.randn(mean.shape, generator=noise, device=mean.device)
         return self.log_prob(mean + sd * eps, batch, masks), kl_divergence(mean, sd).sum(1)
+
+    @torch.no_grad()
+    def predictive(
+        self, batch: Batch, noise: torch.Generator
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Rate, θ (or None) and probability of an extra zero (or None) at one draw of q(z | x), float64 (B × genes)."""
+        mean, sd = self.encoder(batch, None)
+        z = mean + sd * torch.randn(mean.shape, generator=noise, device=mean.device)
+        logits = self.decoder(z, self.design(batch.categorical, batch.continuous))
+        mu = likelihoods.log_rate(logits, batch).double().exp().cpu().numpy()
+        theta = gate = None
+        if self.uses_theta:
+            theta = self.theta(z, batch.categorical).double().cpu().numpy()
+            theta = np.broadcast_to(theta, mu.shape)
+        if self.uses_gate:
+            gate = torch.sigmoid(self.gate_head(z)).double().cpu().numpy()
+        return mu, theta, gate
 
     def marginal(self, batch: Batch, samples: int, noise: torch.Generator, chunk: int = 8) -> tuple[Tensor, Tensor]:
         """Return the ELBO and the importance-weighted log p(x) ≥ log 1/S Σ p(x, z_s)/q(z_s | x) of each cell (B,).

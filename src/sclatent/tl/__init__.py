@@ -13,6 +13,7 @@ __getattr__, __all__ = attach(
         "inputs": "_inputs",
         "embed": "_embed",
         "evaluate": "_evaluate",
+        "calibration": "_calibration",
         "select": "_select",
         "compare": "_compare",
         "map": "_map",
@@ -24,6 +25,9 @@ __getattr__, __all__ = attach(
         "mutual_information_gap": "_disentangle",
         "mixing": "_mixing",
         "stability": "_stability",
+        # other cells, other batches
+        "decode": "_query",
+        "query": "_query",
         # paths
         "traverse": "_traverse",
         "knob": "_knob",

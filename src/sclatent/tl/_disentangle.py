@@ -20,11 +20,9 @@ def one_hot(labels: Sequence[object] | npt.NDArray) -> tuple[Array, list[str]]:
     """Return indicator columns (cells × categories) and the categories' names; missing labels are zero everywhere."""
     import pandas as pd
 
-    category = pd.Categorical(labels).remove_unused_categories()
-    codes = np.asarray(category.codes)
-    return (codes[:, None] == np.arange(len(category.categories))).astype(np.float64), [
-        str(c) for c in category.categories
-    ]
+    category = pd.Series(np.asarray(labels, dtype=object)).astype("category").cat
+    names = [str(name) for name in category.categories]
+    return (category.codes.to_numpy()[:, None] == np.arange(len(names))).astype(np.float64), names
 
 
 def scaled_mutual_information(latent: npt.NDArray, targets: Array, *, n_bins: int = N_BINS) -> Array:
@@ -142,7 +140,7 @@ def disentanglement(latent: npt.NDArray, labels: Sequence[object] | npt.NDArray)
     targets, _ = one_hot(labels)
     known = targets.sum(axis=1) > 0
     z = np.asarray(latent)[known]
-    out = {}
+    out: dict[str, float] = {}
     for name, similarity in SIMILARITIES.items():
         matrix = similarity(z, targets[known])
         out |= {f"{summary}-{name}": function(matrix) for summary, function in SUMMARIES.items()}
