@@ -85,7 +85,9 @@ def test_single_entries_against_high_precision(x: int, theta: float, factor: flo
             m, t = mpmath.mpf(float(batch.library[0])) / 2, mpmath.mpf(th)
             expected += mpmath.loggamma(count + t) - mpmath.loggamma(t) - mpmath.loggamma(count + 1)
             expected += count * mpmath.log(m / (t + m)) - t * mpmath.log1p(m / t)
-    assert_close(likelihoods.negative_binomial(logits, both, batch), torch.tensor([float(expected)], dtype=torch.float64))
+    assert_close(
+        likelihoods.negative_binomial(logits, both, batch), torch.tensor([float(expected)], dtype=torch.float64)
+    )
 
 
 def test_negative_binomial_matches_scipy() -> None:
@@ -136,14 +138,19 @@ def test_gradients_against_finite_differences() -> None:
     theta = theta.clamp(0.1, 100.0)
     a, t = logits.double().requires_grad_(), theta.double().requires_grad_()
     # float64 logits take the device-independent formulas, which the compiled kernels are compared with below
-    assert torch.autograd.gradcheck(lambda a, t: likelihoods.negative_binomial(a, t, batch), (a, t), eps=1e-6, atol=1e-5)
+    assert torch.autograd.gradcheck(
+        lambda a, t: likelihoods.negative_binomial(a, t, batch), (a, t), eps=1e-6, atol=1e-5
+    )
     assert torch.autograd.gradcheck(lambda a: likelihoods.poisson(a, batch), (a,), eps=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("rest", [False, True])
 def test_both_implementations_agree(rest: bool) -> None:
     batch, logits, theta = case(2, rest=rest)
-    for f in (lambda a: likelihoods.poisson(a, batch), lambda a: likelihoods.negative_binomial(a, theta.to(a.dtype), batch)):
+    for f in (
+        lambda a: likelihoods.poisson(a, batch),
+        lambda a: likelihoods.negative_binomial(a, theta.to(a.dtype), batch),
+    ):
         a, b = logits.clone().requires_grad_(), logits.double().requires_grad_()
         ours, other = f(a), f(b)
         assert_close(ours.detach(), other.detach())

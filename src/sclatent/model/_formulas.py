@@ -33,7 +33,7 @@ def _stirling(z: Tensor) -> Tensor:
 
 
 def log_gamma_ratio(x: Tensor, theta: Tensor) -> Tensor:
-    """log Γ(x + θ) − log Γ(θ) in float64: Stirling's series with the common part taken out where θ is large."""
+    """Log Γ(x + θ) − log Γ(θ) in float64: by Stirling's series, the common part taken out, where θ is large."""
     direct = torch.lgamma(x + theta) - torch.lgamma(theta)
     big = theta.clamp(min=64.0)
     ratio = (x + big - 0.5) * torch.log1p(x / big) + x * big.log() - x + _stirling(x + big) - _stirling(big)
@@ -41,7 +41,7 @@ def log_gamma_ratio(x: Tensor, theta: Tensor) -> Tensor:
 
 
 def digamma_ratio(x: Tensor, theta: Tensor) -> Tensor:
-    """ψ(x + θ) − ψ(θ) in float64."""
+    """Digamma difference ψ(x + θ) − ψ(θ) in float64."""
     direct = torch.digamma(x + theta) - torch.digamma(theta)
     big = theta.clamp(min=1e3)
     upper = x + big

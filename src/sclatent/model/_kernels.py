@@ -18,13 +18,12 @@ from numba.extending import intrinsic
 SMALL_COUNT = 32
 """Up to this count Γ(x+θ)/Γ(θ) is the product of x factors; above it Stirling's series."""
 DEEP = 1e4
-"""Cells with more counts than this get exp and log in float64, since rounding of the rate is multiplied by the counts."""
-_options = {"nogil": True, "cache": True, "error_model": "numpy"}
+"""Cells with more counts than this get exp and log in float64: rounding of the rate is multiplied by the counts."""
+_options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
 
 
 # numba widens int32 arithmetic to int64, which halves the vector width: these three stay in 32 bits
-@intrinsic
-def _exponent(typingctx: Any, value: Any) -> Any:
+def _exponent_ir(typingctx: Any, value: Any) -> Any:
     """float32 u > 0 → the whole number k (as float32) with u = m · 2ᵏ and √½ ≤ m < √2."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -35,8 +34,7 @@ def _exponent(typingctx: Any, value: Any) -> Any:
     return types.float32(types.float32), codegen
 
 
-@intrinsic
-def _mantissa(typingctx: Any, value: Any) -> Any:
+def _mantissa_ir(typingctx: Any, value: Any) -> Any:
     """float32 u > 0 → the m of `_exponent`."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -48,8 +46,7 @@ def _mantissa(typingctx: Any, value: Any) -> Any:
     return types.float32(types.float32), codegen
 
 
-@intrinsic
-def _power_of_two(typingctx: Any, value: Any) -> Any:
+def _power_of_two_ir(typingctx: Any, value: Any) -> Any:
     """Whole float32 n between -126 and 127 → 2ⁿ."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -60,6 +57,9 @@ def _power_of_two(typingctx: Any, value: Any) -> Any:
     return types.float32(types.float32), codegen
 
 
+_exponent: Any = intrinsic(_exponent_ir)
+_mantissa: Any = intrinsic(_mantissa_ir)
+_power_of_two: Any = intrinsic(_power_of_two_ir)
 SQRT_HALF_BITS = 0x3F3504F3
 _f = np.float32
 LOG2E, LN2_HIGH, LN2_LOW = _f(1.44269504088896341), _f(0.693359375), _f(-2.12194440e-4)
@@ -75,7 +75,7 @@ SERIES, S2, S3, S4 = _f(0.02), _f(0.5), _f(2.0 / 3.0), _f(0.75)
 
 @njit(inline="always", **_options)
 def _exp(x):  # type: ignore[no-untyped-def]
-    """exp of a float32 ≤ 0, below -87 that of -87."""
+    """Exponential of a float32 ≤ 0, below -87 that of -87."""
     x = x if x > LOWEST else LOWEST
     n = (x * LOG2E + ROUND) - ROUND
     r = (x - n * LN2_HIGH) - n * LN2_LOW
@@ -86,7 +86,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 @njit(inline="always", **_options)
 def _log1p(r, u, inverse):  # type: ignore[no-untyped-def]
-    """log(1 + r) of a float32 r ≥ 0, given u = 1 + r and 1/u."""
+    """Logarithm log(1 + r) of a float32 r ≥ 0, given u = 1 + r and 1/u."""
     k = _exponent(u)
     f = _mantissa(u) - ONE
     p = (((((((L0 * f + L1) * f + L2) * f + L3) * f + L4) * f + L5) * f + L6) * f + L7) * f + L8
@@ -121,7 +121,20 @@ def _softmax(logits, top, deep, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**_options)
-def poisson_rows(first, last, n_genes, logits, tops, library, offsets, columns, values, totals, log_prob, gradient):  # type: ignore[no-untyped-def]
+def poisson_rows(  # type: ignore[no-untyped-def]
+    first,
+    last,
+    n_genes,
+    logits,
+    tops,
+    library,
+    offsets,
+    columns,
+    values,
+    totals,
+    log_prob,
+    gradient,
+):
     """Poisson log p without Σ log x! (rows,), and its gradient to the logits (rows × logits)."""
     n_out = logits.shape[1]
     for b in range(first, last):
@@ -149,7 +162,7 @@ def poisson_rows(first, last, n_genes, logits, tops, library, offsets, columns, 
 
 @njit(inline="always", **_options)
 def _stirling(z):  # type: ignore[no-untyped-def]
-    """log Γ(z) − [(z − ½) log z − z + ½ log 2π] for z ≥ 32."""
+    """Rest of Stirling's series: log Γ(z) − [(z − ½) log z − z + ½ log 2π] for z ≥ 32."""
     inverse = 1.0 / z
     return inverse * (1.0 / 12.0 - inverse * inverse * (1.0 / 360.0 - inverse * inverse / 1260.0))
 
@@ -184,7 +197,23 @@ def _nb_large(x, log_mu, theta):  # type: ignore[no-untyped-def]
 
 
 @njit(**_options)
-def nb_rows(first, last, n_genes, logits, tops, library, theta, inverse_theta, offsets, columns, values, totals, log_prob, gradient, by_theta):  # type: ignore[no-untyped-def]
+def nb_rows(  # type: ignore[no-untyped-def]
+    first,
+    last,
+    n_genes,
+    logits,
+    tops,
+    library,
+    theta,
+    inverse_theta,
+    offsets,
+    columns,
+    values,
+    totals,
+    log_prob,
+    gradient,
+    by_theta,
+):
     """NB log p without Σ log x! (rows,), its gradients to the logits (rows × logits) and to θ (rows × genes).
 
     ``theta`` and its inverse are (1 | rows) × genes.
@@ -247,7 +276,7 @@ def nb_rows(first, last, n_genes, logits, tops, library, theta, inverse_theta, o
 
 @njit(inline="always", **_options)
 def _rising(x, theta, share):  # type: ignore[no-untyped-def]
-    """log Π_{j<x} (θ + j) μ/(θ + μ) and Σ_{j<x} 1/(θ + j), with one logarithm per eight counts.
+    """Return log Π_{j<x} (θ + j) μ/(θ + μ) and Σ_{j<x} 1/(θ + j), with one logarithm per eight counts.
 
     ``share`` is μ/(θ + μ). Each factor lies between 1e-38 and 1e9, so eight of them stay inside float64.
     """
@@ -296,7 +325,16 @@ def sparse_product_gradient(first, last, offsets, columns, values, upstream, gra
 
 
 @njit(**_options)
-def gather_rows(index, source_offsets, source_columns, source_values, offsets, rows, columns, values):  # type: ignore[no-untyped-def]
+def gather_rows(  # type: ignore[no-untyped-def]
+    index,
+    source_offsets,
+    source_columns,
+    source_values,
+    offsets,
+    rows,
+    columns,
+    values,
+):
     """Copy the CSR rows `index` to the arrays of a batch, whose `offsets` are known."""
     for b in range(index.shape[0]):
         start = source_offsets[index[b]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import torch
 
@@ -24,7 +25,7 @@ def share(n: int, work: Callable[[int, int], object]) -> None:
         work(0, n)
         return
     bounds = [n * i // threads for i in range(threads + 1)]
-    others = [_pool(threads - 1).submit(work, a, b) for a, b in zip(bounds[1:-1], bounds[2:], strict=True)]
+    others = [_pool(threads - 1).submit(work, a, b) for a, b in pairwise(bounds[1:])]
     work(bounds[0], bounds[1])
     for other in others:
         other.result()

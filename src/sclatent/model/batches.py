@@ -99,7 +99,7 @@ class Batch:
         n, nnz = len(self), int(self.values.shape[0])
         step = torch.arange(times, device=self.values.device)
         return Batch(
-            offsets=torch.cat([(self.offsets[:-1] + step[:, None] * nnz).reshape(-1), (times * self.offsets[-1]).reshape(1)]),
+            offsets=torch.cat([(self.offsets[:-1] + step[:, None] * nnz).reshape(-1), times * self.offsets[-1:]]),
             rows=(self.rows + step[:, None] * n).reshape(-1),
             columns=self.columns.repeat(times),
             values=self.values.repeat(times),
@@ -131,7 +131,7 @@ class Batches:
         row_sums(self._offsets, self._values, total, log_factorial)
         categorical = np.empty((data.n_cells, 0)) if data.categorical is None else data.categorical
         continuous = np.empty((data.n_cells, 0)) if data.continuous is None else data.continuous
-        self._cells = {
+        self._cells: dict[str, np.ndarray] = {
             "library": np.asarray(data.library, dtype=np.float32),
             "total": total.astype(np.float32),
             "log_factorial": log_factorial,
@@ -172,7 +172,7 @@ class Batches:
         n = int(offsets[-1])
         rows, columns, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
         gather_rows(index, self._offsets, self._columns, self._values, offsets, rows, columns, values)
-        arrays = {"offsets": offsets, "rows": rows, "columns": columns, "values": values}
+        arrays: dict[str, np.ndarray] = {"offsets": offsets, "rows": rows, "columns": columns, "values": values}
         arrays |= {name: array[index] for name, array in self._cells.items()}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         if self.device.type != "cpu":

@@ -82,9 +82,10 @@ class Encoder(nn.Module):
         self.rate = rate
         self.first = SparseLinear(n_genes, n_hidden, generator)
         self.norms = nn.ModuleList([nn.LayerNorm(n_hidden) for _ in range(n_layers)])
-        self.layers = nn.ModuleList([nn.Linear(n_hidden, n_hidden) for _ in range(n_layers - 1)])
+        hidden = [nn.Linear(n_hidden, n_hidden) for _ in range(n_layers - 1)]
+        self.layers = nn.ModuleList(hidden)
         self.head = nn.Linear(n_hidden, 2 * n_latent)
-        for layer in self.layers:
+        for layer in hidden:
             init_linear(layer, generator, math.sqrt(2.0))
         init_linear(self.head, generator)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -11,17 +13,42 @@ from sclatent.settings import InputError
 
 
 class Diverged(InputError):
-    """The loss is not finite, or ran away.
+    """The loss is not finite, or runs away.
 
     Attributes
     ----------
     cells
-        Positions of the cells in the step that went wrong.
+        Positions of the cells in question: of the step, or those whose own loss is not finite.
+    largest
+        Position of the cell and of the gene of the largest count among them, and that count.
     """
 
-    def __init__(self, cells: np.ndarray, message: str = "the loss is not finite") -> None:
-        super().__init__(message)
-        self.cells = cells
+    def __init__(
+        self,
+        cells: np.ndarray,
+        problem: str = "the loss is not finite",
+        largest: tuple[int, int, float] | None = None,
+        cell_names: Sequence[str] | None = None,
+        gene_names: Sequence[str] | None = None,
+    ) -> None:
+        self.cells, self.problem, self.largest = cells, problem, largest
+        if largest is None:
+            super().__init__(problem)
+            return
+
+        def name(position: int, names: Sequence[str] | None) -> str:
+            return f"no. {position}" if names is None else f"'{names[position]}'"
+
+        some = ", ".join(name(int(c), cell_names) for c in cells[:3]) + (", …" if len(cells) > 3 else "")
+        super().__init__(
+            f"training: {problem}, twice, in {len(cells)} cell(s) ({some}); the largest count there is {largest[2]:g} "
+            f"(cell {name(largest[0], cell_names)}, gene {name(largest[1], gene_names)}): check these for values that "
+            "are no counts, or lower `learning_rate` of the model"
+        )
+
+    def named(self, cell_names: Sequence[str], gene_names: Sequence[str]) -> Diverged:
+        """Return the same with the names of cells and genes instead of their positions."""
+        return Diverged(self.cells, self.problem, self.largest, cell_names, gene_names)
 
 
 def check_data(data: CountData, train: np.ndarray) -> None:
@@ -52,21 +79,14 @@ def check_data(data: CountData, train: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def explain(vae: CountVAE, batches: Batches, cells: np.ndarray) -> str:
-    """One line on a loss that is not finite: which cells, which genes, what to check."""
-    batch = batches.gather(cells[:4096])
-    generator = torch.Generator(device=vae.device).manual_seed(0)
-    log_prob, kl = vae.elbo_terms(batch, generator)
-    wrong = np.asarray(cells[:4096])[~torch.isfinite(log_prob - kl).cpu().numpy()]
-    advice = "check these cells for extreme or non-count values, or lower the model's `learning_rate`"
-    largest = int(batch.values.argmax()) if len(batch.values) else None
-    top = ""
-    if largest is not None:
-        top = (
-            f"; the largest count of the step is {float(batch.values[largest]):g} "
-            f"(cell {int(cells[int(batch.rows[largest])])}, gene {int(batch.columns[largest])})"
-        )
-    if len(wrong) == 0:
-        return f"training: the loss is not finite in a step of {len(cells)} cells{top}: {advice}"
-    named = ", ".join(str(c) for c in wrong[:5]) + (", …" if len(wrong) > 5 else "")
-    return f"training: the loss is not finite in {len(wrong)} cell(s), positions {named}{top}: {advice}"
+def explain(vae: CountVAE, batches: Batches, cells: np.ndarray, most: int = 4096) -> Diverged:
+    """Return the error of a training that diverged among `cells`: which of them, which gene to look at."""
+    cells = np.asarray(cells)[:most]
+    batch = batches.gather(cells)
+    log_prob, kl = vae.elbo_terms(batch, torch.Generator(device=vae.device).manual_seed(0))
+    wrong = cells[~torch.isfinite(log_prob - kl).cpu().numpy()]
+    largest = (int(cells[0]), 0, 0.0)
+    if len(batch.values):
+        at = int(batch.values.argmax())
+        largest = (int(cells[int(batch.rows[at])]), int(batch.columns[at]), float(batch.values[at]))
+    return Diverged(wrong if len(wrong) else cells, "the loss is not finite or runs away", largest)

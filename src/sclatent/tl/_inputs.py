@@ -38,8 +38,9 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
             f"the model knows {len(missing)} gene(s) that the cells do not have ('{missing[0]}', …): "
             "embed the file the model was trained on"
         )
-    counts = prepared.X if len(position) == prepared.n_vars and (np.diff(position) == 1).all() else prepared.X[:, position]
-    counts = csr_matrix(counts, dtype=np.float32) if not issparse(counts) else counts.tocsr().astype(np.float32, copy=False)
+    whole = len(position) == prepared.n_vars and bool((np.diff(position) == 1).all())
+    counts = prepared.X if whole else prepared.X[:, position]
+    counts = counts.tocsr().astype(np.float32, copy=False) if issparse(counts) else csr_matrix(counts, dtype=np.float32)
     total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     library = total
     if card["rest"]:
@@ -48,8 +49,8 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
         if short.any():
             cell = int(np.flatnonzero(short)[0])
             raise InputError(
-                f"library_size: cell '{prepared.obs_names[cell]}' has {library[cell]:g}, less than the {total[cell]:g} counts "
-                "of the model's genes: name a column that is a total over more genes, or leave it out"
+                f"library_size: cell '{prepared.obs_names[cell]}' has {library[cell]:g}, less than the {total[cell]:g} "
+                "counts of the model's genes: name a column that is a total over more genes, or leave it out"
             )
     return CountData(counts, library, _codes(prepared, card), _values(prepared, card))
 
@@ -80,8 +81,9 @@ def _values(prepared: AnnData, card: dict[str, Any]) -> np.ndarray | None:
         if not np.isfinite(values).all():
             bad = int(np.flatnonzero(~np.isfinite(values))[0])
             raise InputError(
-                f"covariates: column '{name}' holds '{prepared.obs[name].iloc[bad]}' in cell '{prepared.obs_names[bad]}': "
-                "give every cell a number, or name the column under `batch` if it holds categories"
+                f"covariates: column '{name}' holds '{prepared.obs[name].iloc[bad]}' in cell "
+                f"'{prepared.obs_names[bad]}': give every cell a number, or name the column under `batch` "
+                "if it holds categories"
             )
         columns.append((values - centre) / scale)
     return np.stack(columns, axis=1).astype(np.float32)

@@ -17,6 +17,7 @@ from sclatent.data import slots
 from sclatent.model.checkpoint import load_model
 from sclatent.model.rotation import rotate_axes
 from sclatent.model.training import train_vae
+from sclatent.model.trouble import Diverged
 from sclatent.model.vae import CountVAE
 from sclatent.settings import DatasetSettings, InputError, did_you_mean
 from sclatent.tl._inputs import inputs
@@ -105,20 +106,30 @@ def train(
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     cells = {name: np.flatnonzero(split == name) for name in slots.SPLITS}
     card = describe(prepared, settings, cells[slots.TRAIN])
+    if chosen.n_latent > len(card["genes"]):
+        raise InputError(
+            f"models.{model}.n_latent: {chosen.n_latent} axes for {len(card['genes'])} genes: "
+            f"set n_latent to {min(10, len(card['genes']))} or less"
+        )
     data = inputs(prepared, card)
-    vae, history = train_vae(
-        data,
-        cells[slots.TRAIN],
-        cells[slots.VALIDATION],
-        chosen,
-        n_levels=tuple(len(levels) for levels in card["levels"]),
-        rest=card["rest"],
-        seed=seed,
-        device=where,
-        threads=threads,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
-        progress=progress,
-    )
+    try:
+        vae, history = train_vae(
+            data,
+            cells[slots.TRAIN],
+            cells[slots.VALIDATION],
+            chosen,
+            n_levels=tuple(len(levels) for levels in card["levels"]),
+            rest=card["rest"],
+            seed=seed,
+            device=where,
+            threads=threads,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+            progress=progress,
+        )
+    except Diverged as trouble:
+        if trouble.largest is None:
+            raise
+        raise trouble.named(list(prepared.obs_names), card["genes"]) from None
     rotate_axes(vae, data, cells[slots.TRAIN], chosen.rotation)
     card |= {
         "model": model,

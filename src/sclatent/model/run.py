@@ -1,0 +1,278 @@
+"""A training under way: everything that changes from step to step, the step, and how bad luck is met."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sclatent.model.batches import Batches, CountData
+from sclatent.model.plan import Plan
+from sclatent.model.start import start_from_data
+from sclatent.model.trouble import Diverged, explain
+from sclatent.model.vae import CountVAE
+from sclatent.settings import ModelSettings
+
+log = logging.getLogger("sclatent")
+
+CLIP = 100.0
+"""Largest norm of the gradient of the mean loss (nats per cell)."""
+FAST = 5.0
+"""How much faster the gene-wise parameters (bias, θ) learn than the weights, which else move too little."""
+AVERAGE, AVERAGE_EVERY = 0.99, 5
+"""Weights are averaged over the last 100 steps or so, every fifth; the average is what is validated and kept."""
+
+
+class Run:
+    """A training under way: everything that changes from step to step, and the step itself."""
+
+    def __init__(
+        self,
+        data: CountData,
+        train: np.ndarray,
+        validation: np.ndarray,
+        settings: ModelSettings,
+        *,
+        n_levels: tuple[int, ...],
+        rest: bool,
+        seed: int,
+        device: str,
+    ) -> None:
+        self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
+        n_continuous = 0 if data.continuous is None else data.continuous.shape[1]
+        vae = CountVAE(data.n_genes, settings, n_levels=n_levels, n_continuous=n_continuous, rest=rest, seed=seed)
+        start_from_data(vae, data, train)
+        self.vae = vae.to(device)
+        self.batches = Batches(data, device)
+        self.plan = Plan.make(settings, len(train))
+        self.optimizer = torch.optim.AdamW(parameter_groups(self.vae, settings), lr=self.plan.peak, fused=True)
+        self.parameters = list(self.vae.parameters())
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.order = np.random.default_rng(seed)
+        self.noise = torch.Generator(device=device).manual_seed(seed)
+        self.epoch = self.step = self.since = self.restarts = 0
+        self.pieces = 1
+        self.best = -math.inf
+        self.history: list[dict[str, float]] = []
+        self.stopped = False
+        self.best_weights = _clones(self.average)
+        self.good = self.state()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the schedule is through, or the validation ELBO has not improved for long enough."""
+        return self.stopped or self.epoch >= self.plan.epochs
+
+    def one_epoch(self) -> None:
+        """Train on every cell once, then ask the validation cells."""
+        try:
+            log_prob, kl = self._pass()
+            score = self._validate(log_prob - kl)
+        except Diverged as trouble:
+            self._restart(trouble)
+            return
+        self.epoch += 1
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "train_elbo": log_prob - kl,
+                "validation_elbo": score,
+                "kl": kl,
+                "kl_weight": self.plan.kl_weight(self.step - 1),
+                "learning_rate": self._learning_rate(),
+            }
+        )
+        # before the KL has its full weight a good ELBO is luck
+        if self.step >= self.plan.warmup:
+            if score > self.best:
+                self.best, self.since, self.best_weights = score, 0, _clones(self.average)
+            else:
+                self.since += 1
+                self.stopped = self.since >= self.settings.patience
+        self.good = self.state()
+
+    def _pass(self) -> tuple[float, float]:
+        """One epoch of steps; return the mean log p(x | z) and KL of the training cells."""
+        sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
+        for cells in self.plan.minibatches(self.order.permutation(self.train)):
+            sums += self._step(cells)
+            if self.batches.device.type == "cpu" and not bool(torch.isfinite(sums).all()):
+                raise Diverged(cells)
+        if not bool(torch.isfinite(sums).all()):
+            raise Diverged(self.train)
+        log_prob, kl = (sums / len(self.train)).tolist()
+        if self.history and log_prob < 3.0 * min(self.history[0]["train_elbo"], -1.0):
+            raise Diverged(self.train, "the loss runs away")
+        return log_prob, kl
+
+    def _step(self, cells: np.ndarray) -> Tensor:
+        """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = self._backward(cells)
+        clip_gradient(self.parameters, CLIP)
+        rate = self._learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["speed"]
+        self.optimizer.step()
+        self.step += 1
+        if self.step % AVERAGE_EVERY == 0:
+            # the average of the first steps is a plain mean, which forgets where training started
+            share = max(1.0 - AVERAGE**AVERAGE_EVERY, AVERAGE_EVERY / (self.step + AVERAGE_EVERY))
+            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], share)
+        return sums
+
+    def _backward(self, cells: np.ndarray) -> Tensor:
+        """Leave the gradient of the mean loss in the parameters, gathering fewer cells at a time if memory is short."""
+        weight = self.plan.kl_weight(self.step)
+        noise = self.noise.get_state() if self.batches.device.type == "cuda" else None
+        while True:
+            sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
+            try:
+                for piece in np.array_split(cells, min(self.pieces, len(cells))):
+                    log_prob, kl = self.vae.elbo_terms(self.batches.gather(piece), self.noise, self.noise)
+                    loss = (weight * kl - log_prob).sum() / len(cells)
+                    loss.backward()
+                    sums += torch.stack([log_prob.detach().double().sum(), kl.detach().double().sum()])
+                if (penalty := self.vae.decoder.penalty()) is not None:
+                    (penalty / len(self.train)).backward()
+                return sums
+            except torch.OutOfMemoryError:
+                self._make_room(len(cells))
+                self.optimizer.zero_grad(set_to_none=True)
+                if noise is not None and self.batches.device.type == "cuda":
+                    self.noise.set_state(noise)
+
+    def _make_room(self, n: int) -> None:
+        """After an out-of-memory error: smaller gathers, then the counts in CPU memory, each with one line."""
+        torch.cuda.empty_cache()
+        if self.pieces < min(16, n):
+            self.pieces *= 2
+            log.warning("GPU memory does not suffice: gathering %d cells at a time", math.ceil(n / self.pieces))
+        elif self.batches.resident:
+            self.batches.to_host()
+            log.warning("GPU memory does not suffice: the counts stay in CPU memory")
+        else:
+            raise
+
+    def _validate(self, train_elbo: float) -> float:
+        """Mean ELBO of the validation cells at KL weight 1, always with the same draws."""
+        if len(self.validation) == 0:
+            return train_elbo
+        self._exchange()
+        score = mean_elbo(self.vae, self.batches, self.validation, self.seed)
+        self._exchange()
+        if not math.isfinite(score):
+            raise Diverged(self.validation)
+        return score
+
+    def _learning_rate(self) -> float:
+        return self.plan.learning_rate(self.step) * 0.25**self.restarts
+
+    def _restart(self, trouble: Diverged) -> None:
+        """Go back to the last good epoch at a quarter of the learning rate; give up the second time."""
+        if self.restarts:
+            raise explain(self.vae, self.batches, trouble.cells)
+        self.restore(self.good)
+        self.restarts = 1
+        log.warning("%s in epoch %d: once more from there at a quarter of the learning rate", trouble, self.epoch + 1)
+
+    # --- state ------------------------------------------------------------------------------------------------------
+
+    def _exchange(self) -> None:
+        """Swap the weights of the model and their average."""
+        for i, parameter in enumerate(self.parameters):
+            parameter.data, self.average[i] = self.average[i], parameter.data
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that decides how the training goes on, as tensors, numbers and strings."""
+        return {
+            "weights": _clones(self.parameters),
+            "average": _clones(self.average),
+            "best_weights": self.best_weights,
+            "optimizer": _copied(self.optimizer.state_dict()),
+            "order": json.dumps(self.order.bit_generator.state),
+            "noise": self.noise.get_state(),
+            "history": json.dumps(self.history),
+            "numbers": [self.epoch, self.step, self.since, self.restarts, self.pieces, int(self.stopped)],
+            "best": self.best,
+        }
+
+    @torch.no_grad()
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the training where `state` was taken."""
+        for parameter, average, weight, mean in zip(
+            self.parameters, self.average, state["weights"], state["average"], strict=True
+        ):
+            parameter.copy_(weight)
+            average.copy_(mean)
+        self.best_weights = [value.to(self.vae.device) for value in state["best_weights"]]
+        self.optimizer.load_state_dict(_copied(state["optimizer"]))
+        self.order.bit_generator.state = json.loads(state["order"])
+        self.noise.set_state(state["noise"])
+        self.history = json.loads(state["history"])
+        self.epoch, self.step, self.since, self.restarts, self.pieces, stopped = state["numbers"]
+        self.stopped, self.best = bool(stopped), state["best"]
+        self.good = self.state()
+
+    @torch.no_grad()
+    def best_model(self) -> CountVAE:
+        """Return the model with its best weights, on the CPU."""
+        final = self.best_weights if math.isfinite(self.best) else self.average
+        for parameter, value in zip(self.parameters, final, strict=True):
+            parameter.copy_(value)
+        return self.vae.to("cpu").eval()
+
+
+def _clones(tensors: list[Any]) -> list[Tensor]:
+    return [tensor.detach().clone() for tensor in tensors]
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Copy an optimiser's state: the optimiser changes its tensors in place."""
+    moments = {
+        index: {name: value.clone() if isinstance(value, Tensor) else value for name, value in entry.items()}
+        for index, entry in state["state"].items()
+    }
+    return {"state": moments, "param_groups": [dict(group) for group in state["param_groups"]]}
+
+
+def parameter_groups(vae: CountVAE, settings: ModelSettings) -> list[dict[str, Any]]:
+    """Weight matrices decay; the gene-wise bias and dispersion learn faster."""
+    decays, plain, fast = [], [], []
+    for name, parameter in vae.named_parameters():
+        if name in ("decoder.bias", "log_theta"):
+            fast.append(parameter)
+        elif name.endswith("weight") and parameter.ndim == 2:
+            decays.append(parameter)
+        else:
+            plain.append(parameter)
+    return [
+        {"params": decays, "weight_decay": settings.weight_decay, "speed": 1.0},
+        {"params": plain, "weight_decay": 0.0, "speed": 1.0},
+        {"params": fast, "weight_decay": 0.0, "speed": FAST},
+    ]
+
+
+@torch.no_grad()
+def clip_gradient(parameters: list[torch.nn.Parameter], largest: float) -> None:
+    """Scale the gradients down when their joint norm exceeds `largest` (one pass over them when it does not)."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    if bool(norm > largest):
+        torch._foreach_mul_(gradients, largest / norm)
+
+
+@torch.no_grad()
+def mean_elbo(vae: CountVAE, batches: Batches, index: np.ndarray, seed: int, size: int = 512) -> float:
+    """Mean ELBO of the cells `index` at KL weight 1, with one draw per cell from a generator of `seed`."""
+    noise = torch.Generator(device=vae.device).manual_seed(seed)
+    total = torch.zeros((), dtype=torch.float64, device=vae.device)
+    for batch in batches.stream(index, size):
+        log_prob, kl = vae.elbo_terms(batch, noise)
+        total += (log_prob.double() - kl).sum()
+    return float(total) / max(len(index), 1)
