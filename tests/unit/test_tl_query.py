@@ -115,3 +115,11 @@ def test_decoded_as_if_from_a_batch(trained):
         tl.decode(z, model, levels={"batch": "batch3"})
     with pytest.raises(InputError, match="not conditioned on 'donor'"):
         tl.decode(z, model, levels={"donor": "a"})
+
+
+def test_more_axes_than_genes_is_one_line(trained):
+    adata, _ = trained
+    few = adata[:, :6].copy()
+    settings = DatasetSettings(name="toy", file="toy.yaml", counts=[{"path": "-"}], models={"m": {"n_latent": 10}})
+    with pytest.raises(InputError, match=r"models\.m\.n_latent: 10 axes for 6 genes: set n_latent to 6 or less"):
+        tl.train(few, settings, model="m")
