@@ -85,7 +85,7 @@ def test_the_page_shows_the_decoded_numbers_of_a_step(browser, page, stages):
     found = state(browser)
     expected = [view.s_score[5], view.g2m_score[5]]
     assert [float(text.replace("−", "-")) for text in found["scores"]] == pytest.approx(expected, abs=0.01)
-    top = view.in_order(view.changing(16))[::-1]
+    top = view.in_order(view.changing(20))[::-1]
     assert found["bars"] == pytest.approx(view.log_change()[5, top].tolist(), abs=0.03)
     assert found["line"] == pytest.approx(2 * np.pi * 5 / 21, abs=0.01)
 
@@ -191,8 +191,8 @@ def test_names_are_only_ever_names(browser, page):
 
 def test_every_control_has_a_name(browser, page):
     unnamed = browser.value(
-        "[...document.querySelectorAll('select, input, button, [role=slider], canvas')].filter((n) => !n.labels?.length "
-        "&& !n.getAttribute('aria-label') && !n.textContent.trim()).map((n) => n.id)"
+        "[...document.querySelectorAll('select, input, button, [role=slider], canvas')].filter((n) => "
+        "!n.labels?.length && !n.getAttribute('aria-label') && !n.textContent.trim()).map((n) => n.id)"
     )
     assert unnamed == []
 
@@ -203,7 +203,8 @@ def test_nothing_sticks_out_at_any_width(browser, page, width):
     choose(browser, 0)
     assert browser.value("document.documentElement.scrollWidth") <= width
     outside = browser.value(
-        "[...document.querySelectorAll('main section, main canvas, main select, .plot, .dials svg')].map((n) => n.getBoundingClientRect())"
+        "[...document.querySelectorAll('main section, main canvas, main select, .plot, .dials svg')]"
+        ".map((n) => n.getBoundingClientRect())"
         ".filter((b) => b.right > innerWidth + 1 || b.left < -1 || b.width < 20).length"
     )
     assert outside == 0

@@ -119,7 +119,7 @@ def _heatmap(table: pd.DataFrame) -> st.Figure:
         _cells(fig, ax, values, q, table, signed)
     fig.supxlabel(
         f"• explains ≥ {STRONG:.0%} of the axis' variance (ρ² or η²) and q ≤ 0.05;  · q ≤ 0.05 only;  "
-        "box: the score that names the axis",
+        "box: the score that names the axis; pale: not active",
         fontsize=7,
     )
     return fig
@@ -146,6 +146,8 @@ def _cells(fig: st.Figure, ax: Axes, values: pd.DataFrame, q: pd.DataFrame, tabl
     shown = values.to_numpy(dtype=float)
     share = shown**2 if signed else shown
     small = len(values) > 40
+    for i in np.flatnonzero(~table["active"].to_numpy()).tolist():
+        ax.axhspan(i - 0.5, i + 0.5, color="white", alpha=0.75, lw=0)
     for j, variable in enumerate(values.columns):
         significant = (q[variable] <= 0.05).to_numpy() if variable in q else np.zeros(len(values), bool)
         for i in np.flatnonzero(significant).tolist():
@@ -220,27 +222,28 @@ def _stability(stability: pd.DataFrame, table: pd.DataFrame) -> st.Figure:
     """How well each axis comes back with another seed."""
     rows = stability.set_index("axis")
     rows = rows.loc[[a for a in table.index if a in rows.index]]
+    labels = [
+        f"{_row_label(str(axis), table)}  {int(row['n_returned'])}/{int(row['n_seeds'])}"
+        for axis, row in rows.iterrows()
+    ]
     n = len(rows)
-    fig = st.figure(6.4, 1.2 + 0.17 * n)
+    fig = st.figure(5.0 + 0.055 * max(map(len, labels)), 1.6 + 0.17 * n)
     ax = fig.subplots()
     y = np.arange(n)
     stable = rows["stable"].astype(str).str.lower() == "true"
-    ax.axvline(0, color=st.PALE, lw=0.7)
     ax.hlines(y, rows["worst_correlation"], rows["correlation"], color=st.PALE, lw=3, zorder=1)
     for mask, color, label in ((stable, st.BLUE, "comes back"), (~stable, st.VERMILLION, "does not")):
         ax.plot(
-            rows["correlation"][mask], y[mask.to_numpy()], "o", color=color, ms=4.5, label=f"{label} (posterior means)"
+            rows["correlation"][mask], y[mask.to_numpy()], "o", color=color, ms=4.5, label=f"posterior means: {label}"
         )
     ax.plot(rows["loading_correlation"], y, "D", color="none", mec=st.INK, mew=0.7, ms=3.5, label="loadings")
     ax.set(
         ylim=(n - 0.5, -0.5),
         xlim=(-0.02, 1.02),
-        xlabel="|correlation| with the matching axis of the other seeds: mean, and bar down to the worst",
+        xlabel="|correlation| with the matching axis\nmean of the other seeds; bar: down to the worst",
     )
-    labels = []
-    for axis, row in rows.iterrows():
-        labels.append(f"{_row_label(str(axis), table)}  {int(row['n_returned'])}/{int(row['n_seeds'])}")
     ax.set_yticks(y, labels)
-    ax.set_title("Axes over seeds (seeds in which the axis came back / other seeds)")
-    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.grid(axis="x", color="#EEEEEE")
+    fig.suptitle("Axes that come back with other seeds (in how many of them)", fontsize=9, fontweight="bold")
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig

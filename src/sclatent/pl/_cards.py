@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,7 +40,7 @@ def card(
     z = np.asarray(latent.X[:, k], dtype=float)
     fig = st.figure(9.6, 5.4)
     top, bottom = fig.subplots(2, 3, gridspec_kw={"height_ratios": [1.15, 1]})
-    fig.suptitle(_headline(name, row, stability), x=0.01, ha="left", fontsize=9)
+    fig.suptitle(textwrap.fill(_headline(name, row, stability), 140), x=0.01, ha="left", fontsize=9)
     _ends(top[0], z, map, latent)
     _genes(top[1], np.asarray(latent.varm["loadings"][k], dtype=float), symbols)
     _scores(top[2], row)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 N_GENES = 60
+LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.8}
 
 
 @st.styled
@@ -164,7 +165,7 @@ def _cells(
             ax.plot(*np.vstack([line, line[:1]]).T, color="white", lw=3.2)
             ax.plot(*np.vstack([line, line[:1]]).T, color=st.INK, lw=1.3)
             ax.plot(*line[0], "o", color=st.INK, ms=5)
-            ax.annotate("0", line[0], xytext=(5, 5), textcoords="offset points", fontsize=8)
+            ax.annotate("0", line[0], xytext=(6, 6), textcoords="offset points", fontsize=8, bbox=LABEL)
         st.embedding_axes(ax, name)
         ax.set_title(title)
     bar = fig.colorbar(drawn, ax=axes, label="cycle angle (radians); pale: not cycling", aspect=30, pad=0.02)

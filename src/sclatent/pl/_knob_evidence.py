@@ -139,19 +139,19 @@ def _held_out(ax: Axes, held: Mapping[str, Any], symbols: Mapping[str, str]) -> 
             fontsize=7,
             va="bottom",
         )
-        for at in np.argsort(-np.abs(off))[:3]:
-            if abs(off[at]) > 1:
-                name = symbols.get(str(some[at]["gene"]), str(some[at]["gene"]))
-                side = "left" if off[at] < 0 else "right"
-                ax.annotate(
-                    st.shorten(name, 12),
-                    (off[at], height[at]),
-                    xytext=(4 if side == "left" else -4, 0),
-                    textcoords="offset points",
-                    ha=side,
-                    va="center",
-                    fontsize=6,
-                )
+        far = np.flatnonzero(np.abs(off) > 1)
+        # one name at each end: those next to it would be written over one another
+        for at in {int(far[off[far].argmin()]), int(far[off[far].argmax()])} if len(far) else ():
+            name = st.shorten(symbols.get(str(some[at]["gene"]), some[at]["gene"]), 12)
+            ax.annotate(
+                name,
+                (off[at], height[at]),
+                xytext=(7 if off[at] < 0 else -7, 0),
+                textcoords="offset points",
+                ha="left" if off[at] < 0 else "right",
+                va="center",
+                fontsize=6,
+            )
     ax.set(xlim=(-4, 4), ylim=(-0.55, 1.75), yticks=[])
     ax.set_xticks(eighths)
     ax.set_xlabel("peak − expected peak of its phase (eighths of a turn)\nsize: amplitude; grey: counted as inside")

@@ -26,7 +26,7 @@ MAX_STEPS = 61
 """Steps kept of a path; between them the page interpolates."""
 MAX_LEVELS, MAX_COLORS = 40, 8
 """Levels of a categorical column that can colour the cells, and number of such columns."""
-N_TOP = 16
+N_TOP = 20
 SD_UNIT = 0.01
 """Unit of the stored standard deviations, log2; they saturate at 255 units."""
 MISSING = 255

@@ -27,8 +27,9 @@ class Dial {
     svg("text", { x: 0, y: 43 }, this.node).textContent = `${name} score`;
   }
 
-  show(values) {
-    const known = values.filter((v) => v !== null);
+  // One scale for all paths: on a path that has nothing to do with the cycle the needle hardly moves.
+  scale(paths, key) {
+    const known = paths.flatMap((path) => path[key].filter((v, s) => v !== null && path.supported[s]));
     this.range = known.length ? [Math.min(...known), Math.max(...known)] : null;
     this.low.textContent = this.range ? fixed(this.range[0]) : "";
     this.high.textContent = this.range ? fixed(this.range[1]) : "";
@@ -52,7 +53,7 @@ class Dial {
     this.level.setAttribute("d", arc(40, 50, -Math.PI / 2, Math.max(angle, -Math.PI / 2 + 0.001)));
     this.value.textContent = fixed(value);
     const spread = sd ? ` ± ${sd.toFixed(2)}` : "";
-    this.node.setAttribute("aria-label", `${this.name} score ${fixed(value)}${spread}, between ${fixed(this.range[0])} and ${fixed(this.range[1])} along the path`);
+    this.node.setAttribute("aria-label", `${this.name} score ${fixed(value)}${spread}, on a scale from ${fixed(this.range[0])} to ${fixed(this.range[1])}`);
   }
 }
 

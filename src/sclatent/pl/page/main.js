@@ -17,6 +17,8 @@ class Page {
     this.map = new CellMap(byId("map"), data.cells, xy, columns, data.missing);
     this.ring = new Ring(byId("ring"), (x) => { this.stop(); this.turn(x); });
     this.dials = { s: new Dial(byId("dials"), "S", data.phaseColors.S), g2m: new Dial(byId("dials"), "G2/M", data.phaseColors["G2/M"]) };
+    this.dials.s.scale(this.paths, "s");
+    this.dials.g2m.scale(this.paths, "g2m");
     this.bars = new Bars(byId("bars"));
     this.curves = new Curves(byId("curves"));
     byId("map-box").style.aspectRatio = String(data.cells.size[0] / data.cells.size[1]);
@@ -70,10 +72,8 @@ class Page {
     await path.load();
     this.path = path;
     this.ring.show(path, this.data);
-    this.dials.s.show(path.s);
-    this.dials.g2m.show(path.g2m);
     this.bars.show(path, this.data.genes);
-    if (!this.curves.chosen.length) this.curves.chosen = this.pick(path);
+    if (!this.chosen) this.curves.chosen = this.pick(path);
     this.chips();
     this.curves.show(path, this.data.genes);
     this.map.resize();
@@ -167,7 +167,7 @@ class Page {
       const node = document.createElement("li"), bar = document.createElement("span");
       bar.className = "bar";
       bar.style.background = `linear-gradient(90deg, ${this.path.colors(this.data).join(",")})`;
-      node.append(this.path.closed ? "0" : this.path.low.toFixed(1), bar, this.path.closed ? "2π" : this.path.high.toFixed(1));
+      node.append(this.path.closed ? "0" : fixed(this.path.low, 1), bar, this.path.closed ? "2π" : fixed(this.path.high, 1));
       list.append(node);
     }
     if (this.path.cells.includes(this.data.missing)) item("#dcdcdc", category ? "none" : "not cycling");
@@ -198,7 +198,9 @@ class Page {
     this.refresh();
   }
 
+  // from now on the reader's genes stay when another path is chosen
   refresh() {
+    this.chosen = true;
     this.chips();
     this.curves.show(this.path, this.data.genes);
     this.turn(this.x);
