@@ -23,7 +23,7 @@ from sclatent.tl._knob_file import write_path
 
 @pytest.fixture(scope="module")
 def stage(make_settings):
-    """All stage files of one small dataset; a third of the genes is outside the model, and two columns clash with ours."""
+    """All stage files of one small dataset; a third of the genes is not in the model, two columns clash with ours."""
     world = make_world(200, 150)
     prepared, latent = world.prepared, world.latent
     seen = np.arange(150) % 3 > 0

@@ -68,7 +68,7 @@ def test_axes_of_the_cycle_move_the_scores_and_others_do_not(result):
 
 
 def test_spread_is_the_posterior_s_own(world):
-    """log fraction = z · w without a softmax: a log-normal, whose SD scipy knows; scores have the SD of z · w · contrast."""
+    """Log fraction = z · w without softmax: log-normal, whose SD scipy knows; scores have that of z · w · contrast."""
     w = np.array([[0.5, -0.2, 0.0], [0.1, 0.3, 0.2]])
     mean, sd = np.array([[0.2, -0.3], [1.0, 0.5]]), np.array([[0.3, 0.2], [0.1, 0.4]])
     draws = _decode.posterior_draws(mean, sd, 40_000, 0)

@@ -16,10 +16,13 @@ being looked at.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from sklearn.cluster import KMeans
 
 Array = npt.NDArray[Any]
 
@@ -30,7 +33,8 @@ CELLS_PER_GROUP = 50
 MAX_GROUPS = 8
 """Few and wide clusters: the narrower they are, the more of the cycle they take up before path and clusters agree."""
 _ROUNDS = 12
-_KMEANS_CELLS = 20_000
+MAX_CELLS = 20_000
+"""The path is fitted to at most so many cycling cells."""
 
 
 def waves(angle: Array, harmonics: int, sd: Array | None = None) -> Array:
@@ -124,28 +128,31 @@ def fit_path(
         raise ValueError(f"a path needs at least {MIN_CELLS} cycling cells, found {int(on.sum())}")
     phi = np.where(on, np.asarray(angle, dtype=np.float64), 0.0)
     sigma = np.where(on, np.nan_to_num(np.asarray(sd, dtype=np.float64)), 0.0)
+    cells = np.flatnonzero(on)
+    if len(cells) > MAX_CELLS:
+        cells = np.sort(np.random.default_rng(seed).permutation(cells)[:MAX_CELLS])
     lots = np.zeros(len(m), dtype=np.int64) if batch is None else np.unique(np.asarray(batch), return_inverse=True)[1]
-    groups = np.zeros(len(m), dtype=np.int64)
-    plane = np.zeros((0, m.shape[1]))
-    expected = np.zeros_like(m)
+    lots = _merged(lots, cells)
+    code = np.zeros(len(cells), dtype=np.int64)
+    clusters = None
     for step in range(_ROUNDS):
-        if step:
-            rest = m - expected
-            groups = _clusters(rest - (rest @ plane.T) @ plane, on, seed)
-        levels = _levels(lots, groups, on)
+        levels = _indicators(code, lots[cells])
         last = step == _ROUNDS - 1
-        n_harmonics = harmonics or (_choose(m, phi, sigma, on, levels, seed) if last else 2)
-        regressors = waves(phi, n_harmonics, sigma)
-        coefficients = _solve(levels[on], regressors[on], m[on])[levels.shape[1] :]
+        n_harmonics = harmonics or (_choose(m[cells], phi[cells], sigma[cells], levels, seed) if last else 2)
+        regressors = waves(phi[cells], n_harmonics, sigma[cells])
+        coefficients = _solve(levels, regressors, m[cells])[levels.shape[1] :]
         plane, strength = _plane(coefficients)
-        expected = np.where(on[:, None], regressors @ coefficients, 0.0)
-    beta = _solve(levels[on], regressors[on], m[on])[: levels.shape[1]]
-    level = levels @ beta
-    rest = m - level - expected
-    base = level + rest - (rest @ plane.T) @ plane
-    return ClosedPath(
-        coefficients, plane, strength, base[on].mean(axis=0), base, expected, lots * (groups.max() + 1) + groups
-    )
+        if not last:
+            rest = _outside(m[cells] - regressors @ coefficients, plane)
+            clusters = _clusters(rest, seed)
+            code = _merged(_codes(clusters, rest), np.arange(len(cells)))
+    expected = np.where(on[:, None], waves(phi, n_harmonics, sigma) @ coefficients, 0.0)
+    code = _merged(_codes(clusters, _outside(m - expected, plane)), cells)
+    levels = _indicators(code, lots)
+    level = levels @ np.linalg.lstsq(levels[cells], (m - expected)[cells], rcond=None)[0]
+    base = level + _outside(m - level - expected, plane)
+    strata = lots * (code.max() + 1) + code
+    return ClosedPath(coefficients, plane, strength, base[on].mean(axis=0), base, expected, strata)
 
 
 def refit(
@@ -195,49 +202,54 @@ def _solve(levels: Array, regressors: Array, m: Array) -> Array:
     return np.linalg.lstsq(np.hstack([levels, regressors]), m, rcond=None)[0]
 
 
-def _clusters(m: Array, on: Array, seed: int) -> npt.NDArray[np.int64]:
-    """Cluster all cells (k-means), with a number of clusters that leaves enough cycling cells in each."""
+def _outside(x: Array, plane: Array) -> Array:
+    """Return what of `x` (cells × axes) lies outside the plane (orthonormal rows)."""
+    return x - (x @ plane.T) @ plane
+
+
+def _clusters(x: Array, seed: int) -> KMeans | None:
+    """Cluster the cells (k-means), with so few clusters that each has enough cells; None: they are all one."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    k = int(np.clip(on.sum() // CELLS_PER_GROUP, 1, MAX_GROUPS))
-    if k == 1:
-        return np.zeros(len(m), dtype=np.int64)
-    some = np.sort(np.random.default_rng(seed).permutation(len(m))[:_KMEANS_CELLS])
+    k = int(np.clip(len(x) // CELLS_PER_GROUP, 1, MAX_GROUPS))
+    if k == 1 or np.ptp(x, axis=0).max() < 1e-9 * max(1.0, np.abs(x).max()):
+        return None
     with threadpool_limits(1):  # sums in one order, whatever the number of cores
-        model = KMeans(k, n_init=1, random_state=seed).fit(m[some])
-        return model.predict(m).astype(np.int64)
+        return KMeans(k, n_init=1, random_state=seed).fit(x)
 
 
-def _levels(batch: Array, groups: Array, on: Array) -> Array:
-    """Indicator columns of clusters and batches; levels with fewer than 5 cycling cells share that of the largest."""
-
-    def codes(values: Array) -> Array:
-        count = np.bincount(values[on], minlength=values.max() + 1)
-        merged = np.where(count >= 5, np.arange(len(count)), count.argmax())
-        return np.unique(merged[values], return_inverse=True)[1]
-
-    cluster, lot = codes(groups), codes(batch)
-    columns = [np.eye(cluster.max() + 1)[cluster], np.eye(lot.max() + 1)[lot][:, 1:]]
-    return np.hstack(columns)
+def _codes(clusters: KMeans | None, x: Array) -> npt.NDArray[np.int64]:
+    return np.zeros(len(x), dtype=np.int64) if clusters is None else clusters.predict(x).astype(np.int64)
 
 
-def _choose(m: Array, phi: Array, sigma: Array, on: Array, levels: Array, seed: int) -> int:
+def _merged(codes: npt.NDArray[np.int64], cells: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Let levels that fewer than 5 of `cells` have share that of the largest; codes without gaps."""
+    count = np.bincount(codes[cells], minlength=codes.max() + 1)
+    merged = np.where(count >= 5, np.arange(len(count)), count.argmax())
+    return np.unique(merged[codes], return_inverse=True)[1].astype(np.int64)
+
+
+def _indicators(code: npt.NDArray[np.int64], lots: npt.NDArray[np.int64]) -> Array:
+    """Indicator columns of clusters, and of batches but the first."""
+    return np.hstack([np.eye(code.max() + 1)[code], np.eye(lots.max() + 1)[lots][:, 1:]])
+
+
+def _choose(m: Array, phi: Array, sigma: Array, levels: Array, seed: int) -> int:
     """Choose the fewest harmonics that predict held-out cells (five folds) about as well as the best.
 
     About as well: within one standard error, or within a fiftieth of what the best gains over no path at all.
     """
-    cells = np.flatnonzero(on)
-    fold = np.random.default_rng(seed).permutation(len(cells)) % 5
+    fold = np.random.default_rng(seed).permutation(len(m)) % 5
     errors = []
     for harmonics in (0, *HARMONICS):
-        regressors = waves(phi, harmonics, sigma)[cells]
-        error = np.zeros(len(cells))
+        regressors = waves(phi, harmonics, sigma)
+        error = np.zeros(len(m))
         for k in range(5):
             fit, check = fold != k, fold == k
-            beta = _solve(levels[cells][fit], regressors[fit], m[cells][fit])
-            guess = np.hstack([levels[cells][check], regressors[check]]) @ beta
-            error[check] = ((m[cells][check] - guess) ** 2).sum(axis=1)
+            beta = _solve(levels[fit], regressors[fit], m[fit])
+            guess = np.hstack([levels[check], regressors[check]]) @ beta
+            error[check] = ((m[check] - guess) ** 2).sum(axis=1)
         errors.append(error)
     none, *errors = errors
     best = min(errors, key=lambda error: error.mean())
