@@ -221,7 +221,7 @@ def judge(evidence: dict[str, Any], rule: Rule = RULE) -> tuple[bool, str, list[
         )
     failed = [test for test in tests if not test["passed"]]
     if failed:
-        reason = "; ".join(f"not shown that {t['name']}: {t['found']} (needed: {t['needed']})" for t in failed)
+        reason = "not shown: " + "; ".join(f"{t['name']} ({t['found']})" for t in failed)
         return False, reason, tests
     reason = (
         f"decoded S peaks {order['lag'] / TURN:.2f} turns before G2/M, and {held['share_within']:.0%} of {held['n']} "
