@@ -164,7 +164,13 @@ class Run:
         if len(self.validation) == 0:
             return train_elbo
         self._exchange()
-        score = mean_elbo(self.vae, self.batches, self.validation, self.seed)
+        while True:
+            size = 512 if self.pieces == 1 else math.ceil(self.plan.batch_size / self.pieces)
+            try:
+                score = mean_elbo(self.vae, self.batches, self.validation, self.seed, size)
+                break
+            except torch.OutOfMemoryError:
+                self._make_room(self.plan.batch_size)
         self._exchange()
         if not math.isfinite(score):
             raise Diverged(self.validation)

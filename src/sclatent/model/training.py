@@ -87,8 +87,9 @@ def train_vae(
         with tqdm(total=run.plan.epochs, initial=run.epoch, unit="epoch", disable=not progress) as bar:
             while not run.finished:
                 run.one_epoch()
-                bar.update()
-                bar.set_postfix_str(f"validation ELBO {run.history[-1]['validation_elbo']:.1f}", refresh=False)
+                bar.update(run.epoch - bar.n)
+                if run.history:
+                    bar.set_postfix_str(f"validation ELBO {run.history[-1]['validation_elbo']:.1f}", refresh=False)
                 if checkpoint is not None and time.monotonic() - saved >= SAVE_EVERY:
                     resume.write(checkpoint, run.state() | {"key": key})
                     saved = time.monotonic()

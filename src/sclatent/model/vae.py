@@ -60,6 +60,17 @@ class CountVAE(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         n_design = sum(self.n_levels) + n_continuous
         n_out = n_genes + int(rest)
+        # layers fill themselves from the global generator before ours does: leave that one as it was
+        with torch.random.fork_rng(devices=[]):
+            self._build(n_design, n_out, generator)
+        # mean of the one-hot columns over the training cells: a level that training never saw is then the average one
+        self.register_buffer("level_frequency", torch.zeros(sum(self.n_levels)))
+        # orthogonal map from the network's coordinates to the axes: axes = z @ rotation.T
+        self.register_buffer("rotation", torch.eye(settings.n_latent))
+
+    def _build(self, n_design: int, n_out: int, generator: torch.Generator) -> None:
+        """Make the networks and the parameters of the likelihood, filled from `generator`."""
+        settings, n_genes = self.settings, self.n_genes
         self.encoder = Encoder(
             n_genes, settings.n_latent, settings.n_hidden, settings.n_layers, settings.dropout, generator
         )
@@ -76,10 +87,6 @@ class CountVAE(nn.Module):
             self.gate_head = nn.Linear(settings.n_latent, n_genes)
             init_linear(self.gate_head, generator, 0.1)
             nn.init.constant_(self.gate_head.bias, -3.0)
-        # mean of the one-hot columns over the training cells: a level that training never saw is then the average one
-        self.register_buffer("level_frequency", torch.zeros(sum(self.n_levels)))
-        # orthogonal map from the network's coordinates to the axes: axes = z @ rotation.T
-        self.register_buffer("rotation", torch.eye(settings.n_latent))
 
     # --- pieces that training uses --------------------------------------------------------------------------------
 

@@ -1,0 +1,356 @@
+"""The trainer: schedule, determinism, resume, bad luck; on small simulated counts with a known generating process."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from scipy.stats import nbinom
+
+from sclatent.model import CountData, CountVAE, resume, run, train_vae, training
+from sclatent.model.batches import Batches
+from sclatent.model.plan import Plan
+from sclatent.model.trouble import Diverged
+from sclatent.settings import InputError, ModelSettings
+
+GENES = 40
+
+
+def simulate(n: int = 300, seed: int = 0, genes: int = GENES) -> tuple[CountData, np.ndarray]:
+    """Counts of two kinds of cells under an NB with θ = 4; also the true log-likelihood of each cell."""
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(2, size=n)
+    logits = np.random.default_rng(99).normal(0, 1, (2, genes))
+    fraction = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    mu = rng.lognormal(np.log(300), 0.3, n)[:, None] * fraction[kind]
+    counts = rng.poisson(mu * rng.gamma(4.0, 1 / 4.0, mu.shape))
+    truth = nbinom.logpmf(counts, 4.0, 4.0 / (4.0 + mu)).sum(1)
+    data = CountData(csr_matrix(counts.astype(np.float32)), counts.sum(1).astype(float))
+    return data, truth
+
+
+def split(n: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.arange(n // 5, n), np.arange(n // 5)
+
+
+def same_weights(a: CountVAE, b: CountVAE) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_reaches_the_likelihood_of_the_truth() -> None:
+    data, truth = simulate(1500)
+    train, validation = split(1500)
+    vae, _ = train_vae(data, train, validation, ModelSettings(n_latent=4, n_hidden=32, epochs=40), seed=0)
+    batch = Batches(data).gather(validation)
+    with torch.no_grad():
+        elbo, marginal = vae.marginal(batch, 50, torch.Generator().manual_seed(0))
+    # the truth knows the type (log 2 nats) and the exact library size; a model that learnt nothing is 20 nats below
+    assert marginal.mean() > truth[validation].mean() - 2.5
+    assert (marginal >= elbo - 1e-6).all()
+
+
+def test_marginal_of_a_linear_gaussian_model_is_exact() -> None:
+    """With a decoder that ignores z, p(x) is p(x | z) whatever the posterior: the importance weights average to it."""
+    data, _ = simulate(20)
+    vae = CountVAE(GENES, ModelSettings(n_latent=2, n_hidden=8, decoder="linear"))
+    torch.nn.init.zeros_(vae.decoder.weight.weight)
+    torch.nn.init.normal_(vae.encoder.head.weight, 0, 0.05, generator=torch.Generator().manual_seed(1))
+    batch = Batches(data).gather(np.arange(20))
+    with torch.no_grad():
+        expected = vae.log_prob(torch.zeros(20, 2), batch)
+        _, marginal = vae.marginal(batch, 4000, torch.Generator().manual_seed(0), chunk=500)
+    np.testing.assert_allclose(marginal.numpy(), expected.numpy(), atol=0.15)
+
+
+@pytest.mark.parametrize("n", [5, 64, 65, 129, 1000, 50_000, 1_000_000])
+@pytest.mark.parametrize("likelihood", ["nb", "poisson"])
+def test_kl_weight_reaches_one_well_before_the_end(n: int, likelihood: str) -> None:
+    plan = Plan.make(ModelSettings(likelihood=likelihood), n)
+    assert plan.kl_weight(0) <= 1
+    assert plan.kl_weight(plan.steps // 4) == 1
+    sizes = [len(m) for m in plan.minibatches(np.arange(n))]
+    assert sum(sizes) == n
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= plan.batch_size
+    rates = [plan.learning_rate(s) for s in range(0, plan.steps, max(1, plan.steps // 200))]
+    assert min(rates) > 0
+    assert max(rates) <= plan.peak
+    assert plan.learning_rate(plan.steps - 1) < plan.peak / 50 or plan.steps < 20
+
+
+@pytest.mark.parametrize("n", [6, 41, 81, 82])
+def test_any_number_of_cells(n: int) -> None:
+    data, _ = simulate(n)
+    train, validation = split(n)
+    settings = ModelSettings(n_latent=2, n_hidden=8, epochs=2, batch_size=16)
+    _, history = train_vae(data, train, validation, settings)
+    assert np.isfinite(history["validation_elbo"]).all()
+
+
+def test_no_validation_cells_and_one_cell() -> None:
+    data, _ = simulate(1)
+    settings = ModelSettings(n_latent=1, n_hidden=4, epochs=2)
+    _, history = train_vae(data, np.arange(1), np.arange(0), settings)
+    assert np.isfinite(history["train_elbo"]).all()
+
+
+def test_same_seed_same_bytes_and_global_generators_untouched() -> None:
+    data, _ = simulate()
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=3)
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    a, _ = train_vae(data, *split(300), settings, seed=1)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+    torch.manual_seed(6)
+    b, _ = train_vae(data, *split(300), settings, seed=1)
+    c, _ = train_vae(data, *split(300), settings, seed=2)
+    assert same_weights(a, b)
+    assert not same_weights(a, c)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("killed_after", [1, 4])
+def test_resume_ends_at_the_same_bytes(killed_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, _ = simulate()
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=8)
+    whole, history = train_vae(data, *split(300), settings, seed=0)
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    file = tmp_path / "deep" / "checkpoint.pt"
+    write = resume.write
+    calls = []
+
+    def write_then_die(path: Path, state: dict) -> None:
+        write(path, state)
+        calls.append(path)
+        if len(calls) == killed_after:
+            raise Killed
+
+    with monkeypatch.context() as m:
+        m.setattr(resume, "write", write_then_die)
+        with pytest.raises(Killed):
+            train_vae(data, *split(300), settings, seed=0, checkpoint=file)
+    assert file.exists()
+    epochs = []
+    one_epoch = run.Run.one_epoch
+    monkeypatch.setattr(run.Run, "one_epoch", lambda self: (epochs.append(1), one_epoch(self))[1])
+    resumed, again = train_vae(data, *split(300), settings, seed=0, checkpoint=file)
+    assert len(epochs) == len(history) - killed_after
+    assert same_weights(whole, resumed)
+    assert history.equals(again)
+    assert not file.exists()
+
+
+def test_checkpoint_of_another_training_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, _ = simulate()
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=2)
+    expected, _ = train_vae(data, *split(300), settings, seed=0)
+    for content in (b"not a checkpoint", None):
+        file = tmp_path / "checkpoint.pt"
+        if content is None:
+            resume.write(file, {"key": "of another"})
+        else:
+            file.write_bytes(content)
+        with caplog.at_level(logging.WARNING, logger="sclatent"):
+            ours, _ = train_vae(data, *split(300), settings, seed=0, checkpoint=file)
+        assert "from the beginning" in caplog.text
+        caplog.clear()
+        assert same_weights(ours, expected)
+
+
+def test_key_changes_with_every_ingredient() -> None:
+    data, _ = simulate(50)
+    other = CountData(data.counts.copy(), data.library)
+    other.counts.data[3] += 1
+    index = np.arange(10)
+    keys = {
+        resume.key_of(data, index, "settings", 0),
+        resume.key_of(other, index, "settings", 0),
+        resume.key_of(data, index[:9], "settings", 0),
+        resume.key_of(data, index, "setting", 0),
+        resume.key_of(data, index, "settings", 1),
+    }
+    assert len(keys) == 5
+    assert resume.key_of(data, index, "settings", 0) in keys
+
+
+def test_divergence_restarts_once_then_stops_with_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, _ = simulate()
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=4)
+    terms = CountVAE.elbo_terms
+    broken = {"times": 1, "at": 12}
+    count = [0]
+
+    def sometimes_nan(self, batch, noise, masks=None):
+        log_prob, kl = terms(self, batch, noise, masks)
+        count[0] += masks is not None
+        if masks is not None and broken["times"] > 0 and count[0] >= broken["at"]:
+            broken["times"] -= 1
+            return log_prob * float("nan"), kl
+        return log_prob, kl
+
+    monkeypatch.setattr(CountVAE, "elbo_terms", sometimes_nan)
+    with caplog.at_level(logging.WARNING, logger="sclatent"):
+        vae, history = train_vae(data, *split(300), settings)
+    assert "quarter of the learning rate" in caplog.text
+    assert list(history["epoch"]) == [1, 2, 3, 4]
+    assert all(torch.isfinite(p).all() for p in vae.parameters())
+    broken["times"] = 10
+    with pytest.raises(Diverged) as caught:
+        train_vae(data, *split(300), settings)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert "cell" in line
+    assert "gene" in line
+    named = str(caught.value.named([f"AAAC-{i}" for i in range(300)], [f"GENE{i}" for i in range(GENES)]))
+    assert "'AAAC-" in named
+    assert "'GENE" in named
+
+
+def test_an_enormous_learning_rate_ends_in_one_line_or_a_finite_model() -> None:
+    data, _ = simulate()
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=5, learning_rate=1.0)
+    try:
+        vae, _ = train_vae(data, *split(300), settings)
+    except InputError as error:
+        assert "learning_rate" in str(error)
+    else:
+        assert all(torch.isfinite(p).all() for p in vae.parameters())
+
+
+def test_short_memory_gathers_fewer_cells_then_gives_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    data, _ = simulate()
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=2, dropout=0)
+    gather = Batches.gather
+    limit = [20]
+
+    def small(self, index):
+        if len(index) > limit[0] and len(index) < 240 and limit[0]:
+            raise torch.OutOfMemoryError("no memory")
+        return gather(self, index)
+
+    monkeypatch.setattr(Batches, "gather", small)
+    with caplog.at_level(logging.WARNING, logger="sclatent"):
+        train_vae(data, *split(300), settings.model_copy(update={"batch_size": 60}))
+    assert "gathering 15 cells at a time" in caplog.text
+    monkeypatch.setattr(Batches, "gather", lambda self, index: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
+    with pytest.raises(torch.OutOfMemoryError):
+        train_vae(data, *split(300), settings)
+
+
+def test_counts_that_are_no_counts() -> None:
+    data, _ = simulate(30)
+    for value, what in ((np.nan, "not finite"), (-1.0, "negative"), (np.inf, "not finite")):
+        bad = CountData(data.counts.copy(), data.library)
+        bad.counts.data[5] = value
+        with pytest.raises(InputError, match=what):
+            train_vae(bad, *split(30), ModelSettings())
+    with pytest.raises(InputError, match="no training cells"):
+        train_vae(data, np.arange(0), np.arange(3), ModelSettings())
+
+
+def test_gene_without_counts_in_training_cells_and_unknown_level() -> None:
+    data, _ = simulate(100)
+    counts = data.counts.tolil()
+    counts[20:, 7] = 0
+    counts[:20, 7] = 3
+    codes = np.zeros((100, 1), np.int64)
+    codes[50:] = 1
+    codes[:20] = -1  # a level that only held-out cells have
+    data = CountData(csr_matrix(counts, dtype=np.float32), np.asarray(counts.sum(1)).ravel(), codes)
+    for dispersion in ("gene", "gene-batch", "gene-cell"):
+        settings = ModelSettings(n_latent=2, n_hidden=8, epochs=3, dispersion=dispersion)
+        vae, history = train_vae(data, np.arange(20, 100), np.arange(20), settings, n_levels=(2,))
+        assert np.isfinite(history["validation_elbo"]).all()
+        mean, _ = vae.posterior(data)
+        fraction = np.exp(vae.log_fraction(mean, codes))
+        np.testing.assert_allclose(fraction.sum(1), 1, rtol=1e-5)
+        assert fraction[:, 7].max() < 0.02
+
+
+def test_sparse_first_layer_equals_the_dense_product() -> None:
+    data, _ = simulate(30)
+    layer = CountVAE(GENES, ModelSettings(n_hidden=8)).encoder.first
+    batch = Batches(data).gather(np.arange(30))
+    upstream = torch.randn(30, 8, generator=torch.Generator().manual_seed(0))
+    out = layer(batch)
+    out.backward(upstream)
+    found = [out.detach(), layer.weight.grad.clone(), layer.bias.grad.clone()]
+    layer.zero_grad()
+    dense = torch.log1p(batch.dense()) @ layer.weight + layer.bias
+    dense.backward(upstream)
+    for a, b in zip(found, [dense.detach(), layer.weight.grad, layer.bias.grad], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_batches_gather_the_rows(index: type) -> None:
+    data, _ = simulate(60)
+    counts = data.counts.copy()
+    counts.indices, counts.indptr = counts.indices.astype(index), counts.indptr.astype(index)
+    batches = Batches(CountData(counts, data.library))
+    rows = np.array([3, 3, 59, 0])
+    batch = batches.gather(rows)
+    assert np.array_equal(batch.dense().numpy(), data.counts[rows].toarray())
+    assert np.array_equal(batch.repeat(3).dense().numpy(), np.tile(data.counts[rows].toarray(), (3, 1)))
+    assert np.array_equal(batch.repeat(3).offsets.numpy()[-1], 3 * len(batch.values))
+    assert batch.offsets.dtype == torch.int64
+    np.testing.assert_allclose(batch.total.numpy(), data.library[rows])
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "zinb", "zip", "poisson", "bernoulli"])
+@pytest.mark.parametrize("decoder", ["mlp", "linear"])
+def test_save_load(likelihood: str, decoder: str, tmp_path: Path) -> None:
+    data, _ = simulate(60)
+    settings = ModelSettings(n_latent=3, n_hidden=8, epochs=2, likelihood=likelihood, decoder=decoder)
+    vae, _ = train_vae(data, *split(60), settings)
+    vae.save(tmp_path, {"note": "kept"})
+    again = CountVAE.load(tmp_path)
+    assert same_weights(vae, again)
+    for a, b in zip(vae.posterior(data), again.posterior(data), strict=True):
+        assert np.array_equal(a, b)
+    assert json.loads((tmp_path / "model.json").read_text())["note"] == "kept"
+    drawn = again.sample(vae.posterior(data)[0], data.library, seed=1)
+    assert drawn.shape == (60, GENES)
+    assert (drawn >= 0).all()
+
+
+def test_broken_model_files(tmp_path: Path) -> None:
+    data, _ = simulate(60)
+    vae, _ = train_vae(data, *split(60), ModelSettings(n_latent=2, n_hidden=8, epochs=1))
+    with pytest.raises(InputError, match="no such file"):
+        CountVAE.load(tmp_path)
+    vae.save(tmp_path)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-40])
+    with pytest.raises(InputError, match="train the model again"):
+        CountVAE.load(tmp_path)
+    (tmp_path / "model.json").write_text("{")
+    with pytest.raises(InputError, match=r"model\.json"):
+        CountVAE.load(tmp_path)
+
+
+def test_sampled_counts_have_the_moments_of_the_model() -> None:
+    vae = CountVAE(3, ModelSettings(n_latent=1, n_hidden=4))
+    with torch.no_grad():
+        vae.log_theta.fill_(np.log(3.0))
+    z = np.zeros((20_000, 1), np.float32)
+    mu = np.exp(vae.log_rate(z[:1], np.array([60.0])))[0]
+    drawn = vae.sample(z, np.full(len(z), 60.0), seed=0)
+    np.testing.assert_allclose(drawn.mean(0), mu, rtol=0.03)
+    np.testing.assert_allclose(drawn.var(0), mu + mu**2 / 3, rtol=0.06)
