@@ -1,4 +1,4 @@
-"""A small WebDriver client (W3C protocol over HTTP), so that tests drive a real Chromium with the standard library alone."""
+"""A small WebDriver client (W3C protocol over HTTP): tests drive a real Chromium with the standard library alone."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Browser:
         path.write_bytes(base64.b64decode(data))
 
     def console(self) -> list[str]:
-        """Return what the page wrote to the console since the last call: errors and warnings of the browser included."""
+        """Return what was written to the console since the last call, errors and warnings of the browser included."""
         return [entry["message"] for entry in self._send("POST", "/se/log", {"type": "browser"})]
 
     def requests(self) -> list[str]:

@@ -202,19 +202,14 @@ def _loadings(latent: AnnData, table: pd.DataFrame, active: list[str], symbols: 
 def _responses(views: dict[str, Path], titles: dict[str, str]) -> st.Figure:
     """Return a grid of panels, one per axis: how the genes that change most respond."""
     n = len(views)
-    columns = min(n, 3 if n <= 12 else 5)
-    rows = -(-n // columns)
-    fig = st.figure(0.4 + 2.7 * columns, 0.5 + 1.75 * rows)
-    grid = fig.subplots(rows, columns, squeeze=False)
-    for ax, (name, view) in zip(grid.ravel(), views.items(), strict=False):
+    fig, panels = st.panel_grid(n, min(n, 3 if n <= 12 else 5), 2.3, 1.3, left=0.4)
+    for ax, (name, view) in zip(panels, views.items(), strict=True):
         response_panel(ax, view, each=3)
-        ax.set_title(st.shorten(titles.get(name, name), 34), fontsize=8)
-    for ax in grid.ravel()[n:]:
-        ax.axis("off")
-    fig.supxlabel(
-        "position on the axis (latent units); bands: ± 1 SD over posterior draws; hatched: no cells", fontsize=8
-    )
-    fig.supylabel("log₂ fold change over the axis' mean", fontsize=8)
+        ax.set_title(st.shorten(titles.get(name, name), 32), fontsize=8)
+    height = fig.get_size_inches()[1]
+    words = "position on the axis (latent units)\nbands: ± 1 SD over posterior draws; hatched: no cells"
+    fig.text(0.5, 0.08 / height, words, ha="center", va="bottom", fontsize=8)
+    fig.supylabel("log₂ fold change over the axis' mean" if height > 3 else "log₂ fold change", fontsize=8, x=0.01)
     return fig
 
 

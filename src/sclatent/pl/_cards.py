@@ -86,7 +86,7 @@ def response_panel(ax: Axes, view: Path, each: int, which: str = "both") -> None
                 ax.plot(view.position, change[:, g], color=color, lw=1.0)
             lines.append((mark + ", ".join(st.shorten(view.genes[g], 11) for g in genes), color))
         for i, (text, color) in enumerate(lines):
-            ax.text(0.02, 0.99 - 0.12 * i, text, transform=ax.transAxes, color=color, fontsize=6, va="top")
+            ax.text(0.02, 0.99 - 0.12 * i, text, transform=ax.transAxes, color=color, fontsize=6, va="top", zorder=5)
         low, high = ax.get_ylim()
         ax.set_ylim(low, high + 0.4 * (high - low))
     ax.set_xlim(view.position[0], view.position[-1])

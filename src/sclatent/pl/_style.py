@@ -113,6 +113,33 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def panel_grid(
+    n: int, columns: int, width: float, height: float, *, left: float, top: float = 0.26, bottom: float = 0.26
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `n` panels of `width` × `height` inches, placed by arithmetic.
+
+    The automatic layout measures every text of every panel, which takes half a minute with a hundred panels.
+
+    Parameters
+    ----------
+    n, columns
+        Panels, row by row.
+    left, top, bottom
+        Inches around each panel for its labels; the figure itself keeps 0.5 inches below and 1 inch at the right, where
+        a common label and a colour bar go.
+    """
+    rows = -(-n // columns)
+    cell = (left + width + 0.15, top + height + bottom)
+    size = (0.3 + columns * cell[0] + 0.9, rows * cell[1] + 0.5)
+    fig = Figure(figsize=size)
+    axes = []
+    for k in range(n):
+        row, column = divmod(k, columns)
+        x, y = 0.3 + column * cell[0] + left, size[1] - (row + 1) * cell[1] + bottom
+        axes.append(fig.add_axes((x / size[0], y / size[1], width / size[0], height / size[1])))
+    return fig, axes
+
+
 def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
     """Write every figure as ``{folder}/{name}.{format}``; the same data give the same bytes.
 
@@ -139,11 +166,16 @@ def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, 
     }
     with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}):
         for name, fig in figures.items():
+            engine = fig.get_layout_engine()
+            # laid out once for all formats: it takes longer than drawing
+            fig.draw_without_rendering()
+            fig.set_layout_engine("none")
             for ending in formats:
                 path = Path(folder) / f"{file_name(name)}.{ending}"
                 with atomic(path) as scratch:
                     fig.savefig(scratch, dpi=DPI, metadata=metadata.get(ending))
                 files.append(path)
+            fig.set_layout_engine(engine)
     return files
 
 

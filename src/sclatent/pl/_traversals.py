@@ -173,36 +173,25 @@ def position_axis(ax: Axes, view: Path) -> None:
 def _overview(views: list[Path], titles: dict[str, str]) -> st.Figure:
     """Draw a strip per axis: its most changing genes, one colour scale for all axes."""
     columns = 1 if len(views) == 1 else 2 if len(views) <= 12 else 4
-    rows = -(-len(views) // columns)
     picked = [view.in_order(view.changing(N_OVERVIEW)) for view in views]
-    limit = colour_limit(
-        np.concatenate([v.log_change()[:, g][v.supported].ravel() for v, g in zip(views, picked, strict=True)])
-    )
-    fig = st.figure(1.0 + (4.2 if columns < 4 else 3.0) * columns, 0.7 + 1.25 * rows)
-    grid = fig.subplots(rows, columns, squeeze=False)
-    mesh = None
-    for ax, view, genes in zip(grid.ravel(), views, picked, strict=False):
+    shown = [v.log_change()[:, g][v.supported].ravel() for v, g in zip(views, picked, strict=True)]
+    limit = colour_limit(np.concatenate(shown))
+    fig, panels = st.panel_grid(len(views), columns, 3.2 if columns < 4 else 2.6, 0.7, left=1.0)
+    for ax, view, genes in zip(panels, views, picked, strict=True):
         mesh = heat_map(ax, view, genes, limit, fontsize=6.5)
-        ax.set_title(st.shorten(titles.get(view.name, view.name), 40 if columns < 4 else 30), fontsize=8)
-        known = np.isfinite(view.s_score).any()
-        if known:
+        ax.locator_params(axis="x", nbins=6)
+        ax.set_title(st.shorten(titles.get(view.name, view.name), 28 if columns < 4 else 21), fontsize=8)
+        if np.isfinite(view.s_score).any():
             text = "   ".join(
                 f"{st.PHASE_LABELS[p]} {np.ptp(v[view.supported] if view.supported.any() else v):.2f}"
                 for p, v in (("S", view.s_score), ("G2M", view.g2m_score))
             )
             ax.set_title(text, loc="right", fontsize=6.5, fontweight="normal", color=st.GREY)
-    for ax in grid.ravel()[len(views) :]:
-        ax.axis("off")
-    fig.supxlabel(
-        "position on the axis (latent units); grey numbers: range of the decoded S and G2/M scores", fontsize=8
-    )
-    if mesh is not None:
-        fig.colorbar(
-            mesh,
-            ax=grid,
-            label="log₂ fold change over the axis' mean",
-            fraction=0.02,
-            pad=0.01,
-            shrink=min(1.0, 3 / rows),
-        )
+    width, height = fig.get_size_inches()
+    words = "position on the axis (latent units)\ngrey numbers: range of the decoded S and G2/M scores"
+    fig.text(0.5, 0.08 / height, words, ha="center", va="bottom", fontsize=8)
+    tall = min(height - 0.8, 3.0)
+    place = fig.add_axes((1 - 0.85 / width, (height - 0.3 - tall) / height, 0.14 / width, tall / height))
+    label = "log₂ fold change" if tall < 2 else "log₂ fold change over the axis' mean"
+    fig.colorbar(mesh, cax=place, label=label)
     return fig
