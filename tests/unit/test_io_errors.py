@@ -156,6 +156,9 @@ def test_missing_files_and_empty_folders(tmp_path):
         read_counts(tmp_path / "none.h5ad")
     with pytest.raises(InputError, match="what is there to read"):
         read_counts(tmp_path)
+    (tmp_path / "filtered_feature_bc_matrix").mkdir()
+    with pytest.raises(InputError, match="did you mean filtered_feature_bc_matrix in it"):
+        read_counts(tmp_path)
 
 
 @pytest.mark.parametrize("option", ["layer", "genome", "features"])

@@ -27,7 +27,10 @@ _BLOCK = 1 << 22
 _ODD = {
     "missing": ("a value that is missing or infinite", "fill or remove it"),
     "negative": ("a negative value", "counts are never negative: these look like scaled or corrected values"),
-    "fraction": ("a fraction", "counts are whole numbers: these look normalised or log-transformed"),
+    "fraction": (
+        "a fraction",
+        "counts are whole numbers: normalised or log values cannot be used, and estimated counts must be rounded",
+    ),
     "large": ("a value above 16,777,216", "beyond it counts are not exact in float32: is this really one cell?"),
 }
 

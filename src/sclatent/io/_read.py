@@ -92,7 +92,9 @@ def _format(path: Path) -> str:
             return "10x folder"
         if any((path / name).exists() for name in (".zgroup", "zarr.json")):
             return "zarr"
-        raise InputError(f"{path}: a folder without matrix.mtx(.gz), and no zarr store: what is there to read?")
+        inside = sorted(p.name for p in path.iterdir() if "matrix" in p.name)
+        hint = f": did you mean {inside[0]} in it?" if inside else ": what is there to read?"
+        raise InputError(f"{path}: a folder without matrix.mtx(.gz), and no zarr store{hint}")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes)")
     name = path.name.lower().removesuffix(".gz")
