@@ -185,13 +185,19 @@ def test_peaks_are_those_of_the_discrete_fourier_transform():
     np.testing.assert_allclose(evidence.first_harmonic(curves, position), want, rtol=1e-9)
 
 
-def test_halves_share_no_gene_and_have_both_phases():
-    genes, phase = [f"g{i}" for i in range(11)], ["S"] * 5 + ["G2M"] * 6
-    a, b = evidence.halves(genes, phase)
-    assert not set(a) & set(b)
-    assert set(a) | set(b) == set(genes)
-    for half in (a, b):
-        assert {dict(zip(genes, phase, strict=True))[gene] for gene in half} == {"S", "G2M"}
+@pytest.mark.parametrize(("n", "parts"), [((43, 54), 2), ((10, 10), 2), ((9, 40), 3), ((7, 17), 4), ((6, 50), None)])
+def test_parts_share_no_gene_and_leave_five_of_each_phase(n, parts):
+    assert evidence.number_of_parts(n, 5) == parts
+    if parts is None:
+        return
+    phase = ["S"] * n[0] + ["G2M"] * n[1]
+    genes = [f"g{i}" for i in range(len(phase))]
+    split = evidence.split_genes(genes, phase, parts)
+    assert sorted(gene for part in split for gene in part) == sorted(genes)
+    known = dict(zip(genes, phase, strict=True))
+    for part in split:
+        for group, count in zip(("S", "G2M"), n, strict=True):
+            assert 1 <= sum(known[gene] == group for gene in part) <= count - 5
 
 
 def test_named_phases(turned):

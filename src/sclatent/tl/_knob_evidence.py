@@ -110,13 +110,24 @@ def in_order(lag: float, rule: Rule = RULE) -> bool:
     return rule.lag <= lag < np.pi
 
 
-def halves(genes: Sequence[str], phase: Sequence[str]) -> list[list[str]]:
-    """Split genes into two halves, every other gene of each phase in alphabetical order; joined they are all genes."""
-    out: list[list[str]] = [[], []]
+def number_of_parts(n: Sequence[int], needed: int) -> int | None:
+    """Return into how many parts (2 to 4) genes are to be split so that `needed` of each phase are left without one.
+
+    `n` are the numbers of genes by phase; None if there are too few.
+    """
+    for parts in (2, 3, 4):
+        if all(count - -(-count // parts) >= needed for count in n):
+            return parts
+    return None
+
+
+def split_genes(genes: Sequence[str], phase: Sequence[str], parts: int) -> list[list[str]]:
+    """Deal the genes of each phase, in alphabetical order, out to so many parts."""
+    out: list[list[str]] = [[] for _ in range(parts)]
     for group in sorted(set(phase)):
         members = sorted(gene for gene, p in zip(genes, phase, strict=True) if p == group)
-        out[0] += members[::2]
-        out[1] += members[1::2]
+        for part in range(parts):
+            out[part] += members[part::parts]
     return out
 
 

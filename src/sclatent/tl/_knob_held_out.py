@@ -1,8 +1,8 @@
 """Whether genes that did not help to find the angle peak at their known phase along the path.
 
-The cycle genes are split in two halves. For each half the cycle stage finds the angle again without it; a path is
-fitted to that angle and decoded, and the genes left out are looked at: so every gene is judged by an angle that it
-had no part in.
+The cycle genes are split in two halves (three or four parts where there are few). For each part the cycle stage finds
+the angle again without it; a path is fitted to that angle and decoded, and the genes left out are looked at: so every
+gene is judged by an angle that it had no part in.
 """
 
 from __future__ import annotations
@@ -28,16 +28,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MIN_GENES = 10
-"""List genes of each phase below which there is no half to leave out."""
 CELLS = 5000
 """Cells to which the angle is fitted again."""
 PERMUTATIONS = 200
 
 
 @dataclass(frozen=True)
-class _Half:
-    """One half of the genes, judged by the angle that the other half gave.
+class _Part:
+    """One part of the genes, judged by the angle that the others gave.
 
     ``genes`` are those left out (names), ``waves`` their amplitude · exp(i · peak) along the path, ``expected`` the
     peak of each list phase, ``null`` the swing of the list genes along paths of permuted angles.
@@ -52,28 +50,30 @@ class _Half:
 
 def held_out(scene: Scene, prepared: AnnData, cycle: AnnData, settings: DatasetSettings) -> dict[str, Any]:
     """Return the entries ``held_out`` and ``literature`` of ``knob.json``."""
+    from sclatent.tl._cycle_scores import MIN_GENES
+
     phase = cycle.var["phase"].astype(str)
     listed = phase[phase.isin(["S", "G2M"])]
     books = _books(prepared)
     n = {name: int((listed == name).sum()) for name in ("S", "G2M")}
-    if min(n.values()) < MIN_GENES:
-        return _nothing(f"{n['S']} S and {n['G2M']} G2/M genes are too few to leave half of them out")
+    parts = evidence.number_of_parts(list(n.values()), MIN_GENES)
+    if parts is None:
+        return _nothing(f"{n['S']} S and {n['G2M']} G2/M genes are too few to leave some of them out")
     extra = [gene for gene in books.index if gene not in listed.index]
-    folds = evidence.halves([*listed.index, *extra], [*listed, *["other"] * len(extra)])
+    folds = evidence.split_genes([*listed.index, *extra], [*listed, *["other"] * len(extra)], parts)
     cells = pick_cells(scene.path.strata, CELLS)
-    parts = []
+    found = []
     for out in folds:
         try:
-            part = _half(scene, prepared, settings, listed, out, cells)
+            found.append(_part(scene, prepared, settings, listed, out, cells))
         except InputError as error:
-            return _nothing(f"half of the genes give no cycle: {error}")
-        parts.append(part)
-    return _summary(parts, listed, books)
+            return _nothing(f"without some of the genes there is no cycle: {error}")
+    return _summary(found, listed, books)
 
 
-def _half(
+def _part(
     scene: Scene, prepared: AnnData, settings: DatasetSettings, listed: pd.Series, out: list[str], cells: Index
-) -> _Half:
+) -> _Part:
     from sclatent.tl._cycle import cycle as cycle_stage
     from sclatent.tl._knob import cycle_columns
 
@@ -101,7 +101,7 @@ def _half(
         )
         curve = here.quick(coefficients, path, cells)[:, column[judged]]
         null.append(evidence.swing(_waves(curve, QUICK_STEPS), aim))
-    return _Half(genes, waves, expected, evidence.swing(waves[judged], aim), np.array(null))
+    return _Part(genes, waves, expected, evidence.swing(waves[judged], aim), np.array(null))
 
 
 def _spread(on: np.ndarray, cells: Index, n: int) -> np.ndarray:
@@ -134,7 +134,7 @@ def _books(prepared: AnnData) -> pd.Series:
     return pd.Series(table["rank"].to_numpy()[keep], index=prepared.var_names[found[keep]])
 
 
-def _summary(parts: list[_Half], listed: pd.Series, books: pd.Series) -> dict[str, Any]:
+def _summary(parts: list[_Part], listed: pd.Series, books: pd.Series) -> dict[str, Any]:
     rows, known = [], []
     for part in parts:
         for gene, wave in zip(part.genes, part.waves, strict=True):
