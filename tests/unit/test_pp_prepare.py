@@ -236,6 +236,10 @@ def test_split_from_a_column(counts, make_settings):
     counts.obs["mine"] = ["train"] * 200 + ["validation"] * 50 + ["test"] * 50
     prepared = prepare(counts, make_settings(split={"column": "mine"}))
     assert list(prepared.obs["split"].astype(str)) == list(counts.obs["mine"])
+    counts.obs["split"] = counts.obs["mine"]
+    again = prepare(counts, make_settings(split={"column": "split"}))
+    pd.testing.assert_series_equal(again.obs["split"], prepared.obs["split"])
+    assert "split_input" not in again.obs
 
 
 def test_cells_without_a_model_count_go_and_it_is_said(make_settings):

@@ -60,9 +60,7 @@ def read_dataset(settings: DatasetSettings) -> AnnData:
 
 def add_column(obs: pd.DataFrame, name: str, values: Any, source: str) -> None:
     """Put a column into `obs`; one of that name that came in and differs is kept as ``{name}_input``, and logged."""
-    if name in obs:
-        if _same(obs[name], values):
-            return
+    if name in obs and not _same(obs[name], values):
         spare = next(s for i in range(1, len(obs.columns) + 2) if (s := _spare(name, i)) not in obs)
         obs[spare] = obs[name]
         log.info("the column '%s' that came in differs from that of %s: it is kept as '%s'", name, source, spare)

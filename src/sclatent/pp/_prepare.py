@@ -19,6 +19,7 @@ from sclatent.settings import DatasetSettings, InputError
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+    from scipy.sparse import csr_matrix
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         (float32). Columns of text, and batch columns whatever they hold, are categories of text. A column that came
         in under the name of one of these and differs is kept as ``{name}_input``.
 
-        ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``;
-        ``highly_variable``, ``cycle_gene``, ``kept`` and their union ``in_model``.
+        ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts`` (over
+        all cells that were read); ``highly_variable``, ``cycle_gene``, ``kept`` and their union ``in_model``.
 
         ``uns["sclatent"]``: ``filters`` (DataFrame: filter, cutoff, unit, taken, left), ``qc`` (DataFrame of the
         metrics of *all* cells, with ``passed``, for the QC figure), ``genes`` (how the genes were chosen), ``prepared``
@@ -64,29 +65,8 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     symbols, symbol_source = gene_symbols(counts, settings)
     kept = find_kept(counts.var_names, symbols, settings)
     metrics, gene_metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var[[]]), symbols)
-
-    passed = filter_cells(
-        metrics, settings.cells, counts.n_vars, filters, has_mito=bool(gene_metrics[slots.MITO].any())
-    )
-    if settings.cells.doublets:
-        score, called = score_doublets(
-            AnnData(matrix[passed]), _groups(counts.obs[passed], settings), settings.split.seed
-        )
-        metrics[slots.DOUBLET_SCORE] = _spread(score, passed, np.nan)
-        metrics[slots.PREDICTED_DOUBLET] = _spread(called, passed, False)
-        filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
-        passed[np.flatnonzero(passed)[called]] = False
-
-    check_number(int(passed.sum()), settings)
-    seen = np.bincount(matrix[passed].indices, minlength=counts.n_vars)
-    min_cells = max(1, settings.genes.min_cells)
-    genes = (seen >= min_cells) | (kept & (seen > 0))
-    filters.add("genes.min_cells", min_cells, "genes", genes, f"seen in fewer than {min_cells} of the cells left")
-    unseen = [str(name) for name in counts.var_names[kept & ~genes]]
-    if unseen:
-        raise InputError(
-            f"{settings.file}: genes.keep: '{unseen[0]}' has no count in the cells that passed: remove it from the list"
-        )
+    passed = _pass_cells(matrix, counts.obs, metrics, settings, filters, bool(gene_metrics[slots.MITO].any()))
+    genes = _pass_genes(matrix[passed], counts.var_names, kept, settings, filters)
 
     prepared = AnnData(matrix[passed][:, genes], obs=counts.obs[passed].copy(), var=counts.var[genes].copy())
     prepared.uns[slots.UNS] = {slots.UNS_READ: counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})}
@@ -147,6 +127,44 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         "prepared: %d cells × %d genes, of which the model sees %d", prepared.n_obs, prepared.n_vars, in_model.sum()
     )
     return prepared
+
+
+def _pass_cells(
+    matrix: csr_matrix,
+    obs: pd.DataFrame,
+    metrics: pd.DataFrame,
+    settings: DatasetSettings,
+    filters: Filters,
+    has_mito: bool,
+) -> np.ndarray:
+    """Return which cells pass; doublet scores, if asked for, are added to `metrics`."""
+    from anndata import AnnData
+
+    passed = filter_cells(metrics, settings.cells, matrix.shape[1], filters, has_mito=has_mito)
+    if settings.cells.doublets:
+        score, called = score_doublets(AnnData(matrix[passed]), _groups(obs[passed], settings), settings.split.seed)
+        metrics[slots.DOUBLET_SCORE] = _spread(score, passed, np.nan)
+        metrics[slots.PREDICTED_DOUBLET] = _spread(called, passed, False)
+        filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
+        passed[np.flatnonzero(passed)[called]] = False
+    check_number(int(passed.sum()), settings)
+    return passed
+
+
+def _pass_genes(
+    matrix: csr_matrix, names: pd.Index, kept: np.ndarray, settings: DatasetSettings, filters: Filters
+) -> np.ndarray:
+    """Return which genes are seen in enough of the cells that passed, or are to be kept."""
+    seen = np.bincount(matrix.indices, minlength=len(names))
+    min_cells = max(1, settings.genes.min_cells)
+    genes = (seen >= min_cells) | (kept & (seen > 0))
+    filters.add("genes.min_cells", min_cells, "genes", genes, f"seen in fewer than {min_cells} of the cells left")
+    unseen = [str(name) for name in names[kept & ~genes]]
+    if unseen:
+        raise InputError(
+            f"{settings.file}: genes.keep: '{unseen[0]}' has no count in the cells that passed: remove it from the list"
+        )
+    return genes
 
 
 def _select(
