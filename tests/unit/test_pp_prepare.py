@@ -200,6 +200,19 @@ def test_library_size_of_a_column(counts, make_settings):
     assert prepared.uns["sclatent"]["prepared"]["rest"]
 
 
+def test_a_library_is_never_rounded_below_its_counts(counts, make_settings):
+    dense = counts.X.toarray()
+    dense[:, 3] = 2**24 - 5
+    dense[0, 3] = 2**24 - 7
+    counts.X = sparse.csr_matrix(dense)
+    counts.obs["size"] = dense.sum(axis=1, dtype=np.float64)
+    assert (counts.obs["size"].astype(np.float32) < counts.obs["size"]).any()
+    prepared = prepare(counts, make_settings(library_size="size", genes={"n_top": 1000}))
+    total = prepared.X[:, prepared.var["in_model"].to_numpy()].toarray().sum(axis=1, dtype=np.float64)
+    assert prepared.obs["library_size"].dtype == np.float32
+    assert (prepared.obs["library_size"] >= total).all()
+
+
 def test_a_column_named_like_a_metric(counts, make_settings, caplog):
     total = np.asarray(counts.X.sum(axis=1)).ravel()
     counts.obs["total_counts"] = total * 2  # over more genes than the file holds

@@ -91,7 +91,10 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     else:
         size = library[passed]
         check_library(size, model_total, prepared.obs_names, settings)
-    add_column(prepared.obs, slots.LIBRARY_SIZE, size.astype(np.float32), "`library_size`")
+    rounded = size.astype(np.float32)
+    # above 2^24 float32 may round down, to less than the counts: the next number up is as good a library size
+    rounded = np.where(rounded < model_total, np.nextafter(rounded, np.float32(np.inf)), rounded)
+    add_column(prepared.obs, slots.LIBRARY_SIZE, rounded, "`library_size`")
 
     described = {
         slots.SYMBOL: np.asarray(symbols, dtype=object),
