@@ -11,13 +11,12 @@ from sclatent.pl import _style as st
 from sclatent.pl._cards import card, response_panel
 from sclatent.pl._paths import Path, path, paths, symbols_of
 from sclatent.pl._traversals import axis_titles
+from sclatent.tl._annotate import MAX_Q, MIN_EFFECT
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from matplotlib.axes import Axes
 
-STRONG = 0.25
-"""Share of an axis' variance from which a cell of the heatmap is marked; the rule by which axes are named."""
 MAX_COLUMNS = 140
 """Genes in the heatmap of the loadings."""
 _TEXT = ("name", "kind", "evidence", "also", "genes_up", "genes_down")
@@ -118,8 +117,8 @@ def _heatmap(table: pd.DataFrame) -> st.Figure:
     for ax, values, signed in ((panels[1], spearman, True), (panels[2], eta2, False)):
         _cells(fig, ax, values, q, table, signed)
     fig.supxlabel(
-        f"• explains ≥ {STRONG:.0%} of the axis' variance (ρ² or η²) and q ≤ 0.05;  · q ≤ 0.05 only;  "
-        "box: the score that names the axis; pale: not active",
+        f"• explains ≥ {MIN_EFFECT:.0%} of the axis' variance (ρ² or η²) and q ≤ {MAX_Q}\n"
+        f"· q ≤ {MAX_Q} only;   box: the score that names the axis;   pale: not active",
         fontsize=7,
     )
     return fig
@@ -149,10 +148,10 @@ def _cells(fig: st.Figure, ax: Axes, values: pd.DataFrame, q: pd.DataFrame, tabl
     for i in np.flatnonzero(~table["active"].to_numpy()).tolist():
         ax.axhspan(i - 0.5, i + 0.5, color="white", alpha=0.75, lw=0)
     for j, variable in enumerate(values.columns):
-        significant = (q[variable] <= 0.05).to_numpy() if variable in q else np.zeros(len(values), bool)
+        significant = (q[variable] <= MAX_Q).to_numpy() if variable in q else np.zeros(len(values), bool)
         for i in np.flatnonzero(significant).tolist():
             dark = abs(shown[i, j]) > 0.55
-            mark = "•" if share[i, j] >= STRONG else "·"
+            mark = "•" if share[i, j] >= MIN_EFFECT else "·"
             ax.text(
                 j,
                 i,
@@ -216,7 +215,7 @@ def _responses(views: dict[str, Path], titles: dict[str, str]) -> st.Figure:
 def _stability(stability: pd.DataFrame, table: pd.DataFrame) -> st.Figure:
     """How well each axis comes back with another seed."""
     rows = stability.set_index("axis")
-    rows = rows.loc[[a for a in table.index if a in rows.index]]
+    rows = rows.loc[[a for a in table.index if a in rows.index and np.isfinite(rows["n_returned"][a])]]
     labels = [
         f"{_row_label(str(axis), table)}  {int(row['n_returned'])}/{int(row['n_seeds'])}"
         for axis, row in rows.iterrows()

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Run = tuple[str, int]
-MAX_ROWS = 6
 
 
 def calibration(found: Mapping[Run, Mapping[str, Any]], models: pd.DataFrame) -> st.Figure:
@@ -30,7 +29,7 @@ def calibration(found: Mapping[Run, Mapping[str, Any]], models: pd.DataFrame) ->
     first: dict[str, Mapping[str, Any]] = {}
     for (model, _), values in found.items():
         first.setdefault(model, values)
-    names = list(first)[:MAX_ROWS]
+    names = list(first)
     kind = (
         dict(zip(models["model"].astype(str), models["likelihood"].astype(str), strict=False))
         if "likelihood" in models

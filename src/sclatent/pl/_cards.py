@@ -101,7 +101,7 @@ def _headline(name: str, row: pd.Series, stability: pd.Series | None) -> str:
         parts.append(f"{st.shorten(row['evidence'], 24)} explains {float(effect):.0%} of it")
     if row["kind"] == "technical":
         parts.append("TECHNICAL")
-    if stability is not None and int(stability["n_seeds"]) > 0:
+    if stability is not None and np.isfinite(stability["n_returned"]) and stability["n_seeds"] > 0:
         parts.append(f"came back in {int(stability['n_returned'])} of {int(stability['n_seeds'])} other seeds")
     if row["also"]:
         parts.append(f"also {st.shorten(row['also'], 40)}")
