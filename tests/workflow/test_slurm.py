@@ -31,7 +31,6 @@ def refused(study: Study, tmp_path: Path):
     study.dataset("a", counts="demo/demo.h5ad")
     study.select("a")
     study.write("results/a/prepared.h5ad", "x" * 10**6)
-    study.write("results/a/columns.tsv", "x")
 
     def submit(*arguments: object) -> tuple[str, list[str]]:
         record.write_text("")

@@ -60,6 +60,7 @@ rule check:
         "logs/{dataset}/check.log",
     benchmark:
         "benchmarks/{dataset}/check.tsv"
+    priority: 100
     retries: RETRIES
     localrule: True
     conda:

@@ -4,8 +4,6 @@
 rule train:
     input:
         prepared="results/{dataset}/prepared.h5ad",
-        # checked before the long job starts, but another `labels` is no reason to train again
-        columns=ancient("results/{dataset}/columns.tsv"),
     output:
         weights=ensure(
             "results/{dataset}/{model}/seed-{seed}/model.safetensors", non_empty=True
@@ -96,6 +94,7 @@ rule annotate:
         prepared="results/{dataset}/prepared.h5ad",
         cycle="results/{dataset}/cycle.h5ad",
         latent="results/{dataset}/{model}/seed-{seed}/latent.h5ad",
+        columns="results/{dataset}/columns.tsv",
         programs=file_of_user(lambda settings: settings.axes.programs),
     output:
         axes=ensure("results/{dataset}/{model}/seed-{seed}/axes.tsv", non_empty=True),
