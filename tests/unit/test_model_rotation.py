@@ -86,21 +86,25 @@ def test_axes_are_ordered_by_strength_and_point_to_large_loadings(trained):
     vae, data = trained
     rotate_axes(vae, data, np.arange(320), "varimax")
     mean, _ = vae.posterior(data)
-    slope = slopes(vae, data, mean, np.arange(6))
+    active = np.flatnonzero(mean[:320].var(axis=0) > 0.01)
+    assert len(active) >= 2
+    slope = slopes(vae, data.subset(np.arange(320)), mean[:320], active)
     assert ((slope**3).sum(axis=1) > 0).all()
-    strength = np.sqrt((slope**2).sum(axis=1)) * mean.std(axis=0)
-    assert strength[0] > strength[-1]
+    strength = np.sqrt((slope**2).sum(axis=1)) * mean[:320, active].std(axis=0)
+    assert (np.diff(strength) < 1e-3).all()
 
 
 def test_slopes_of_a_linear_decoder_are_its_weights():
     settings = ModelSettings(n_latent=3, decoder="linear", rotate="none")
     vae = CountVAE(20, settings, seed=1)
-    mean = np.random.default_rng(0).normal(size=(1, 3)).astype(np.float32)
-    data = CountData(simulate(n_cells=1, n_genes=20).X.tocsr(), np.ones(1))
-    weight = vae.decoder.weight.weight.detach().numpy()
-    slope = slopes(vae, data, mean, np.arange(3), step=0.01).T
+    mean = np.random.default_rng(0).normal(0, 3, size=(500, 3)).astype(np.float32)
+    data = CountData(simulate(n_cells=500, n_genes=20).X.tocsr(), np.ones(500))
+    design = torch.zeros(3, 0)
+    with torch.no_grad():
+        weight = (vae.decoder(torch.eye(3), design) - vae.decoder(torch.zeros(3, 3), design)).numpy().T
+    slope = slopes(vae, data, mean, np.arange(3)).T
     # the softmax normaliser adds one number to all genes of an axis
-    np.testing.assert_allclose(slope - slope.mean(axis=0), weight - weight.mean(axis=0), atol=1e-3)
+    np.testing.assert_allclose(slope - slope.mean(axis=0), weight - weight.mean(axis=0), rtol=0.01, atol=1e-3)
 
 
 def test_the_rotation_is_saved_with_the_model(trained, tmp_path):

@@ -175,12 +175,12 @@ def axis_gap(information: Array) -> Array:
     return ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0.0)
 
 
-def mutual_information_gap(latent: npt.NDArray, factors: npt.NDArray, *, n_bins: int = 20) -> float:
+def mutual_information_gap(latent: npt.NDArray, factors: npt.NDArray, *, n_bins: int = 20, n_levels: int = 5) -> float:
     """Return MIG (Chen et al. 2018): the gap between the two best axes of a factor, over the factor's entropy.
 
-    I(axis; factor) and H(factor) are those of histograms: axes and continuous factors are cut at their quantiles into
-    `n_bins` bins (so that a monotone transformation changes nothing, and H = log `n_bins`), factors with integer codes
-    are taken as they are.
+    The estimator is the histogram: axes are cut at their quantiles into `n_bins` bins (20, as in Locatello et al.
+    2019), continuous factors at theirs into `n_levels` levels (so H = log `n_levels`, and a monotone transformation
+    changes nothing); factors with integer codes are taken as they are.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def mutual_information_gap(latent: npt.NDArray, factors: npt.NDArray, *, n_bins:
     z = [_quantile_bins(axis, n_bins) for axis in np.asarray(latent).T]
     gaps = []
     for factor in factors.T:
-        code = np.unique(factor, return_inverse=True)[1] if whole else _quantile_bins(factor, n_bins)
+        code = np.unique(factor, return_inverse=True)[1] if whole else _quantile_bins(factor, n_levels)
         entropy = _plogp(np.bincount(code) / len(code)).sum()
         information = np.sort([_discrete_information(axis, code) for axis in z])
         second = information[-2] if len(information) > 1 else 0.0
