@@ -221,3 +221,13 @@ def test_threads_do_not_change_a_byte() -> None:
     for value, grad in results[1:]:
         assert torch.equal(value, results[0][0])
         assert torch.equal(grad, results[0][1])
+
+
+def test_rates_at_the_ends_of_float32() -> None:
+    """Small counts where the rate is nearly 0 or enormous: products of a few factors leave float32."""
+    counts = np.array([[1, 0], [2, 0], [4, 0], [4, 0], [3, 0]])
+    batch = make_batch(counts, np.array([1e-6, 1e-4, 1.0, 1e4, 9e3]))
+    logits = torch.tensor([[-30.0, 0.0], [-40.0, 0.0], [-25.0, 0.0], [30.0, 0.0], [20.0, 0.0]])
+    theta = torch.tensor([[1e8, 2.0]])
+    expected = reference_nb(reference_log_mu(logits, batch), theta.double(), batch.dense().double()).sum(1)
+    assert_close(likelihoods.negative_binomial(logits, theta, batch), expected)

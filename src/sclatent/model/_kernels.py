@@ -17,6 +17,8 @@ from numba.extending import intrinsic
 
 SMALL_COUNT = 32
 """Up to this count Γ(x+θ)/Γ(θ) is the product of x factors; above it Stirling's series."""
+FEW = 4
+"""Up to this count the non-zeros of a cell are evaluated together in float32."""
 DEEP = 1e4
 """Cells with more counts than this get exp and log in float64: rounding of the rate is multiplied by the counts."""
 _options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
@@ -69,7 +71,8 @@ E3, E4, E5 = _f(4.1665795894e-2), _f(1.6666665459e-1), _f(5.0000001201e-1)
 L0, L1, L2 = _f(7.0376836292e-2), _f(-1.1514610310e-1), _f(1.1676998740e-1)
 L3, L4, L5 = _f(-1.2420140846e-1), _f(1.4249322787e-1), _f(-1.6668057665e-1)
 L6, L7, L8 = _f(2.0000714765e-1), _f(-2.4999993993e-1), _f(3.3333331174e-1)
-ONE, HALF, LOWEST = _f(1.0), _f(0.5), _f(-87.0)
+TINIEST, HUGE, NOT_A_NUMBER = _f(1e-30), _f(1e30), _f(np.nan)
+NONE, ONE, HALF, LOWEST = _f(0.0), _f(1.0), _f(0.5), _f(-87.0)
 SERIES, S2, S3, S4 = _f(0.02), _f(0.5), _f(2.0 / 3.0), _f(0.75)
 
 
@@ -94,6 +97,17 @@ def _log1p(r, u, inverse):  # type: ignore[no-untyped-def]
     y = p * f * square + k * LN2_LOW - HALF * square
     # the last term is what rounding 1 + r lost
     return ((f + y) + k * LN2_HIGH) + (r - (u - ONE)) * inverse
+
+
+@njit(inline="always", **_options)
+def _log(u):  # type: ignore[no-untyped-def]
+    """Logarithm of a float32 u > 0."""
+    k = _exponent(u)
+    f = _mantissa(u) - ONE
+    p = (((((((L0 * f + L1) * f + L2) * f + L3) * f + L4) * f + L5) * f + L6) * f + L7) * f + L8
+    square = f * f
+    y = p * f * square + k * LN2_LOW - HALF * square
+    return (f + y) + k * LN2_HIGH
 
 
 @njit(fastmath={"reassoc", "nsz", "contract"}, **_options)
@@ -197,6 +211,32 @@ def _nb_large(x, log_mu, theta):  # type: ignore[no-untyped-def]
 
 
 @njit(**_options)
+def _small_counts(columns, values, fraction, rate, theta, inverse_theta, zero, log_p, score, by_theta):  # type: ignore[no-untyped-def]
+    """NB log p and its derivatives to log μ and θ at the non-zeros of a cell, right for counts up to FEW; float32.
+
+    log Π_{j<x} (θ + j) μ/(θ + μ) − θ log1p(μ/θ): nothing in it cancels, whatever θ.
+    """
+    for i in range(columns.shape[0]):
+        g = columns[i]
+        x = values[i]
+        th = theta[g]
+        mu = fraction[g] * rate
+        share = mu / (th + mu)
+        product = th * share
+        digamma = ONE / th
+        for j in range(1, FEW):
+            more = x > j
+            factor = th + _f(j)
+            product *= factor * share if more else ONE
+            digamma += ONE / factor if more else NONE
+        loss = zero[g]
+        # outside this range float32 is close to its ends: not a number sends the entry to the careful loop
+        log_p[i] = _log(product) - loss if (product > TINIEST) & (product < HUGE) else NOT_A_NUMBER
+        score[i] = (x - mu) * (ONE - share)
+        by_theta[i] = digamma + (share - x * (ONE - share) * inverse_theta[g]) - loss * inverse_theta[g]
+
+
+@njit(**_options)
 def nb_rows(  # type: ignore[no-untyped-def]
     first,
     last,
@@ -221,6 +261,8 @@ def nb_rows(  # type: ignore[no-untyped-def]
     n_out = logits.shape[1]
     zero = np.empty(n_genes, np.float32)
     score = np.empty(n_genes, np.float32)
+    at_p, at_score = np.empty(n_genes, np.float32), np.empty(n_genes, np.float32)
+    at_theta, done = np.empty(n_genes, np.float32), np.empty(n_genes, np.bool_)
     for b in range(first, last):
         fraction = gradient[b]
         deep = totals[b] > DEEP
@@ -240,27 +282,47 @@ def nb_rows(  # type: ignore[no-untyped-def]
             series = -r * r * (S2 - r * (S3 - r * S4))
             by_b[g] = series if r < SERIES else r * inverse - log1p
         nonzero = 0.0
+        if not deep:
+            n = offsets[b + 1] - offsets[b]
+            _small_counts(
+                columns[offsets[b] : offsets[b + 1]],
+                values[offsets[b] : offsets[b + 1]],
+                fraction,
+                rate,
+                theta_b,
+                inverse_b,
+                zero,
+                at_p[:n],
+                at_score[:n],
+                at_theta[:n],
+            )
+            for i in range(n):
+                done[i] = (values[offsets[b] + i] <= FEW) & (at_p[i] == at_p[i])
+                if done[i]:
+                    g = columns[offsets[b] + i]
+                    nonzero += at_p[i]
+                    zero[g] = 0.0
+                    score[g] = at_score[i]
+                    by_b[g] = at_theta[i]
         for i in range(offsets[b], offsets[b + 1]):
+            if not deep and done[i - offsets[b]]:
+                continue
             g = columns[i]
-            x = np.float64(values[i])
-            th = np.float64(theta_b[g])
-            if deep or x > SMALL_COUNT:
-                log_mu = np.float64(logits[b, g]) + log_shift
-                if x > SMALL_COUNT:
-                    log_p, by, s = _nb_large(x, log_mu, th)
-                else:
-                    mu64 = math.exp(log_mu)
-                    log_p, by = _rising(int(x), th, mu64 / (th + mu64))
-                    log_p -= th * math.log1p(mu64 / th)
-                    by += (mu64 - x) / (th + mu64) - math.log1p(mu64 / th)
-                    s = (x - mu64) / (1.0 + mu64 / th)
+            x, th = np.float64(values[i]), np.float64(theta_b[g])
+            log_mu = np.float64(logits[b, g]) + log_shift
+            if x > SMALL_COUNT:
+                log_p, by, s = _nb_large(x, log_mu, th)
             else:
-                mu64 = np.float64(fraction[g]) * np.float64(rate)
+                if deep:
+                    mu64 = math.exp(log_mu)
+                    log1p64 = math.log1p(mu64 / th)
+                else:
+                    mu64 = np.float64(fraction[g]) * np.float64(rate)
+                    log1p64 = np.float64(zero[g] * inverse_b[g])
                 inverse64 = 1.0 / (th + mu64)
                 log_p, by = _rising(int(x), th, mu64 * inverse64)
-                log_p -= zero[g]
-                # −log1p(r) + (μ − x)/(θ + μ)
-                by += (mu64 - x) * inverse64 - np.float64(zero[g] * inverse_b[g])
+                log_p -= th * log1p64
+                by += (mu64 - x) * inverse64 - log1p64
                 s = (x - mu64) * th * inverse64
             nonzero += log_p
             zero[g] = 0.0

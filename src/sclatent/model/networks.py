@@ -26,8 +26,8 @@ def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
     """Leave out a fraction `rate` of the units when a generator is given (training), else return `h`."""
     if generator is None or rate == 0:
         return h
-    keep = torch.empty(h.shape, device=h.device).bernoulli_(1.0 - rate, generator=generator)
-    return h * keep.mul_(1.0 / (1.0 - rate))
+    keep = torch.rand(h.shape, generator=generator, device=h.device) >= rate
+    return h * keep * (1.0 / (1.0 - rate))
 
 
 class _SparseProduct(torch.autograd.Function):

@@ -268,7 +268,8 @@ def parameter_groups(vae: CountVAE, settings: ModelSettings) -> list[dict[str, A
 def clip_gradient(parameters: list[torch.nn.Parameter], largest: float) -> None:
     """Scale the gradients down when their joint norm exceeds `largest` (one pass over them when it does not)."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    flat = [gradient.reshape(-1) for gradient in gradients]
+    norm = torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
     if bool(norm > largest):
         torch._foreach_mul_(gradients, largest / norm)
 

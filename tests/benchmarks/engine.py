@@ -1,0 +1,287 @@
+"""Speed and held-out fit of the engine, beside scvi-tools on the same cells, genes, likelihood and held-out cells.
+
+    python tests/benchmarks/engine.py speed                  # seconds per epoch, NB and Poisson, ours and scVI in turn
+    python tests/benchmarks/engine.py fit                    # held-out marginal, 3 seeds, beside the recorded peers
+    python tests/benchmarks/engine.py reach                  # seconds until the held-out value of scVI is reached
+    python tests/benchmarks/engine.py scale                  # 100,000 simulated cells: budget, time, memory
+    python tests/benchmarks/engine.py cost                   # seconds per epoch over 4 sizes and 3 densities
+
+Every table goes to stdout as tab-separated text. `speed` needs scvi-tools (the extra `peers`; without it only ours is
+timed); `fit` and `reach` need the development data and the peers' results. Wall-clock seconds are of the training loop
+alone, after imports and a warm-up step; CPU seconds of the process stand beside them, since other work on the machine
+distorts the former more. Methods alternate, and medians over repeats are shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import resource
+import subprocess
+import sys
+import time
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import torch
+from _common import PEER_SETS, load, peer_results, peer_split
+from scipy.sparse import csr_matrix, vstack
+
+from sclatent.model import CountData
+from sclatent.model.run import Run
+from sclatent.settings import ModelSettings
+from sclatent.tl._evaluate import held_out
+
+BATCH_COLUMN = dict(zip(PEER_SETS, ("condition", "batch", "batch"), strict=True))
+
+
+def show(rows: list[dict]) -> None:
+    """Print a table."""
+    print(pd.DataFrame(rows).to_csv(sep="\t", index=False, float_format="%.4g"), flush=True)
+
+
+def simulated(n: int, genes: int, density: float, seed: int = 0) -> csr_matrix:
+    """Counts of 10 types of cells under an NB with θ = 2, with about this density, made 5,000 cells at a time."""
+    rng = np.random.default_rng(seed)
+    weight = rng.gamma(0.5, size=genes)
+    types = weight * np.exp(rng.normal(0, 0.7, (10, genes)))
+    types /= types.sum(1, keepdims=True)
+    low, high = 1.0, 1e6
+    while high / low > 1.01:  # the library size that gives the density asked for
+        middle = (low * high) ** 0.5
+        mean = 1 - ((1 + middle * types / 2) ** -2.0).mean()
+        low, high = (middle, high) if mean < density else (low, middle)
+    blocks = []
+    for start in range(0, n, 5000):
+        size = min(5000, n - start)
+        mu = (low * rng.lognormal(0, 0.3, size))[:, None] * types[rng.integers(10, size=size)]
+        blocks.append(csr_matrix(rng.poisson(mu * rng.gamma(2.0, 0.5, mu.shape)).astype(np.float32)))
+    return csr_matrix(vstack(blocks))
+
+
+def data_of(counts: csr_matrix, categorical: np.ndarray | None = None) -> CountData:
+    """Counts with their row sums as library sizes."""
+    return CountData(counts, np.asarray(counts.sum(1)).ravel(), categorical)
+
+
+def make_run(data: CountData, train: np.ndarray, validation: np.ndarray, settings: ModelSettings, **options) -> Run:
+    """Return a training that has not begun."""
+    options = {"n_levels": (), "rest": False, "seed": 0, "device": "cpu"} | options
+    return Run(data, train, validation, settings, **options)
+
+
+# --- seconds per epoch ------------------------------------------------------------------------------------------------
+
+
+def time_ours(counts: csr_matrix, likelihood: str, size: int, epochs: int) -> list[tuple[float, float]]:
+    """Wall and CPU seconds of each epoch: 128 hidden units, 10 axes, as scVI's defaults."""
+    settings = ModelSettings(likelihood=likelihood, batch_size=size, dropout=0.1, epochs=100)
+    run = make_run(data_of(counts), np.arange(counts.shape[0]), np.arange(0), settings)
+    run._step(np.arange(size))
+    seconds = []
+    for _ in range(epochs):
+        wall, cpu = time.perf_counter(), time.process_time()
+        run._pass()
+        seconds.append((time.perf_counter() - wall, time.process_time() - cpu))
+    return seconds
+
+
+def time_scvi(counts: csr_matrix, likelihood: str, size: int, epochs: int) -> list[tuple[float, float]]:
+    """Wall and CPU seconds of each epoch of scVI with its default layers."""
+    import scvi
+    from lightning.pytorch.callbacks import Callback
+
+    class Clock(Callback):
+        def __init__(self) -> None:
+            self.seconds: list[tuple[float, float]] = []
+
+        def on_train_epoch_start(self, *_: object) -> None:
+            self.start = time.perf_counter(), time.process_time()
+
+        def on_train_epoch_end(self, *_: object) -> None:
+            now = time.perf_counter(), time.process_time()
+            self.seconds.append((now[0] - self.start[0], now[1] - self.start[1]))
+
+    adata = ad.AnnData(counts)
+    scvi.model.SCVI.setup_anndata(adata)
+    model = scvi.model.SCVI(adata, gene_likelihood=likelihood)
+    clock = Clock()
+    quiet = {"enable_progress_bar": False, "logger": False, "accelerator": "cpu"}
+    model.train(max_epochs=epochs + 1, train_size=1.0, batch_size=size, callbacks=[clock], **quiet)
+    return clock.seconds[1:]
+
+
+def speed(args: argparse.Namespace) -> None:
+    """Alternate the methods, each in a process of its own, and print the medians."""
+    if args.method:
+        torch.set_num_threads(args.threads)
+        counts = simulated(args.cells, 2000, 0.081)
+        method = time_ours if args.method == "sclatent" else time_scvi
+        for wall, cpu in method(counts, args.likelihood, args.size, args.epochs):
+            print(f"@ {wall} {cpu}")
+        return
+    methods = ["sclatent"] + (["scvi"] if importlib.util.find_spec("scvi") else [])
+    rows = []
+    for likelihood in args.likelihoods:
+        found: dict[str, list[tuple[float, float]]] = {m: [] for m in methods}
+        for _ in range(args.repeats):
+            for method in methods:
+                command = [sys.executable, __file__, "speed", "--method", method, "--likelihood", likelihood]
+                command += ["--cells", str(args.cells), "--epochs", str(args.epochs), "--threads", str(args.threads)]
+                done = subprocess.run([*command, "--size", str(args.size)], capture_output=True, text=True, check=True)
+                lines = [line.split() for line in done.stdout.splitlines() if line.startswith("@")]
+                found[method] += [(float(a), float(b)) for _, a, b in lines]
+        for method in methods:
+            wall, cpu = np.median(found[method], axis=0)
+            row = {"likelihood": likelihood, "method": method, "threads": args.threads, "batch": args.size}
+            row |= {
+                "s/epoch": wall,
+                "CPU s/epoch": cpu,
+                "cells/s": args.cells / wall,
+                "epochs timed": len(found[method]),
+            }
+            ours_wall, ours_cpu = np.median(found["sclatent"], axis=0)
+            rows.append(row | {"times ours": wall / ours_wall, "times ours (CPU)": cpu / ours_cpu})
+    show(rows)
+
+
+# --- held-out fit -----------------------------------------------------------------------------------------------------
+
+
+def fit(args: argparse.Namespace) -> None:
+    """Our defaults on the peers' test cells, 3 seeds (validation cells drawn by the seed too)."""
+    peers = peer_results().query("task == 'll' and measure == 'iw100'")
+    rows = []
+    for name in args.sets:
+        adata = load(name)
+        best = peers[peers["dataset"] == name].groupby("method")["value"].mean().sort_values()
+        for conditioned in (False, True):
+            codes = adata.obs[BATCH_COLUMN[name]].astype("category").cat.codes.to_numpy(np.int64)[:, None]
+            data = data_of(adata.X, codes if conditioned else None)
+            values, validation, seconds, epochs = [], [], [], []
+            for seed in range(args.seeds):
+                cells = peer_split(adata.n_obs, seed)
+                levels = (int(codes.max()) + 1,) if conditioned else ()
+                settings = ModelSettings(likelihood=args.likelihood)
+                start = time.perf_counter()
+                run = make_run(data, cells["train"], cells["validation"], settings, n_levels=levels, seed=seed)
+                while not run.finished:
+                    run.one_epoch()
+                vae = run.best_model()
+                seconds.append(time.perf_counter() - start)
+                test = held_out(vae, data, cells["test"])[1]
+                values.append(test.mean())
+                validation.append(held_out(vae, data, cells["validation"])[1].mean())
+                epochs.append(len(run.history))
+            mean = float(np.mean(values))
+            rows.append(
+                {
+                    "dataset": name,
+                    "conditioned": BATCH_COLUMN[name] if conditioned else "no",
+                    "test marginal": mean,
+                    "SE over seeds": float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else np.nan,
+                    "validation marginal": float(np.mean(validation)),
+                    "best peer": f"{best.index[-1]} {best.iloc[-1]:.1f}",
+                    "minus best peer": mean - best.iloc[-1],
+                    "minus scVI defaults": mean - best["scvi_default"],
+                    "s/run": float(np.median(seconds)),
+                    "epochs": float(np.mean(epochs)),
+                }
+            )
+    show(rows)
+
+
+def reach(args: argparse.Namespace) -> None:
+    """Seconds of our training until the averaged weights pass scVI's held-out value; looking is not counted."""
+    peers = peer_results().query("task == 'll'")
+    rows = []
+    for name in args.sets:
+        adata = load(name)
+        data = data_of(adata.X)
+        cells = peer_split(adata.n_obs)
+        known = peers[peers["dataset"] == name].pivot_table(index="method", columns="measure", values="value")
+        goals = {m: known.loc[m] for m in ("scvi_default", "scvi_refit_lr4e-3_wu20")}
+        run = make_run(data, cells["train"], cells["validation"], ModelSettings())
+        run.vae.elbo_terms(run.batches.gather(cells["train"][:8]), run.noise)
+        run.noise.manual_seed(0)
+        seconds, cpu = 0.0, 0.0
+        while not run.finished and goals:
+            wall, used = time.perf_counter(), time.process_time()
+            run.one_epoch()
+            seconds, cpu = seconds + time.perf_counter() - wall, cpu + time.process_time() - used
+            run._exchange()
+            now = held_out(run.vae, data, cells["test"])[1].mean()
+            run._exchange()
+            for method in [m for m, goal in goals.items() if now >= goal["iw100"]]:
+                goal = goals.pop(method)
+                row = {"dataset": name, "goal": method, "value": goal["iw100"], "ours then": now, "epoch": run.epoch}
+                row |= {"s": seconds, "CPU s": cpu, "theirs s": goal["train_s"]}
+                rows.append(row | {"times less": goal["train_s"] / seconds, "times less (CPU)": goal["train_s"] / cpu})
+    show(rows)
+
+
+# --- large data -------------------------------------------------------------------------------------------------------
+
+
+def scale(args: argparse.Namespace) -> None:
+    """Defaults on many simulated cells, and with `--budget` times the epochs: time, memory, held-out ELBO."""
+    counts = simulated(args.cells, 2000, 0.08)
+    order = np.random.default_rng(0).permutation(args.cells)
+    tenth = args.cells // 10
+    test, validation, train = np.sort(order[:tenth]), np.sort(order[tenth : 2 * tenth]), np.sort(order[2 * tenth :])
+    held = counts.data.nbytes + counts.indices.nbytes + counts.indptr.nbytes
+    torch.set_num_threads(args.threads)
+    settings = ModelSettings()
+    data = data_of(counts)
+    run = make_run(data, train, validation, settings)
+    if args.budget != 1:
+        settings = settings.model_copy(update={"epochs": int(run.plan.epochs * args.budget)})
+        run = make_run(data, train, validation, settings)
+    wall, cpu = time.perf_counter(), time.process_time()
+    while not run.finished:
+        run.one_epoch()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    vae = run.best_model()
+    some = test[:2000]
+    elbo, marginal = held_out(vae, data, some, samples=20)
+    row = {"cells": args.cells, "budget": args.budget, "epochs": len(run.history), "s": wall, "CPU s": cpu}
+    row |= {"threads": args.threads, "test ELBO": elbo.mean(), "test marginal (20)": marginal.mean()}
+    show([row | {"CSR GB": held / 1e9, "peak GB": peak / 1e9, "peak minus CSR GB": (peak - held) / 1e9}])
+
+
+def cost(args: argparse.Namespace) -> None:
+    """CPU seconds per epoch over sizes and densities, and per thousand cells and million non-zeros."""
+    torch.set_num_threads(args.threads)
+    rows = []
+    grid = [(n, 0.08) for n in (2500, 5000, 10_000, 20_000)] + [(5000, d) for d in (0.02, 0.08, 0.32)]
+    for n, density in grid:
+        counts = simulated(n, 2000, density)
+        wall, cpu = np.median(time_ours(counts, args.likelihood, 128, args.epochs), axis=0)
+        row = {"cells": n, "density": counts.nnz / n / 2000, "s/epoch": wall, "CPU s/epoch": cpu}
+        rows.append(row | {"CPU ms/1000 cells": cpu / n * 1e6})
+    show(rows)
+
+
+def main() -> None:
+    """Parse the command line and run one table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=["speed", "fit", "reach", "scale", "cost"])
+    parser.add_argument("--method", choices=["sclatent", "scvi"], help="speed: time one method in this process")
+    parser.add_argument("--likelihood", default="nb")
+    parser.add_argument("--likelihoods", nargs="+", default=["nb", "poisson"])
+    parser.add_argument("--sets", nargs="+", default=list(PEER_SETS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--cells", type=int, default=20_000)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--budget", type=float, default=1.0)
+    args = parser.parse_args()
+    {"speed": speed, "fit": fit, "reach": reach, "scale": scale, "cost": cost}[args.table](args)
+
+
+if __name__ == "__main__":
+    main()
