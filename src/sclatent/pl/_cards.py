@@ -44,7 +44,7 @@ def card(
     _ends(top[0], z, map, latent)
     _genes(top[1], np.asarray(latent.varm["loadings"][k], dtype=float), symbols)
     _scores(top[2], row)
-    bottom[0].hist(z, bins=60, color=st.GREY)
+    bottom[0].hist(z, bins=int(np.clip(1.5 * np.sqrt(len(z)), 10, 60)), color=st.GREY)
     for limit, color in zip(np.quantile(z, [ENDS, 1 - ENDS]), (DOWN, UP), strict=True):
         bottom[0].axvline(limit, color=color, lw=1.2)
     bottom[0].set(title="Posterior means", xlabel=f"{name} (latent units)", ylabel="cells")

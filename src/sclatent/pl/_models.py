@@ -62,7 +62,7 @@ def _held_out(models: pd.DataFrame) -> st.Figure:
     """Held-out log-likelihood per cell: a dot per seed, its standard error over cells, test and validation."""
     names = _names(models)
     chosen = _selected(models)
-    fig = st.figure(8.4, 1.5 + 0.42 * len(names))
+    fig = st.figure(8.4, 1.6 + _row(models) * len(names))
     panels = fig.subplots(1, 2, sharey=True)
     spread = _offsets(models, names)
     for ax, split in zip(panels, ("test", "validation"), strict=True):
@@ -115,6 +115,11 @@ def _offsets(models: pd.DataFrame, names: list[str]) -> np.ndarray:
         rows = np.flatnonzero((models["model"].astype(str) == name).to_numpy())
         y[rows] = i + (np.linspace(-0.25, 0.25, len(rows)) if len(rows) > 1 else 0)
     return y
+
+
+def _row(models: pd.DataFrame) -> float:
+    """Return the height of a model's row in inches: enough for its seeds."""
+    return max(0.42, 0.16 * int(models["model"].value_counts().max()))
 
 
 def _training(histories: Mapping[Run, pd.DataFrame]) -> st.Figure:
@@ -240,7 +245,7 @@ def _join_families(ax: Axes, models: pd.DataFrame, column: str, colors: Mapping[
 def _cell_cycle(models: pd.DataFrame) -> st.Figure:
     """Best single axis for the S and for the G2/M score, with the second best beside it."""
     names = _names(models)
-    fig = st.figure(8.4, 1.5 + 0.42 * len(names))
+    fig = st.figure(8.4, 1.6 + _row(models) * len(names))
     panels = fig.subplots(1, 2, sharey=True)
     y = _offsets(models, names)
     for ax, phase in zip(panels, ("S", "G2M"), strict=True):
@@ -251,13 +256,13 @@ def _cell_cycle(models: pd.DataFrame) -> st.Figure:
         second = models[f"second_mi_{phase}"].to_numpy(dtype=float)
         ax.hlines(y, second, best, color=st.PALE, lw=3)
         ax.plot(best, y, "o", ms=5, color=st.PHASE_COLORS[phase], label="best axis")
-        ax.plot(second, y, "|", ms=9, mew=1.5, color=st.GREY, label="second best")
+        ax.plot(second, y, "|", ms=9, mew=1.5, color=st.GREY, label="second best axis")
         for value, at, axis, rho in zip(
             best, y, models[f"best_axis_{phase}"], models[f"best_spearman_{phase}"], strict=True
         ):
             if np.isfinite(value):
                 ax.annotate(
-                    f" {axis}, |ρ| ≤ {rho:.2f}",
+                    f" {axis}, best |ρ| {rho:.2f}",
                     (value, at),
                     xytext=(4, 0),
                     textcoords="offset points",
@@ -269,7 +274,7 @@ def _cell_cycle(models: pd.DataFrame) -> st.Figure:
             title=f"{st.PHASE_LABELS[phase]} score on one axis",
             xlim=(0, max(0.1, 1.45 * np.nanmax(best))),
         )
-        ax.legend(loc="lower right", fontsize=6.5)
+        fig.legend(*ax.get_legend_handles_labels(), loc=f"outside lower {'left' if phase == 'S' else 'right'}", ncols=2)
     panels[0].set_yticks(range(len(names)), [st.shorten(n, 30) for n in names])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     panels[0].tick_params(axis="y", length=0)

@@ -49,7 +49,7 @@ class CellMap {
       if (path.closed) off = Math.min(off, 254 - off);
       if (value !== this.missing && off <= width) { near.push(k); continue; }
       const color = category ? this.pick(category.codes[k], palette) : this.shade(value, palette);
-      context.globalAlpha = color ? 0.28 : 0.55;
+      context.globalAlpha = color ? 0.38 : 0.55;
       context.fillStyle = color || "#dcdcdc";
       const [px, py] = this.pixel(this.x[k] / 65535, this.y[k] / 65535);
       context.fillRect(px - size / 2, py - size / 2, size, size);
