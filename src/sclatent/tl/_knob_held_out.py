@@ -77,7 +77,8 @@ def _part(
     from sclatent.tl._cycle import cycle as cycle_stage
     from sclatent.tl._knob import cycle_columns
 
-    again = cycle_stage(prepared[cells].copy(), settings, exclude=out)
+    # the genes are not there at all: neither the first guess nor the genes that join can use them
+    again = cycle_stage(prepared[cells, ~prepared.var_names.isin(out)].copy(), settings)
     angle, sd, on = cycle_columns(again)
     if on.sum() < _path.MIN_CELLS:
         raise InputError(again.uns[slots.UNS]["cycle"].get("reason") or f"{int(on.sum())} cells cycle")
