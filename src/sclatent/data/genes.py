@@ -36,17 +36,17 @@ def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.D
     Parameters
     ----------
     organism
-        ``human`` or ``mouse``: the lists of Tirosh et al. 2016 (Science 352:189) and their mouse orthologues. Not looked
-        at when `path` is given.
+        ``human`` or ``mouse``: the lists of Tirosh et al. 2016 (Science 352:189) and their mouse orthologues. Not
+        looked at when `path` is given.
     path
         A TSV (or CSV, by its ending) with the columns ``gene`` and ``phase`` (``S`` or ``G2M``).
 
     Returns
     -------
     DataFrame with the columns ``gene``, ``phase`` (``S`` / ``G2M``), ``source``, ``aliases`` (other symbols of the same
-    gene, separated by ";") and ``ensembl`` (gene id, empty where none is recorded). The three genes renamed since 2016 carry their
-    new symbol as an alias. The ``cc.genes.updated.2019`` list of Seurat is not used: besides these three it
-    exchanges MCM2, RPA2 and BRIP1 for *other* genes (MCM7, POLR1B, MRPL36).
+    gene, separated by ";") and ``ensembl`` (gene id, empty where none is recorded). The three genes renamed since
+    2016 carry their new symbol as an alias. The ``cc.genes.updated.2019`` list of Seurat is not used: besides these
+    three it exchanges MCM2, RPA2 and BRIP1 for *other* genes (MCM7, POLR1B, MRPL36).
 
     Raises
     ------
@@ -97,8 +97,8 @@ def peak_order() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with the columns ``gene`` (human symbol), ``stage`` (``G1/S``, ``S``, ``G2``, ``G2/M``, ``M/G1``), ``rank``
-    (1–5, the order of the stages) and ``source``. For mouse data match with ``ignore_case=True``.
+    DataFrame with the columns ``gene`` (human symbol), ``stage`` (``G1/S``, ``S``, ``G2``, ``G2/M``, ``M/G1``),
+    ``rank`` (1–5, the order of the stages) and ``source``. For mouse data match with ``ignore_case=True``.
     """
     return _read("peak_order.tsv").astype({"rank": int})
 
@@ -172,8 +172,8 @@ def look_like_ids(names: Sequence[str]) -> bool:
 def symbol_column(var: pd.DataFrame) -> str | None:
     """Guess which column of `var` holds gene symbols when the names are Ensembl ids.
 
-    The guess is the text column with the most cell-cycle genes of either organism in it; ``None`` if the names are symbols
-    themselves or if no column holds five of them.
+    The guess is the text column with the most cell-cycle genes of either organism in it; ``None`` if the names are
+    symbols themselves or if no column holds five of them.
     """
     if not look_like_ids(list(var.index)):
         return None

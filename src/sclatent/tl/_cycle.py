@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from sclatent.data import slots
-from sclatent.tl._cycle_scores import find_list_genes, list_scores, log_normalise
+from sclatent.data.genes import peak_order
+from sclatent.tl._cycle_evidence import ALPHA
+from sclatent.tl._cycle_fit import Circle, Plan, angle_of, find_circle
+from sclatent.tl._cycle_gauge import EXPECTED, STAGES, TURN, Gauge, find_gauge
+from sclatent.tl._cycle_scores import find_list_genes, list_scores, log_normalise, symbols
+from sclatent.tl._cycle_states import BINS, GRID, Array, Ints, basis
 
 if TYPE_CHECKING:
     import anndata as ad
+    import pandas as pd
 
     from sclatent.settings import DatasetSettings
 
 log = logging.getLogger(__name__)
 
+MIN_CELLS = 50
+MIN_CYCLING = 20
+CYCLE, NO_CYCLE = "cycle", "no cycle"
 
-def cycle(prepared: ad.AnnData, settings: DatasetSettings) -> ad.AnnData:
-    """Find the place of every cell in the cell cycle.
+
+def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None = None) -> ad.AnnData:
+    """Find the place of every cell in the cell cycle, with its uncertainty, from counts and without labels.
 
     Parameters
     ----------
@@ -28,11 +38,24 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings) -> ad.AnnData:
         (cells, genes) whole-number counts, as :func:`sclatent.pp.prepare` returns them.
     settings
         The dataset file; `organism`, `batch`, `library_size` and `cycle` are looked at.
+    plan
+        How the model is fitted; by default after the depth of the counts. For benchmarks.
 
     Returns
     -------
-    AnnData without ``X``: ``obs`` holds ``S_score``, ``G2M_score``, ``phase``, ``cycle_angle``, ``cycle_sd``,
-    ``cycling_probability`` and ``cycling``; ``var`` the genes used; ``uns["sclatent"]["cycle"]`` the verdict and its reason.
+    AnnData without ``X``, its ``var`` being the genes used. ``obs``:
+
+    - ``S_score``, ``G2M_score``: scanpy's, NaN with too few genes;
+    - ``cycle_angle``: radians in [0, 2π), 0 at division, growing through G1, S and G2/M; ``cycle_sd``: its circular SD;
+      both given that the cell cycles;
+    - ``cycling_probability``, ``cycling`` (> 0.5);
+    - ``phase``: the arc (G1 < S < G2M) with most of the posterior; missing where the cell does not cycle.
+
+    ``var``: ``phase`` (``S``, ``G2M``, or ``joined``), ``peak`` (radians), ``amplitude`` (half the range of the
+    curve), ``rest`` and the Fourier coefficients ``a0, a1, b1, …`` of the curve, in the log units of the law.
+    ``uns["sclatent"]["cycle"]``: ``verdict`` (``cycle`` or ``no cycle``), ``reason``, the evidence, the borders of
+    the phases and the settings of the fit. Without a cycle the angle columns are NaN, ``phase`` is missing, and
+    nothing is ``cycling``.
     """
     import anndata as ad
     import pandas as pd
@@ -43,29 +66,133 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings) -> ad.AnnData:
     genes = find_list_genes(prepared.var, totals, settings.organism, settings.cycle.genes)
     n = prepared.n_obs
     obs = pd.DataFrame(index=prepared.obs_names.copy())
-    reason = genes.reason
-    if reason:
-        obs[slots.S_SCORE] = np.full(n, np.nan)
-        obs[slots.G2M_SCORE] = np.full(n, np.nan)
-    else:
-        scores = list_scores(log_normalise(counts, library), genes)
-        obs[slots.S_SCORE] = scores[slots.S_SCORE].to_numpy()
-        obs[slots.G2M_SCORE] = scores[slots.G2M_SCORE].to_numpy()
-    s, g = obs[slots.S_SCORE].to_numpy(), obs[slots.G2M_SCORE].to_numpy()
-    code = np.where(np.isnan(s), -1, np.where(np.maximum(s, g) < 0, 0, np.where(s >= g, 1, 2)))
-    obs[slots.PHASE] = pd.Categorical.from_codes(code, list(slots.PHASES), ordered=True)
-    for column in (slots.CYCLE_ANGLE, slots.CYCLE_SD, slots.CYCLING_PROBABILITY):
+    for column in (slots.S_SCORE, slots.G2M_SCORE, slots.CYCLE_ANGLE, slots.CYCLE_SD, slots.CYCLING_PROBABILITY):
         obs[column] = np.full(n, np.nan)
     obs[slots.CYCLING] = np.zeros(n, dtype=bool)
-    var = pd.DataFrame({"phase": genes.phase}, index=prepared.var_names[genes.position])
+    code: Ints = np.full(n, -1, dtype=np.int64)
+    var = pd.DataFrame({"phase": genes.phase.astype(object)}, index=prepared.var_names[genes.position])
+    facts: dict[str, Any] = {
+        "organism": settings.organism,
+        "n_S": genes.n["S"],
+        "n_G2M": genes.n["G2M"],
+        "n_S_listed": genes.n_listed["S"],
+        "n_G2M_listed": genes.n_listed["G2M"],
+    }
+    log.info(
+        "cell-cycle genes: %d of %d S, %d of %d G2/M",
+        *(facts[k] for k in ("n_S", "n_S_listed", "n_G2M", "n_G2M_listed")),
+    )
+    reason = genes.reason
+    if not reason:
+        scores = list_scores(log_normalise(counts, library), genes)
+        for column in (slots.S_SCORE, slots.G2M_SCORE):
+            obs[column] = scores[column].to_numpy()
+        if n < MIN_CELLS:
+            reason = f"too few cells: {n}, at least {MIN_CELLS} are needed to learn the cycle from"
+    if not reason:
+        circle = find_circle(counts, library, _batch(prepared, settings), genes, plan=plan)
+        reason = _doubt(circle)
+        facts |= _facts(circle)
+        if not reason:
+            names, _ = symbols(prepared.var)
+            gauge, q = _gauge(circle, names)
+            angle, sd = angle_of(q)
+            obs[slots.CYCLE_ANGLE], obs[slots.CYCLE_SD] = angle, sd
+            obs[slots.CYCLING_PROBABILITY] = 1 - q[:, BINS]
+            obs[slots.CYCLING] = q[:, BINS] < 0.5
+            code = np.where(q[:, BINS] < 0.5, gauge.phases(q), -1).astype(np.int64)
+            var = _gene_table(circle, gauge, prepared.var_names)
+            facts |= {"s_start": float(GRID[gauge.s_start]), "g2m_start": float(GRID[gauge.g2m_start])}
+            log.info(
+                "cell cycle: %d of %d cells cycle; %d further genes follow the angle",
+                int(obs[slots.CYCLING].sum()), n, facts["n_joined"],
+            )  # fmt: skip
+    obs[slots.PHASE] = pd.Categorical.from_codes(code, list(slots.PHASES), ordered=True)
     out = ad.AnnData(obs=obs, var=var)
-    out.uns[slots.UNS] = {"cycle": {"verdict": "no cycle" if reason else "cycle", "reason": reason, "organism": settings.organism}}
+    out.uns[slots.UNS] = {"cycle": {"verdict": NO_CYCLE if reason else CYCLE, "reason": reason, **facts}}
     if reason:
         log.warning("no cell cycle: %s", reason)
     return out
 
 
-def _library(prepared: ad.AnnData, counts: sp.csr_matrix, settings: DatasetSettings) -> np.ndarray:
+def _library(prepared: ad.AnnData, counts: sp.csr_matrix, settings: DatasetSettings) -> Array:
+    """Return (cells,) the total over all genes, or the column that the settings name."""
     if settings.library_size is not None:
-        return prepared.obs[slots.LIBRARY_SIZE].to_numpy(np.float64)
-    return np.asarray(counts.sum(axis=1), np.float64).ravel()
+        library = prepared.obs[slots.LIBRARY_SIZE].to_numpy(np.float64)
+    else:
+        library = np.asarray(counts.sum(axis=1), np.float64).ravel()
+    return np.maximum(library, 1.0)
+
+
+def _batch(prepared: ad.AnnData, settings: DatasetSettings) -> Ints:
+    """Return (cells,) one code per combination of the batch columns."""
+    codes = np.zeros(prepared.n_obs, dtype=np.int64)
+    for column in settings.batch:
+        levels = np.unique(prepared.obs[column].astype(str), return_inverse=True)[1]
+        codes = np.unique(codes * (levels.max() + 1) + levels, return_inverse=True)[1]
+    return codes
+
+
+def _doubt(circle: Circle) -> str:
+    """Return the reason why there is no cycle, or an empty string."""
+    p_s, p_g = circle.evidence.p_s, circle.evidence.p_g2m
+    numbers = f"p = {p_s:.2g} for the S, {p_g:.2g} for the G2/M genes; below {ALPHA} is needed of both"
+    if min(p_s, p_g) >= ALPHA:
+        return f"the listed genes do not follow a common angle better than {circle.evidence.null} would ({numbers})"
+    if max(p_s, p_g) >= ALPHA:
+        phase = "S" if p_s < ALPHA else "G2/M"
+        return f"only the {phase} genes vary together: cells of one phase only, or too few that cycle ({numbers})"
+    cycling = float(circle.q[:, :BINS].sum())
+    if cycling < MIN_CYCLING:
+        return f"hardly a cell cycles: {cycling:.1f} of {len(circle.q)} expected, at least {MIN_CYCLING} are needed"
+    return ""
+
+
+def _facts(circle: Circle) -> dict[str, Any]:
+    evidence, curves = circle.evidence, circle.fitted.curves
+    return {
+        "n_joined": int((circle.group == 2).sum()),
+        "law": "log-normal" if circle.plan.deep else "negative binomial",
+        "harmonics": curves.harmonics,
+        "temper": float(circle.fitted.temper),
+        "sigma": float(curves.sigma),
+        "resting_share": float(circle.q[:, BINS].mean()),
+        "n_trained": circle.n_trained,
+        "p_S": evidence.p_s,
+        "p_G2M": evidence.p_g2m,
+        "r2_S": evidence.r2_s,
+        "r2_G2M": evidence.r2_g2m,
+        "r2_controls": evidence.r2_controls,
+        "null": evidence.null,
+    }
+
+
+def expected_peaks(names: list[str], columns: Ints, group: Ints) -> Array:
+    """Return (G,) where in the cycle a gene is known to peak, in turns: by stage, else by list, else NaN."""
+    order = peak_order()
+    stage = {gene.upper(): STAGES[rank] for gene, rank in zip(order["gene"], order["rank"], strict=True)}
+    by_list = {0: EXPECTED["S"], 1: EXPECTED["G2M"], 2: np.nan}
+    pairs = zip(columns, group, strict=True)
+    return np.array([stage.get(names[column].upper(), by_list[int(k)]) for column, k in pairs])
+
+
+def _gauge(circle: Circle, names: list[str]) -> tuple[Gauge, Array]:
+    values = circle.fitted.curves.values()
+    known = expected_peaks(names, circle.columns, circle.group)
+    gauge = find_gauge(values, circle.group, circle.r2, known)
+    return gauge, gauge.apply(circle.q)
+
+
+def _gene_table(circle: Circle, gauge: Gauge, names: pd.Index) -> pd.DataFrame:
+    import pandas as pd
+
+    values = gauge.curves(circle.fitted.curves.values())
+    coef = np.linalg.lstsq(basis(circle.fitted.curves.harmonics), values, rcond=None)[0].T
+    table = pd.DataFrame(index=names[circle.columns])
+    table["phase"] = np.array(["S", "G2M", "joined"], dtype=object)[circle.group]
+    table["peak"] = GRID[values.argmax(axis=0)] % TURN
+    table["amplitude"] = np.ptp(values, axis=0) / 2
+    table["r2"] = circle.r2
+    table["rest"] = circle.fitted.curves.rest
+    columns = ["a0", *(f"{letter}{h}" for h in range(1, circle.fitted.curves.harmonics + 1) for letter in "ab")]
+    return pd.concat([table, pd.DataFrame(coef, columns=columns, index=table.index)], axis=1)

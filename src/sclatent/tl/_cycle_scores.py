@@ -41,8 +41,8 @@ class ListGenes:
 def symbols(var: pd.DataFrame) -> tuple[list[str], str]:
     """Return the names to match gene lists against, and where they come from.
 
-    ``var["symbol"]`` where the dataset has it (and it is not a copy of the ids), else the column that holds most cell-cycle genes when
-    names are Ensembl ids, else the names.
+    ``var["symbol"]`` where the dataset has it (and it is not a copy of the ids), else the column that holds most
+    cell-cycle genes when names are Ensembl ids, else the names.
     """
     if SYMBOL in var and not look_like_ids([str(name) for name in var[SYMBOL]]):
         return [str(name) for name in var[SYMBOL]], f"var column '{SYMBOL}'"
@@ -99,8 +99,9 @@ def find_list_genes(var: pd.DataFrame, totals: np.ndarray, organism: str, path: 
         )
     elif min(n.values()) < MIN_GENES:
         reason = (
-            f"too few cell-cycle genes: {n['S']} of {listed['S']} S and {n['G2M']} of {listed['G2M']} G2/M genes found among the "
-            f"{where} ({names[0]}, …), at least {MIN_GENES} of each are needed: check `organism`, `genes.symbols` or `cycle.genes`"
+            f"too few cell-cycle genes: {n['S']} of {listed['S']} S and {n['G2M']} of {listed['G2M']} G2/M genes found "
+            f"among the {where} ({names[0]}, …), at least {MIN_GENES} of each are needed: "
+            "check `organism`, `genes.symbols` or `cycle.genes`"
         )
     else:
         return genes
@@ -133,8 +134,8 @@ def list_scores(normalised: sp.csr_matrix, genes: ListGenes) -> pd.DataFrame:
     Returns
     -------
     DataFrame with ``S_score`` and ``G2M_score`` (cells): the mean of the list genes minus that of control genes of like
-    abundance (``scanpy.tl.score_genes`` with ``ctrl_as_ref=False`` and ``random_state=0``; control size the shorter list, as in
-    ``score_genes_cell_cycle``). Gene sets too small for 25 abundance bins get fewer bins.
+    abundance (``scanpy.tl.score_genes`` with ``ctrl_as_ref=False`` and ``random_state=0``; control size the shorter
+    list, as in ``score_genes_cell_cycle``). Gene sets too small for 25 abundance bins get fewer bins.
     """
     import anndata as ad
     import pandas as pd
@@ -157,7 +158,14 @@ def _score(data: ad.AnnData, gene_list: list[str], control: int, key: str) -> No
         # a bin that holds nothing but list genes has no control genes: coarser bins then
         with contextlib.suppress(RuntimeError):
             sc.tl.score_genes(
-                data, gene_list, ctrl_size=control, n_bins=bins, score_name=key, random_state=0, use_raw=False, ctrl_as_ref=False
+                data,
+                gene_list,
+                ctrl_size=control,
+                n_bins=bins,
+                score_name=key,
+                random_state=0,
+                use_raw=False,
+                ctrl_as_ref=False,
             )
             return
         bins //= 2

@@ -1,0 +1,77 @@
+"""Expectation maximisation: probabilities of the states and curves in turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import logsumexp
+
+from sclatent.tl._cycle_states import BINS, GRID, Array, Curves, Ints, Law, fit_prior, log_prior, posterior
+
+HOLD = 5
+"""Steps before the resting state opens: its level is the trough of a curve, so there must be curves first."""
+
+
+TOLERANCE = 5e-3
+"""Mean change of a cell's probabilities (sum over states) at which the alternation stops."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model: the curves, the temper, and the probabilities (cells, states)."""
+
+    curves: Curves
+    temper: float
+    q: Array
+
+
+def resultant(q: Array) -> Array:
+    """Return (n,) complex Σ q exp(iφ) / Σ q over the bins: its argument is the angle, its length how certain it is."""
+    return (q[:, :BINS] @ np.exp(1j * GRID)) / np.maximum(q[:, :BINS].sum(axis=1), 1e-300)
+
+
+def start_from_angle(angle: Array, concentration: float = 2.0) -> Array:
+    """Return (cells, states) probabilities of a von Mises around a first guess of the angle; nobody rests."""
+    logits = concentration * np.cos(GRID[None, :] - angle[:, None])
+    q = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    return np.column_stack([q, np.zeros(len(angle))])
+
+
+def fit(
+    law: Law, group: Ints, start: Array, harmonics: int, *, temper: float = 1.0, resting: bool = True, steps: int = 40
+) -> Fit:
+    """Alternate between the probabilities of the states and the curves.
+
+    Parameters
+    ----------
+    law
+        The counts of the cells, and how they scatter.
+    group
+        (G,) 0 for genes of the S list, 1 of the G2/M list, 2 for others.
+    start
+        (cells, states) first probabilities. If nobody rests in them, the resting state opens after a few steps.
+    harmonics, temper
+        H, and the power to which the likelihood is raised.
+    resting
+        Whether there is a resting state.
+    """
+    q = start
+    fresh = not resting or q[:, BINS].sum() == 0
+    if not resting:
+        q = np.column_stack([q[:, :BINS] / (q[:, :BINS].sum(axis=1, keepdims=True) + 1e-300), np.zeros(len(q))])
+    curves = law.start(group, harmonics, float(q[:, BINS].mean()))
+    for step in range(steps):
+        curves = law.fit_curves(q, curves)
+        if step % 8 == 4:
+            curves = law.fit_noise(q, curves)
+        ll = law.log_likelihood(curves)
+        if fresh and resting and step == HOLD:
+            curves = replace(curves, prior=log_prior(0.1))
+        curves = replace(curves, prior=fit_prior(ll, curves.prior, temper, even=law.even))
+        new = posterior(ll, curves.prior, temper)
+        moved = float(np.abs(new - q).sum(axis=1).mean())
+        q = new
+        if moved < TOLERANCE and step > 2 * HOLD:
+            break
+    return Fit(curves, temper, q)

@@ -1,0 +1,157 @@
+"""States of the cell cycle (bins of the angle, and resting), and the curves of genes over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+BINS = 72
+GRID: Array = np.arange(BINS) * (2 * np.pi / BINS)
+GUESS_GENES = 4.0
+GUESS_AMPLITUDE = (0.3, 0.12, 0.06)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What genes of one group have in common: `mean` and `variance` (groups, 2H) of their harmonics.
+
+    Group 0 holds the S list, 1 the G2/M list, 2 the genes that joined. The last one has no common shape (mean 0).
+    """
+
+    group: Ints
+    mean: Array
+    variance: Array
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Parameters; all per gene (G) but `sigma` and `prior` (states,), the log prior of the bins and of resting.
+
+    `coef` (G, 1 + 2H): Fourier coefficients; `noise` (G,): variance or dispersion, as the law has it; `rest` (G,):
+    the level of resting cells; `batch` (batches, G): shifts; `sigma`: SD of the error that all genes of a cell share.
+    """
+
+    coef: Array
+    noise: Array
+    rest: Array
+    batch: Array
+    sigma: float
+    prior: Array
+    shapes: Shapes
+
+    @property
+    def harmonics(self) -> int:
+        """Number of harmonics H."""
+        return (self.coef.shape[1] - 1) // 2
+
+    def values(self) -> Array:
+        """Return (bins, G): the curves on the grid."""
+        return basis(self.harmonics) @ self.coef.T
+
+    def genes(self, columns: Ints) -> Curves:
+        """Return the curves of some of the genes."""
+        return replace(
+            self,
+            coef=self.coef[columns],
+            noise=self.noise[columns],
+            rest=self.rest[columns],
+            batch=self.batch[:, columns],
+            shapes=replace(self.shapes, group=self.shapes.group[columns]),
+        )
+
+
+class Law(Protocol):
+    """How counts scatter about the curves, together with the counts of some cells."""
+
+    even: bool
+
+    def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
+        """Return flat curves, before anything was seen of the angle."""
+        ...
+
+    def log_likelihood(self, curves: Curves) -> Array:
+        """Return (cells, states) log p(counts | state), up to what is the same for all states of a cell."""
+        ...
+
+    def fit_curves(self, q: Array, curves: Curves) -> Curves:
+        """Return new curves, given the probabilities (cells, states)."""
+        ...
+
+    def fit_noise(self, q: Array, curves: Curves) -> Curves:
+        """Return the curves with new noise; called every few steps."""
+        ...
+
+
+def basis(harmonics: int, angle: Array = GRID) -> Array:
+    """Return (angles, 1 + 2H): 1, cos φ, sin φ, cos 2φ, and so on."""
+    columns = [np.ones_like(angle)]
+    for h in range(1, harmonics + 1):
+        columns += [np.cos(h * angle), np.sin(h * angle)]
+    return np.column_stack(columns)
+
+
+def posterior(ll: Array, prior: Array, temper: float = 1.0) -> Array:
+    """Return (n, states) probabilities from log-likelihoods and log prior."""
+    logits = temper * ll + prior
+    return np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+
+
+def log_prior(resting: float) -> Array:
+    """Return (states,) the log prior that is uniform over the bins, with a share of resting cells."""
+    with np.errstate(divide="ignore"):
+        return np.log(np.append(np.full(BINS, (1 - resting) / BINS), resting))
+
+
+def fit_prior(ll: Array, prior: Array, temper: float, *, even: bool) -> Array:
+    """Return the log prior with a new share of resting cells.
+
+    With `even`, the prior moves until the *posterior* mass of the cycling cells is spread evenly over the bins, not
+    only the prior. Where single cells are vague, that keeps resting cells, or a cell type, from being taken for a
+    crowded stretch of the circle.
+    """
+    prior = prior.copy()
+    for _ in range(10 if even else 3):
+        mass = posterior(ll, prior, temper).mean(axis=0)
+        rest = min(float(mass[BINS]), 1 - 1e-6)
+        if even:
+            prior[:BINS] -= 0.5 * np.log((mass[:BINS] * BINS + 1e-3 * (1 - rest)) / (1 - rest))
+            prior[:BINS] += np.log(1 - rest) - logsumexp(prior[:BINS])
+            prior[BINS] = np.log(rest) if rest > 1e-12 else -np.inf
+        else:
+            prior = log_prior(rest if rest > 1e-12 else 0.0)
+    return prior
+
+
+def flat_shapes(group: Ints, harmonics: int) -> Shapes:
+    """Return the shapes before anything was seen."""
+    guess = np.repeat(np.array(GUESS_AMPLITUDE[:harmonics]) ** 2, 2)
+    return Shapes(group, np.zeros((3, 2 * harmonics)), np.tile(4 * guess, (3, 1)))
+
+
+def learn_shapes(coef: Array, spread: Array, shapes: Shapes) -> Shapes:
+    """Return the groups' means and variances by empirical Bayes, given the genes' harmonics and their variances.
+
+    Genes of a list share a mean, so a gene seen in a handful of cells follows its list and a well-measured one
+    follows itself.
+    """
+    harmonics = coef.shape[1] // 2
+    guess = np.repeat(np.array(GUESS_AMPLITUDE[:harmonics]) ** 2, 2)
+    mean, variance = shapes.mean.copy(), shapes.variance.copy()
+    for k in range(3):
+        inside = shapes.group == k
+        if not inside.any():
+            continue
+        if k < 2:
+            weight = 1 / (spread[inside] + variance[k])
+            mean[k] = (weight * coef[inside]).sum(axis=0) / weight.sum(axis=0)
+        square = ((coef[inside] - mean[k]) ** 2 + spread[inside]).sum(axis=0) + GUESS_GENES * guess
+        both = square.reshape(harmonics, 2).sum(axis=1) / (2 * (inside.sum() + GUESS_GENES))
+        variance[k] = np.repeat(both, 2)
+    return Shapes(shapes.group, mean, variance)
