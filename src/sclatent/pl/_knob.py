@@ -144,7 +144,7 @@ def _cells(
     used = np.isfinite(angle) & cycle.obs[slots.CYCLING].to_numpy(dtype=bool)
     if used.sum() < 2:
         return None
-    panels = []
+    panels: list[tuple[str, str, np.ndarray, np.ndarray | None]] = []
     if map is not None and slots.X_UMAP in map.obsm:
         panels.append(("UMAP of the latent space", "UMAP", np.asarray(map[cycle.obs_names].obsm[slots.X_UMAP]), None))
     plane = _plane(path)

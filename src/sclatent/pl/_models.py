@@ -274,7 +274,11 @@ def _cell_cycle(models: pd.DataFrame) -> st.Figure:
             title=f"{st.PHASE_LABELS[phase]} score on one axis",
             xlim=(0, max(0.1, 1.45 * np.nanmax(best))),
         )
-        fig.legend(*ax.get_legend_handles_labels(), loc=f"outside lower {'left' if phase == 'S' else 'right'}", ncols=2)
+        handles, labels = ax.get_legend_handles_labels()
+        if phase == "S":
+            fig.legend(handles, labels, loc="outside lower left", ncols=2)
+        else:
+            fig.legend(handles, labels, loc="outside lower right", ncols=2)
     panels[0].set_yticks(range(len(names)), [st.shorten(n, 30) for n in names])
     panels[0].set_ylim(len(names) - 0.5, -0.5)
     panels[0].tick_params(axis="y", length=0)
