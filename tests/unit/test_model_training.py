@@ -223,12 +223,16 @@ def test_divergence_restarts_once_then_stops_with_one_line(
 def test_an_enormous_learning_rate_ends_in_one_line_or_a_finite_model() -> None:
     data, _ = simulate()
     settings = ModelSettings(n_latent=3, n_hidden=16, epochs=5, learning_rate=1.0)
-    try:
-        vae, _ = train_vae(data, *split(300), settings)
-    except InputError as error:
-        assert "learning_rate" in str(error)
-    else:
-        assert all(torch.isfinite(p).all() for p in vae.parameters())
+
+    def outcome() -> str:
+        try:
+            vae, _ = train_vae(data, *split(300), settings)
+        except InputError as error:
+            return str(error)
+        return "finite" if all(torch.isfinite(p).all() for p in vae.parameters()) else "not finite"
+
+    found = outcome()
+    assert found == "finite" or "learning_rate" in found
 
 
 def test_short_memory_gathers_fewer_cells_then_gives_up(

@@ -69,7 +69,8 @@ class MLPDecoder(Decoder):
             init_linear(layer, generator, math.sqrt(2.0))
         with torch.no_grad():
             self.last_weight[:width].uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
-            self.last_weight[width:].uniform_(-0.05 / math.sqrt(n_latent), 0.05 / math.sqrt(n_latent), generator=generator)
+            small = 0.05 / math.sqrt(n_latent)
+            self.last_weight[width:].uniform_(-small, small, generator=generator)
 
     def forward(self, z: Tensor, design: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return logits (B × n_out)."""
