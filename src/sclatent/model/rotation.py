@@ -72,7 +72,8 @@ def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, axes: np.ndarray) -
     """Return how the decoded log rate of each gene changes along each axis, by ridge regression over cells.
 
     Over the whole cloud of cells rather than at each cell: a curved decoder can be flat inside two groups of cells and
-    yet differ between them. Of a linear decoder these are the weights (but for the softmax normaliser and the ridge).
+    yet differ between them. Centred over the genes, since the softmax normaliser moves all genes alike. Of a linear
+    decoder these are the (centred) weights, but for the ridge.
 
     Parameters
     ----------
@@ -99,7 +100,8 @@ def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, axes: np.ndarray) -
             None if data.categorical is None else data.categorical[rows],
             None if data.continuous is None else data.continuous[rows],
         )
-    return np.linalg.solve(z.T @ z + RIDGE * len(z) * np.eye(len(axes)), product)
+    found = np.linalg.solve(z.T @ z + RIDGE * len(z) * np.eye(len(axes)), product)
+    return found - found.mean(axis=1, keepdims=True)
 
 
 def normalise_rows(loadings: npt.NDArray) -> Array:
