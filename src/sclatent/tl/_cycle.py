@@ -107,7 +107,7 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None 
                 "cell cycle: %d of %d cells cycle; %d further genes follow the angle",
                 int(obs[slots.CYCLING].sum()), n, facts["n_joined"],
             )  # fmt: skip
-    obs[slots.PHASE] = pd.Categorical.from_codes(code, list(slots.PHASES), ordered=True)
+    obs[slots.PHASE] = pd.Categorical.from_codes(code.tolist(), pd.Index(slots.PHASES), ordered=True)
     out = ad.AnnData(obs=obs, var=var)
     out.uns[slots.UNS] = {"cycle": {"verdict": NO_CYCLE if reason else CYCLE, "reason": reason, **facts}}
     if reason:

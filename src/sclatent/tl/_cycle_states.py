@@ -13,7 +13,7 @@ Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 BINS = 72
-GRID: Array = np.arange(BINS) * (2 * np.pi / BINS)
+GRID: Array = np.linspace(0, 2 * np.pi, BINS, endpoint=False)
 GUESS_GENES = 4.0
 GUESS_AMPLITUDE = (0.3, 0.12, 0.06)
 
@@ -70,7 +70,10 @@ class Curves:
 class Law(Protocol):
     """How counts scatter about the curves, together with the counts of some cells."""
 
-    even: bool
+    @property
+    def even(self) -> bool:
+        """Whether the posterior mass, not only the prior, is spread evenly over the bins."""
+        ...
 
     def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
         """Return flat curves, before anything was seen of the angle."""
