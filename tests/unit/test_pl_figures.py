@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pl_arrays
 import pytest
+from anndata import AnnData
 from matplotlib.collections import QuadMesh
 from matplotlib.text import Text
 
@@ -247,13 +248,18 @@ def test_no_active_axis_is_no_error(stages):
 
 
 def test_phase_arcs_run_over_the_end_of_the_circle():
-    angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
-    phase = np.where(angle < 0.5, "G2M", np.where(angle < 3, "G1", np.where(angle < 5, "S", "G2M")))
-    obs = pd.DataFrame({slots.CYCLE_ANGLE: angle, slots.PHASE: phase})
-    arcs = {name: (start, stop) for name, start, stop in phase_arcs(obs)}
-    assert arcs["G1"] == pytest.approx((0.5, 3), abs=0.03)
-    assert arcs["S"] == pytest.approx((3, 5), abs=0.03)
-    assert arcs["G2M"] == pytest.approx((5, 0.5 + 2 * np.pi), abs=0.03)
+    rng = np.random.default_rng(0)
+    angle = rng.uniform(0, 2 * np.pi, 2000)
+    # some cells are called otherwise than most around them
+    noisy = np.mod(angle + rng.normal(0, 0.15, 2000), 2 * np.pi)
+    phase = np.where(noisy < 0.5, "G2M", np.where(noisy < 3, "G1", np.where(noisy < 5, "S", "G2M")))
+    cells = AnnData(obs=pd.DataFrame({slots.CYCLE_ANGLE: angle, slots.PHASE: phase}, index=map(str, range(2000))))
+    arcs = {name: (start, stop) for name, start, stop in phase_arcs(cells)}
+    assert arcs["G1"] == pytest.approx((0.5, 3), abs=0.15)
+    assert arcs["S"] == pytest.approx((3, 5), abs=0.15)
+    assert arcs["G2M"] == pytest.approx((5, 0.5 + 2 * np.pi), abs=0.15)
+    cells.uns[slots.UNS] = {"cycle": {"s_start": 2.9, "g2m_start": 5.1}}
+    assert phase_arcs(cells) == [("G1", 0.0, 2.9), ("S", 2.9, 5.1), ("G2M", 5.1, 2 * np.pi)]
 
 
 def test_the_dot_stays_on_the_cells_and_does_not_jump():

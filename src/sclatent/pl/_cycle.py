@@ -176,7 +176,7 @@ def _scores_by_angle(obs: pd.DataFrame, used: npt.NDArray[np.bool_]) -> st.Figur
 
 
 def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st.Figure | None:
-    """Counts of the genes that follow the angle best, with the rate the angle was found by."""
+    """Counts of the genes that follow the angle best, with their mean along the angle (two harmonics)."""
     import scipy.sparse as sp
 
     known = cycle.var_names.intersection(prepared.var_names, sort=False)
@@ -210,7 +210,7 @@ def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st
     for ax in grid.ravel()[len(best) :]:
         ax.axis("off")
     fig.supxlabel(
-        "cycle angle (radians); line: fitted rate; circles: means; orange: S gene, blue: G2/M gene, pink: other",
+        "cycle angle (radians); line: fitted mean; circles: means; orange: S gene, blue: G2/M gene, pink: other",
         fontsize=7.5,
     )
     fig.supylabel("log(1 + count / library · median library)", fontsize=8)

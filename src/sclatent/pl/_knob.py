@@ -15,7 +15,6 @@ from sclatent.pl._paths import path as read_path
 from sclatent.pl._traversals import heat_map, position_axis, score_curves, step_edges
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
 
@@ -87,14 +86,14 @@ def _traversal(view: Path, cycle: AnnData | None) -> st.Figure:
 
 
 def phase_bar(ax: Axes, view: Path, cycle: AnnData | None) -> None:
-    """Draw which phase most cells near each step are in, paler where fewer agree."""
+    """Draw which arc of the circle is which phase."""
     edges = step_edges(view.position)
     ax.set(yticks=[], xlim=(edges[0], edges[-1]), ylim=(0, 1))
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     if cycle is None:
         return
-    arcs = phase_arcs(cycle.obs)
+    arcs = phase_arcs(cycle)
     for phase, start, stop in arcs:
         # an arc may run over the end of the circle, and the first step begins before 0
         for shift in (-2 * np.pi, 0.0, 2 * np.pi):
@@ -114,24 +113,33 @@ def phase_bar(ax: Axes, view: Path, cycle: AnnData | None) -> None:
                     )
 
 
-def phase_arcs(obs: pd.DataFrame) -> list[tuple[str, float, float]]:
-    """Return (phase, start, end) of the arcs of the circle, in radians, as the cells themselves show them.
+def phase_arcs(cells: AnnData) -> list[tuple[str, float, float]]:
+    """Return (phase, start, end) of the arcs of the circle, in radians; ``end`` is larger than ``start``.
 
-    ``end`` is larger than ``start``, beyond 2π where the arc runs over the end of the circle. A phase's arc is the
-    smallest that holds its cells; phases are called from the angle by borders, so arcs meet at those borders only.
+    The borders are those of the cycle stage where `cells` carries them. Otherwise each angle has the phase of most
+    cells around it: a cell's own phase is the arc with most of its posterior, so it may differ from that of its angle.
     """
-    angle = obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
-    phase = obs[slots.PHASE].astype(str).to_numpy()
-    arcs = []
-    for name in slots.PHASES:
-        at = np.sort(angle[(phase == name) & np.isfinite(angle)])
-        if len(at) < 2:
-            continue
-        gaps = np.diff(np.append(at, at[0] + 2 * np.pi))
-        widest = int(gaps.argmax())
-        start, stop = at[(widest + 1) % len(at)], at[widest]
-        arcs.append((name, float(start), float(stop if stop > start else stop + 2 * np.pi)))
-    return arcs
+    stage = cells.uns.get(slots.UNS, {}).get("cycle", {})
+    if "s_start" in stage and "g2m_start" in stage:
+        borders = [0.0, float(stage["s_start"]), float(stage["g2m_start"]), 2 * np.pi]
+        return list(zip(slots.PHASES, borders[:-1], borders[1:], strict=True))
+    angle = cells.obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
+    phase = cells.obs[slots.PHASE].astype(str).to_numpy()
+    known = np.isfinite(angle) & np.isin(phase, slots.PHASES)
+    if not known.any():
+        return []
+    n = 360
+    bins = np.minimum((angle[known] / (2 * np.pi) * n).astype(int), n - 1)
+    counts = np.stack([np.bincount(bins[phase[known] == name], minlength=n) for name in slots.PHASES]).astype(float)
+    distance = np.minimum(np.arange(n), n - np.arange(n))
+    kernel = np.exp(-0.5 * (distance / 6) ** 2) + 1e-6
+    smooth = np.fft.ifft(np.fft.fft(counts, axis=1) * np.fft.fft(kernel), axis=1).real
+    best = smooth.argmax(axis=0)
+    changes = np.flatnonzero(best != np.roll(best, 1))
+    if not len(changes):
+        return [(slots.PHASES[best[0]], 0.0, 2 * np.pi)]
+    ends = [*changes[1:], changes[0] + n]
+    return [(slots.PHASES[best[a]], a * 2 * np.pi / n, b * 2 * np.pi / n) for a, b in zip(changes, ends, strict=True)]
 
 
 def _cells(

@@ -227,15 +227,10 @@ def _numbers(values: npt.ArrayLike) -> list[Any]:
 
 
 def _phases(atlas: AnnData, position: npt.NDArray[np.float64]) -> list[str]:
-    arcs = phase_arcs(atlas.obs)
+    arcs = phase_arcs(atlas)
 
     def at(angle: float) -> str:
-        inside = [p for p, start, stop in arcs if np.mod(angle - start, 2 * np.pi) <= stop - start]
-        if inside:
-            return st.PHASE_LABELS[inside[0]]
-        # between two arcs, at a border: the one that ended last
-        ended = [(np.mod(angle - stop, 2 * np.pi), p) for p, _, stop in arcs]
-        return st.PHASE_LABELS[min(ended)[1]] if ended else ""
+        return next((st.PHASE_LABELS[p] for p, a, b in arcs if np.mod(angle - a, 2 * np.pi) < b - a), "")
 
     return [at(float(angle)) for angle in position]
 
