@@ -209,14 +209,15 @@ def test_latents_are_the_same_bytes_whatever_the_cores(finished, tmp_path, count
 
 
 def test_a_killed_training_ends_at_the_same_place(tmp_path, counts):
-    long = TINY | {"seeds": [0], "models": {"m.1": TINY["models"]["m.1"] | {"epochs": 300, "patience": 300}}}
+    long = TINY | {"seeds": [0], "models": {"m.1": TINY["models"]["m.1"] | {"epochs": 60, "patience": 60}}}
     killed, whole = (new_study(tmp_path / name, counts) for name in ("killed", "whole"))
     for study in (killed, whole):
         study.dataset("tiny", **long)
+    train = ["--cores", 2, "--set-threads", "train=1", "--", LATENT]
     killed.ok("--cores", 2, "results/tiny/prepared.h5ad")
 
     process = subprocess.Popen(
-        killed.command("--cores", 2, LATENT),
+        killed.command(*train),
         cwd=killed.folder,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -232,10 +233,10 @@ def test_a_killed_training_ends_at_the_same_place(tmp_path, counts):
     assert not (seed / "model.safetensors").exists()
 
     killed.ok("--unlock")
-    text = killed.ok("--cores", 2, LATENT)
+    text = killed.ok(*train)
     assert jobs(text) == {"train": 1, "embed": 1}
     assert {path.name for path in seed.iterdir()} == {"model.safetensors", "model.json", "history.tsv", "latent.h5ad"}
-    whole.ok("--cores", 2, LATENT)
+    whole.ok(*train)
     assert (killed / LATENT).read_bytes() == (whole / LATENT).read_bytes()
 
 
