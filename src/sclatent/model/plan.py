@@ -66,6 +66,11 @@ WARMUP = 0.15
 """Share of the schedule over which the KL weight grows."""
 
 
+def decay(settings: ModelSettings, n: int) -> float:
+    """Weight decay for `n` cells: like a prior, it counts for less the more data there are."""
+    return settings.weight_decay * min(1.0, 2000 / max(n, 1))
+
+
 def batch_size(settings: ModelSettings, n: int) -> int:
     """Cells per step: small for few cells, so that there are enough steps."""
     if settings.batch_size != "auto":

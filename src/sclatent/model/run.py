@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sclatent.model.batches import Batches, CountData
-from sclatent.model.plan import Plan
+from sclatent.model.plan import Plan, decay
 from sclatent.model.start import start_from_data
 from sclatent.model.trouble import Diverged, explain
 from sclatent.model.vae import CountVAE
@@ -50,7 +50,8 @@ class Run:
         self.vae = vae.to(device)
         self.batches = Batches(data, device)
         self.plan = Plan.make(settings, len(train))
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.vae, settings), lr=self.plan.peak, fused=True)
+        groups = parameter_groups(self.vae, decay(settings, len(train)))
+        self.optimizer = torch.optim.AdamW(groups, lr=self.plan.peak, fused=True)
         self.parameters = list(self.vae.parameters())
         self.average = [p.detach().clone() for p in self.parameters]
         self.order = np.random.default_rng(seed)
@@ -247,18 +248,18 @@ def _copied(state: dict[str, Any]) -> dict[str, Any]:
     return {"state": moments, "param_groups": [dict(group) for group in state["param_groups"]]}
 
 
-def parameter_groups(vae: CountVAE, settings: ModelSettings) -> list[dict[str, Any]]:
+def parameter_groups(vae: CountVAE, weight_decay: float) -> list[dict[str, Any]]:
     """Weight matrices decay; the gene-wise bias and dispersion learn faster."""
     decays, plain, fast = [], [], []
     for name, parameter in vae.named_parameters():
         if name in ("decoder.bias", "log_theta"):
             fast.append(parameter)
-        elif name.endswith("weight") and parameter.ndim == 2:
+        elif name.endswith("weight") and parameter.ndim == 2:  # not `covariates`: batches are not shrunk together
             decays.append(parameter)
         else:
             plain.append(parameter)
     return [
-        {"params": decays, "weight_decay": settings.weight_decay, "speed": 1.0},
+        {"params": decays, "weight_decay": weight_decay, "speed": 1.0},
         {"params": plain, "weight_decay": 0.0, "speed": 1.0},
         {"params": fast, "weight_decay": 0.0, "speed": FAST},
     ]
