@@ -9,7 +9,7 @@ DEMO := --cores all --config 'datasets=[config/datasets/demo.yaml,config/dataset
 unexport PYTHONPATH PYTHONHOME
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint setup schema clean
+.PHONY: demo test lint setup docs clean
 
 setup: $(READY)
 
@@ -39,9 +39,9 @@ lint: $(READY)
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-# what is generated from the code, and kept
-schema: $(READY)
-	python -c 'import json, sclatent.settings as s; print(json.dumps(s.json_schema(), indent=2, ensure_ascii=False))' > workflow/schemas/dataset.schema.json
+# what is generated from the code, and kept: the schema of the dataset file and the README's configuration table
+docs: $(READY)
+	python -c 'from pathlib import Path; from sclatent.settings import write_docs; write_docs(Path("README.md"), Path("workflow/schemas/dataset.schema.json"))'
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

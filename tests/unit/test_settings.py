@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -23,6 +24,7 @@ from sclatent.settings import (
     load_datasets,
     missing_files,
     section_json,
+    write_docs,
 )
 
 
@@ -104,7 +106,7 @@ traverse: {steps: 41}
         ),
         ("counts: x.h5\norganism: yeast", "organism: no built-in cell-cycle genes for 'yeast'"),
         ("counts: x.h5\nmodels: {a b: {}}", "model name 'a b' must start with"),
-        ("counts: x.h5\nmodels: {figures: {}}", "model name 'figures' is the name of a folder"),
+        ("counts: x.h5\nmodels: {figures: {}}", "model name 'figures' is taken in the folder of results"),
         ("counts: x.h5\nseeds: [1, 1]", "seeds: a seed is listed twice"),
         ("counts: x.h5\nseeds: [-1]", "seeds.0: should be greater than or equal to 0, found -1"),
         ("counts: [{path: a}, {path: b}]", "counts: with several samples every one needs a `name`"),
@@ -199,6 +201,15 @@ def test_every_key_stands_in_the_configuration_table():
     assert "`cells.min_genes`" in table
     assert "`models.*.likelihood`" in table
     assert "`counts.path` | needed" in table
+
+
+def test_schema_and_readme_are_those_of_the_code(tmp_path, root):
+    for file in ("README.md", "workflow/schemas/dataset.schema.json"):
+        (tmp_path / Path(file).name).write_text((root / file).read_text())
+    write_docs(tmp_path / "README.md", tmp_path / "dataset.schema.json")
+    assert (tmp_path / "README.md").read_text() == (root / "README.md").read_text(), "run make docs"
+    kept = (root / "workflow/schemas/dataset.schema.json").read_text()
+    assert (tmp_path / "dataset.schema.json").read_text() == kept, "run make docs"
 
 
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)

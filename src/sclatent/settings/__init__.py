@@ -11,7 +11,7 @@ from sclatent.settings.dataset import (
     SplitSettings,
     TraverseSettings,
 )
-from sclatent.settings.describe import configuration_table, json_schema
+from sclatent.settings.describe import configuration_table, json_schema, write_docs
 from sclatent.settings.errors import InputError, did_you_mean
 from sclatent.settings.load import (
     first_line,
@@ -46,4 +46,5 @@ __all__ = [
     "missing_files",
     "read_yaml",
     "section_json",
+    "write_docs",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +12,9 @@ from pydantic_core import PydanticUndefined
 from sclatent.settings.dataset import DatasetSettings, Sample
 from sclatent.settings.load import _step
 from sclatent.settings.model import ModelSettings
+
+TABLE_BEGIN = "<!-- configuration:begin (written by make docs) -->"
+TABLE_END = "<!-- configuration:end -->"
 
 
 def json_schema() -> dict[str, Any]:
@@ -67,3 +71,12 @@ def _row(key: str, default: str, meaning: str | None) -> str:
 def _default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
     return "needed" if value is PydanticUndefined else f"`{json.dumps(value)}`"
+
+
+def write_docs(readme: Path, schema: Path) -> None:
+    """Write the configuration table between its markers in `readme`, and the JSON schema to `schema`."""
+    text = readme.read_text(encoding="utf-8")
+    head, _, rest = text.partition(TABLE_BEGIN)
+    _, _, tail = rest.partition(TABLE_END)
+    readme.write_text(f"{head}{TABLE_BEGIN}\n{configuration_table()}{TABLE_END}{tail}", encoding="utf-8")
+    schema.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
