@@ -82,7 +82,11 @@ def r_squared(angle: np.ndarray, expression: np.ndarray) -> float:
 
 def score_angle(data: ad.AnnData, **keys: Any) -> np.ndarray:
     """Return atan2 of the standardised S and G2/M scores."""
-    scores = cycle(data, settings(**keys), plan=replace(SHALLOW_PLAN, harmonics=(1,))).obs[["S_score", "G2M_score"]].to_numpy()
+    scores = (
+        cycle(data, settings(**keys), plan=replace(SHALLOW_PLAN, harmonics=(1,)))
+        .obs[["S_score", "G2M_score"]]
+        .to_numpy()
+    )
     s, g = ((scores - scores.mean(axis=0)) / scores.std(axis=0)).T
     return np.arctan2(g, s)
 
@@ -125,7 +129,11 @@ def variants(plan: Plan, steps: bool) -> list[tuple[str, Plan]]:
     out = [("default", plan)]
     if steps:
         *start, last = plan.harmonics
-        out += [(f"H {last + d:+d}".replace(f"{last + d:+d}", str(last + d)), replace(plan, harmonics=(*start, last + d))) for d in (-1, 1) if 0 < last + d < 4]
+        out += [
+            (f"H {last + d:+d}".replace(f"{last + d:+d}", str(last + d)), replace(plan, harmonics=(*start, last + d)))
+            for d in (-1, 1)
+            if 0 < last + d < 4
+        ]
         out += [(f"temper {t}", replace(plan, temper=t)) for t in (0.5, 2.0)]
     return out
 
@@ -145,7 +153,14 @@ def ipsc(steps: bool) -> None:
         facts = found.uns["sclatent"]["cycle"]
         held = (facts["r2_S"] * facts["n_S"] + facts["r2_G2M"] * facts["n_G2M"]) / (facts["n_S"] + facts["n_G2M"])
         angle = found.obs["cycle_angle"].to_numpy()
-        row("ipsc_fucci", f"ours, {name}", "mean cosine", mean_cosine(truth, angle), "target .55", f"held-out R² {held:.3f}")
+        row(
+            "ipsc_fucci",
+            f"ours, {name}",
+            "mean cosine",
+            mean_cosine(truth, angle),
+            "target .55",
+            f"held-out R² {held:.3f}",
+        )
         row("ipsc_fucci", f"ours, {name}", "R² of TOP2A, left out", r_squared(without, top2a), "target .60", "")
     others = {"score angle": score_angle(data, **keys), "PCA plane": pca_plane(y)}
     if (angle := cyclevi(data)) is not None:
@@ -209,7 +224,14 @@ def simulator(steps: bool) -> None:
                 auc = float(roc_auc_score(cycles, found.obs["cycling_probability"]))
                 row(name, f"ours, {label}", "mean cosine", ours, f"oracle {ceiling[0]:.3f}", f"{ours / ceiling[0]:.1%}")
                 row(name, f"ours, {label}", "AUROC cycling", auc, f"oracle {ceiling[1]:.3f}", f"{auc / ceiling[1]:.1%}")
-            row(name, "score angle", "mean cosine", mean_cosine(truth, score_angle(data, organism="human")[cycles]), "", "")
+            row(
+                name,
+                "score angle",
+                "mean cosine",
+                mean_cosine(truth, score_angle(data, organism="human")[cycles]),
+                "",
+                "",
+            )
 
 
 def lung(steps: bool) -> None:
@@ -225,7 +247,14 @@ def lung(steps: bool) -> None:
     order = peak_order().set_index("gene")["rank"]
     known = found.var_names.intersection(order.index)
     rho = spearmanr(order[known], found.var.loc[known, "peak"])
-    row("lung3cl", "ours", "peaks against literature, Spearman", float(rho.statistic), f"p = {rho.pvalue:.1e}", f"{len(known)} genes")
+    row(
+        "lung3cl",
+        "ours",
+        "peaks against literature, Spearman",
+        float(rho.statistic),
+        f"p = {rho.pvalue:.1e}",
+        f"{len(known)} genes",
+    )
     genes = cycle_genes("human")
     genes = genes[genes["gene"].isin(data.var_names)]
     left = genes.groupby("phase").sample(frac=0.5, random_state=0)
@@ -235,7 +264,14 @@ def lung(steps: bool) -> None:
     z = np.exp(1j * angle["cycle_angle"].to_numpy()[cycles]) @ (y - y.mean(axis=0))
     centre = {p: np.angle((z / np.abs(z))[left["phase"].to_numpy() == p].sum()) for p in ("S", "G2M")}
     away = np.abs(np.angle(np.exp(1j * (np.angle(z) - left["phase"].map(centre).to_numpy()))))
-    row("lung3cl", "ours", "held-out genes within 1/8 turn of their list", float((away <= TURN / 8).mean()), "target .80", f"{len(left)} genes")
+    row(
+        "lung3cl",
+        "ours",
+        "held-out genes within 1/8 turn of their list",
+        float((away <= TURN / 8).mean()),
+        "target .80",
+        f"{len(left)} genes",
+    )
 
 
 def pbmc(steps: bool) -> None:

@@ -39,7 +39,7 @@ class Plan:
 
 
 SHALLOW_PLAN = Plan(False, (1, 1, 1, 1, 1), 150, 12.0, 0.0)
-DEEP_PLAN = Plan(True, (1, 2, 3), 800, 8.0, 0.05)
+DEEP_PLAN = Plan(True, (1, 2, 3, 3), 800, 8.0, 0.05)
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def find_circle(
     r2, _ = explained(normalised, fitted.q)
     list_r2 = float(r2[genes.position].mean())
     on_rows = Source(counts[rows], source.library[rows], batch[rows])
-    evidence = weigh(fitted, on_rows, normalised, genes, deep=plan.deep)
+    evidence = weigh(on_rows, normalised, genes, start, deep=plan.deep, temper=plan.temper)
     grow = plan.harmonics[1:] if max(evidence.p_s, evidence.p_g2m) < ALPHA else ()
     most = min(plan.max_joined, max(50, counts.shape[1] // 25))
     for harmonics in grow:

@@ -1,0 +1,231 @@
+"""The cycle stage: the columns it promises, against labelled cells, the simulator's truth, and mistakes."""
+
+from __future__ import annotations
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+import scanpy as sc
+from scipy.stats import spearmanr
+
+from sclatent.data import peak_order, simulate
+from sclatent.tl import cycle
+
+COLUMNS = ["S_score", "G2M_score", "cycle_angle", "cycle_sd", "cycling_probability", "cycling", "phase"]
+
+
+def mean_cosine(truth, angle):
+    return max(abs(np.exp(1j * (truth - angle)).mean()), abs(np.exp(1j * (truth + angle)).mean()))
+
+
+def facts(result):
+    return result.uns["sclatent"]["cycle"]
+
+
+@pytest.fixture(scope="module")
+def world():
+    return simulate(900, 600, median_library=4000.0, seed=3)
+
+
+@pytest.fixture(scope="module")
+def found(world):
+    from sclatent.settings import DatasetSettings
+
+    settings = DatasetSettings.model_validate({"name": "t", "file": "t.yaml", "counts": "-", "batch": "batch"})
+    return cycle(world, settings)
+
+
+@pytest.fixture(scope="module")
+def ipsc(shared_data):
+    data = ad.read_h5ad(shared_data / "ipsc_fucci.h5ad")
+    data.obs["library_size"] = data.obs["n_molecules_all_genes"].to_numpy(float)
+    return data
+
+
+def test_columns(found, world):
+    assert sorted(found.obs.columns) == sorted(COLUMNS)
+    assert found.X is None
+    assert list(found.obs_names) == list(world.obs_names)
+    obs = found.obs
+    assert list(obs["phase"].cat.categories) == ["G1", "S", "G2M"]
+    assert obs["phase"].cat.ordered
+    assert obs["cycling"].dtype == bool
+    assert ((obs["cycle_angle"] >= 0) & (obs["cycle_angle"] < 2 * np.pi)).all()
+    assert (obs["cycle_sd"] >= 0).all()
+    assert obs["cycling_probability"].between(0, 1).all()
+    assert (obs["cycling"] == (obs["cycling_probability"] > 0.5)).all()
+    assert (obs["phase"].isna() == ~obs["cycling"]).all()
+
+
+def test_file_comes_back(found, tmp_path):
+    found.write_h5ad(tmp_path / "cycle.h5ad")
+    back = ad.read_h5ad(tmp_path / "cycle.h5ad")
+    pd.testing.assert_frame_equal(back.obs, found.obs)
+    assert facts(back)["verdict"] == "cycle"
+
+
+def test_simulated_truth(found, world):
+    cycles = world.obs["true_cycling"].to_numpy(bool)
+    truth, angle = world.obs["true_angle"].to_numpy()[cycles], found.obs["cycle_angle"].to_numpy()[cycles]
+    # no rotation and no reflection allowed here: 0 is the start of G1, up to where the rule puts it
+    error = np.angle(np.exp(1j * (angle - truth)))
+    offset = np.angle(np.exp(1j * error).mean())
+    assert abs(offset) < np.pi / 4
+    assert np.cos(error - offset).mean() > 0.9
+    p = found.obs["cycling_probability"]
+    assert p[cycles].mean() > 0.9
+    assert p[~cycles].mean() < 0.15
+
+
+def test_uncertainty_is_honest(found, world):
+    cycles = world.obs["true_cycling"].to_numpy(bool)
+    obs = found.obs[cycles]
+    error = np.angle(np.exp(1j * (obs["cycle_angle"].to_numpy() - world.obs["true_angle"].to_numpy()[cycles])))
+    error = np.abs(np.angle(np.exp(1j * (error - np.angle(np.exp(1j * error).mean())))))
+    sure = obs["cycle_sd"].to_numpy() < np.median(obs["cycle_sd"])
+    assert error[sure].mean() < error[~sure].mean()
+    # within two SDs should be about 95 % of the cells
+    assert 0.85 < (error < 2 * obs["cycle_sd"].to_numpy()).mean() <= 1
+
+
+def test_joined_genes_cycle(found, world):
+    joined = found.var_names[found.var["phase"] == "joined"]
+    assert len(joined) > 20
+    assert world.var.loc[joined, "true_cycling"].mean() > 0.95
+    truth, peak = world.var.loc[joined, "true_peak"].to_numpy(float), found.var.loc[joined, "peak"].to_numpy()
+    assert abs(np.exp(1j * (truth - peak)).mean()) > 0.9
+
+
+def test_gene_table_rebuilds_the_curves(found):
+    var = found.var
+    grid = np.arange(72) * 2 * np.pi / 72
+    curves = var["a0"].to_numpy() + np.outer(np.cos(grid), var["a1"]) + np.outer(np.sin(grid), var["b1"])
+    np.testing.assert_allclose(np.ptp(curves, axis=0) / 2, var["amplitude"], rtol=1e-8)
+    np.testing.assert_allclose(grid[curves.argmax(axis=0)], var["peak"])
+
+
+def test_same_counts_same_bytes(world, found, make_settings):
+    again = cycle(world, make_settings(batch="batch"))
+    for column in COLUMNS[:5]:
+        assert again.obs[column].to_numpy().tobytes() == found.obs[column].to_numpy().tobytes()
+
+
+def test_scores_are_scanpys(world, make_settings):
+    data = world.copy()
+    sc.pp.normalize_total(data)
+    sc.pp.log1p(data)
+    s = list(world.var_names[world.var["list_phase"] == "S"])
+    g = list(world.var_names[world.var["list_phase"] == "G2M"])
+    size = min(len(s), len(g))
+    ours = cycle(world[:60].copy(), make_settings()).obs
+    part = sc.AnnData(data.X[:60], var=data.var)
+    sc.tl.score_genes(part, s, ctrl_size=size, n_bins=25, random_state=0, ctrl_as_ref=False)
+    assert np.corrcoef(part.obs["score"], ours["S_score"])[0, 1] > 0.98
+
+
+def test_fucci_angle(ipsc, make_settings):
+    found = cycle(ipsc, make_settings(library_size="n_molecules_all_genes"))
+    assert mean_cosine(ipsc.obs["fucci_theta"].to_numpy(), found.obs["cycle_angle"].to_numpy()) >= 0.53
+    assert facts(found)["n_S"] == 11
+
+
+def test_sorted_cells(shared_data, make_settings):
+    from itertools import combinations
+
+    data = ad.read_h5ad(shared_data / "mls_sorted_ensembl.h5ad")
+    found = cycle(data, make_settings())
+    labels = data.obs["phase_sorted"].astype(str).to_numpy()
+    labels = labels[np.argsort(found.obs["cycle_angle"].to_numpy())]
+    hits = {p: np.concatenate([[0], np.cumsum(labels == p)]) for p in ("G1", "S", "G2M")}
+
+    def accuracy(order):
+        def arc(p, a, b):
+            return hits[p][b] - hits[p][a]
+
+        n = len(labels)
+        return max(
+            arc(order[0], i, j) + arc(order[1], j, k) + arc(order[2], k, n) + arc(order[2], 0, i)
+            for i, j, k in combinations(range(0, n + 1), 3)
+        )
+
+    # forwards: the direction is found too
+    best = max(accuracy(order) for order in (("G1", "S", "G2M"), ("S", "G2M", "G1"), ("G2M", "G1", "S"))) / len(labels)
+    assert best >= 0.86
+
+
+def test_dividing_lines_order_of_peaks(shared_data, make_settings):
+    data = ad.read_h5ad(shared_data / "lung3cl_celseq2_dropseq.h5ad")
+    found = cycle(data, make_settings(batch="batch"))
+    assert facts(found)["verdict"] == "cycle"
+    stage = peak_order().set_index("gene")["rank"]
+    genes = found.var_names.intersection(stage.index)
+    assert len(genes) > 30
+    assert spearmanr(stage[genes], found.var.loc[genes, "peak"]).statistic > 0.55
+
+
+def test_blood_has_no_cycle(shared_data, make_settings):
+    data = ad.read_h5ad(shared_data / "pbmc_ifnb_two_batches.h5ad")
+    found = cycle(data, make_settings())
+    assert facts(found)["verdict"] == "no cycle"
+    assert "common angle" in facts(found)["reason"]
+    assert found.obs["S_score"].notna().all()
+    assert found.obs["phase"].isna().all()
+    assert found.obs["cycle_angle"].isna().all()
+    assert not found.obs["cycling"].any()
+
+
+def test_shuffled_genes_have_no_cycle(world, make_settings):
+    data = world.copy()
+    rng = np.random.default_rng(0)
+    counts = data.X.toarray()
+    # among cells of like library only: counts that do not grow with the library would make a common factor of it
+    blocks = np.array_split(np.argsort(counts.sum(axis=1)), 45)
+    for column in np.flatnonzero(data.var["true_cycling"]):
+        for block in blocks:
+            counts[block, column] = rng.permutation(counts[block, column])
+    data.X = type(data.X)(counts)
+    assert facts(cycle(data, make_settings()))["verdict"] == "no cycle"
+
+
+@pytest.mark.parametrize(
+    ("change", "needle"),
+    [
+        (
+            lambda d: d[:, ~d.var_names.isin(d.var_names[d.var["list_phase"] == "S"][4:])].copy(),
+            "too few cell-cycle genes",
+        ),
+        (lambda d: d[:49].copy(), "too few cells: 49"),
+    ],
+)
+def test_reasons(world, make_settings, change, needle, tmp_path):
+    found = cycle(change(world), make_settings())
+    reason = facts(found)["reason"]
+    assert needle in reason
+    assert "\n" not in reason
+    assert facts(found)["verdict"] == "no cycle"
+    assert sorted(found.obs.columns) == sorted(COLUMNS)
+    found.write_h5ad(tmp_path / "cycle.h5ad")
+
+
+def test_human_list_on_mouse_symbols(make_settings):
+    data = simulate(200, 500, organism="mouse", seed=0)
+    reason = facts(cycle(data, make_settings(organism="human")))["reason"]
+    assert "set `organism: mouse`" in reason
+
+
+def test_ids_without_symbols(world, make_settings):
+    from sclatent.data import cycle_genes
+
+    data = world.copy()
+    names = dict(zip(*(cycle_genes("human")[c] for c in ("gene", "ensembl")), strict=True))
+    data.var_names = [names.get(name, name) for name in data.var_names]
+    data.var = data.var[[]]
+    assert facts(cycle(data[:60].copy(), make_settings()))["n_S"] == 43
+
+
+def test_one_phase_only(make_settings):
+    data = simulate(1500, 600, median_library=3000.0, resting=0.0, seed=5)
+    narrow = data[np.abs(np.cos(data.obs["true_angle"] - 0.32 * np.pi)) > 0.97]
+    narrow = narrow[np.cos(narrow.obs["true_angle"] - 0.32 * np.pi) > 0].copy()
+    assert facts(cycle(narrow, make_settings()))["verdict"] == "no cycle"
