@@ -186,7 +186,9 @@ def _about(
         "versions": plain(dict(card.get("versions", {}))),
         "metrics": plain(dict(metrics)),
         "axes": table(_with_stability(axes, stability), index="axis"),
-        "cycle": {"verdict": str(stage.get("verdict", "")), "reason": str(stage.get("reason", ""))},
+        # where S and G2/M begin on the circle, in radians, so that figures draw the arcs that `phase` was called by
+        "cycle": {"verdict": str(stage.get("verdict", "")), "reason": str(stage.get("reason", ""))}
+        | {key: float(stage[key]) for key in ("s_start", "g2m_start") if key in stage},
         "normalization": {"method": "log1p", "target_sum": TARGET_SUM},
     }
     if knob is not None:
