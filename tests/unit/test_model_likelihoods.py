@@ -11,8 +11,9 @@ from scipy.stats import nbinom
 from scipy.stats import poisson as scipy_poisson
 from torch.distributions import Bernoulli, NegativeBinomial, Poisson
 
-from sclatent.model import likelihoods
+from sclatent.model import CountVAE, likelihoods, networks
 from sclatent.model.batches import Batch, Batches, CountData
+from sclatent.settings import ModelSettings
 
 COUNTS = np.array([0, 0, 0, 1, 2, 3, 7, 8, 9, 16, 17, 31, 32, 33, 34, 100, 1000, 9_000, 12_000, 100_000, 2_000_000])
 THETAS = 10.0 ** np.arange(-4, 9)
@@ -231,3 +232,30 @@ def test_rates_at_the_ends_of_float32() -> None:
     theta = torch.tensor([[1e8, 2.0]])
     expected = reference_nb(reference_log_mu(logits, batch), theta.double(), batch.dense().double()).sum(1)
     assert_close(likelihoods.negative_binomial(logits, theta, batch), expected)
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "poisson"])
+def test_what_a_gpu_computes(likelihood: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path without compiled kernels, in float32, with gathers by tensors, agrees with the kernels."""
+    batch, _, _ = case(1, n=40, genes=20, largest=1000)
+    counts = csr_matrix(batch.dense().numpy())
+    data = CountData(counts, np.asarray(counts.sum(1)).ravel())
+    vae = CountVAE(20, ModelSettings(n_latent=2, n_hidden=8, likelihood=likelihood, dropout=0))
+    found = []
+    for device_path in (False, True):
+        batches = Batches(data)
+        if device_path:
+            batches.to_device()
+            assert batches.resident
+            monkeypatch.setattr(likelihoods, "_compiled", lambda logits: False)
+            monkeypatch.setattr(networks, "_compiled", lambda batch, weight: False)
+        vae.zero_grad()
+        log_prob, kl = vae.elbo_terms(batches.gather(np.arange(40)[::-1]), torch.Generator().manual_seed(0))
+        (kl - log_prob).mean().backward()
+        found.append((log_prob.detach(), {name: p.grad.clone() for name, p in vae.named_parameters() if p.numel()}))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-4)
+    for name, gradient in found[0][1].items():
+        scale = gradient.abs().max().clamp(min=1e-3)
+        assert ((gradient - found[1][1][name]).abs() / scale).max() < 1e-4, name
+    batches.to_host()
+    assert not batches.resident

@@ -164,9 +164,9 @@ class Batches:
 
     def gather(self, index: np.ndarray) -> Batch:
         """Return the cells at positions `index`."""
+        index = np.ascontiguousarray(index, dtype=np.int64)
         if self._there is not None:
-            return self._gather_there(self._there, torch.from_numpy(np.asarray(index, np.int64)).to(self.device))
-        index = np.asarray(index, dtype=np.int64)
+            return self._gather_there(self._there, torch.from_numpy(index).to(self.device))
         offsets = np.zeros(len(index) + 1, np.int64)
         np.cumsum(self._offsets[index + 1] - self._offsets[index], out=offsets[1:])
         n = int(offsets[-1])

@@ -51,6 +51,15 @@ class _SparseProduct(torch.autograd.Function):
         return None, gradient, upstream.sum(0), None
 
 
+FLIP = 0.2
+"""Share of non-zeros above which the dense product is faster on a CPU (measured: docs/engine.md)."""
+
+
+def _compiled(batch: Batch, weight: Tensor) -> bool:
+    """Whether the product should go over the non-zeros."""
+    return weight.device.type == "cpu" and len(batch.values) <= FLIP * len(batch) * batch.n_genes
+
+
 class SparseLinear(nn.Module):
     """First layer of the encoder: log1p(counts) times a dense matrix, at the cost of the non-zeros."""
 
@@ -65,7 +74,7 @@ class SparseLinear(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Return hidden units (B × n_out)."""
         values = torch.log1p(batch.values)
-        if self.weight.device.type == "cpu":
+        if _compiled(batch, self.weight):
             return _SparseProduct.apply(values, self.weight, self.bias, batch)
         dense = torch.zeros(len(batch), batch.n_genes, device=values.device)
         dense[batch.rows, batch.columns] = values
