@@ -21,7 +21,7 @@ Array = npt.NDArray[np.float64]
 
 MAX_CELLS = 2000
 """Cells at which the decoder is asked."""
-RIDGE = 0.01
+RIDGE = 0.003
 """Ridge of the regression on the axes, per cell: an axis whose posterior mean hardly varies gets small slopes."""
 ACTIVE_VARIANCE = 0.01
 """Axes whose posterior mean varies less are left where they are."""
