@@ -127,6 +127,7 @@ def one(tmp_path):
         "type\tage\nc3\tT\t30\nc1\tB\t10\nx\tB\t0\n",
         '"cell","type","age"\n"c3","T",30\n"c1","B",10\n"x","B",0\n',
         "\ufeffcell;type;age\r\nc3;T;30\r\nc1;B;10\r\nx;B;0\r\n",
+        "\ncell\ttype\tage\n\nc3\tT\t30\nc1\tB\t10\n\nx\tB\t0\n",
     ],
 )
 def test_metadata_is_joined_on_the_barcode(tmp_path, one, make_settings, text, caplog):
@@ -159,6 +160,7 @@ def test_metadata_with_plain_barcodes_and_a_sample_column(two, tmp_path, make_se
         ("", "no cell in it"),
         ("cell\nc1\n", "one field only"),
         ("cell,type\nc1,T,x,y\n", "header has 2 fields, the rows have 4"),
+        ("cell,type,type\nc1,T,x\n", "2 columns are called 'type': give them different names"),
     ],
 )
 def test_metadata_that_cannot_be_joined(tmp_path, one, make_settings, text, said):
@@ -280,6 +282,14 @@ def test_columns_survive_h5ad(tmp_path, name):
     (again,) = (column for _, column in read_h5ad(tmp_path / "a.h5ad").obs.items())
     assert [None if gap else value for value, gap in zip(again, again.isna(), strict=True)] == expected
     assert again.name == name.replace("/", "_")
+
+
+def test_a_column_name_that_h5ad_keeps_to_itself(tmp_path, one, make_settings):
+    (tmp_path / "m.csv").write_text("cell,_index,index\nc1,a,x\nc2,b,y\nc3,a,z\n")
+    adata = read_dataset(make_settings(counts=one, metadata=str(tmp_path / "m.csv")))
+    write_h5ad(adata, tmp_path / "out.h5ad")
+    obs = read_h5ad(tmp_path / "out.h5ad").obs
+    assert sorted(map(list, (obs[name].astype(str) for name in obs))) == [["a", "b", "a"], ["x", "y", "z"]]
 
 
 def test_the_package_does_not_load_readers_before_they_are_used(root):

@@ -191,6 +191,34 @@ def test_layers_and_raw(tmp_path, rich, matrix, kind):
     assert "scaled" not in str(error.value)
 
 
+@pytest.mark.parametrize("layer", [None, "scaled"])
+def test_a_loom_file_says_where_its_counts_are(tmp_path, matrix, layer):
+    path = tmp_path / "a.loom"
+    with h5py.File(path, "w") as file:
+        file["matrix"] = (matrix if layer else np.log1p(matrix)).T
+        file["layers/spliced"] = matrix.T
+        file["layers/scaled"] = matrix.T - 0.5
+        file["row_attrs/Gene"] = np.array([f"G{i}" for i in range(matrix.shape[1])], dtype="S")
+        file["col_attrs/CellID"] = np.array([f"c{i}" for i in range(matrix.shape[0])], dtype="S")
+    with pytest.raises(InputError, match=r"layers\['spliced'\] holds whole numbers \(use `layer: spliced`\)") as caught:
+        read_counts(path, layer=layer)
+    assert ("matrix holds whole numbers (remove `layer`)" in str(caught.value)) == (layer is not None)
+    assert "layer: scaled" not in str(caught.value)
+
+
+def test_a_matrix_file_of_another_name(tmp_path):
+    (tmp_path / "cells_x_genes.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n1 1 1\n1 1 1\n")
+    with pytest.raises(InputError, match=r"expected a name that ends in matrix\.mtx"):
+        read_counts(tmp_path / "cells_x_genes.mtx")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_text_that_is_not_utf8(tmp_path, encoding):
+    (tmp_path / "a.csv").write_bytes("g,zäh1,zäh2\nCD3D,1,2\n".encode(encoding))
+    with pytest.raises(InputError, match="it is not UTF-8 text: save it as UTF-8"):
+        read_counts(tmp_path / "a.csv")
+
+
 def test_fractions_without_a_way_out(tmp_path, matrix):
     anndata.AnnData(np.log1p(matrix)).write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(InputError, match="no other matrix of the file holds whole numbers"):

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 LARGEST = 2**24
 """float32 holds every whole number up to here; the next one, 16,777,217, would silently become this one."""
 _BLOCK = 1 << 22
+_SAMPLE = 1_000_000
 _ODD = {
     "missing": ("a value that is missing or infinite", "fill or remove it"),
     "negative": ("a negative value", "counts are never negative: these look like scaled or corrected values"),
@@ -48,6 +49,10 @@ def parsing(path: str | Path, what: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file: {error.filename or path}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: cannot be read as {what}: it is not UTF-8 text: save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+        ) from error
     except Exception as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
         raise InputError(
@@ -81,6 +86,16 @@ def first_odd(values: np.ndarray) -> tuple[int, str] | None:
                 return start + at, "negative"
             return start + at, "large" if value > LARGEST else "fraction"
     return None
+
+
+def whole_numbers(group: Any) -> bool:
+    """Tell whether a matrix on disk, dense or sparse, holds counts, judged by about its first million values."""
+    if hasattr(group, "shape"):
+        rows = max(1, _SAMPLE // max(1, group.shape[1] if len(group.shape) == 2 else 1))
+        values = np.asarray(group[:rows]).ravel()
+    else:
+        values = np.asarray(group["data"][:_SAMPLE]) if "data" in group else np.array([np.nan])
+    return values.dtype.kind in "buif" and values.size > 0 and first_odd(values) is None
 
 
 def to_counts(
@@ -211,12 +226,13 @@ def unique(names: Sequence[str]) -> list[str]:
 
 
 def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
-    """Return `table` in a shape that h5ad can hold: text names, no "/" in a column name, one type per column."""
+    """Return `table` in a shape that h5ad can hold: text names, columns it has names for, one type per column."""
     import pandas as pd
 
     table = table.copy()
     table.index = pd.Index(table.index.astype(str), dtype=object)
-    columns = [str(column).replace("/", "_") for column in table.columns]
+    # h5ad takes "/" for a path, and keeps `_index` to itself
+    columns = ["index" if column == "_index" else str(column).replace("/", "_") for column in table.columns]
     if columns != list(table.columns):
         changed = [f"'{old}' → '{new}'" for old, new in zip(table.columns, columns, strict=True) if old != new]
         log.info("%s: %s columns renamed, since h5ad cannot hold the names: %s", path, which, ", ".join(changed))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import logging
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,7 +165,7 @@ def read_metadata(path: Path) -> pd.DataFrame:
     opened = gzip.open if path.suffix == ".gz" else open
     with parsing(path, "a table of metadata"):
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:  # type: ignore[operator]
-            head = [line.rstrip("\r\n") for _, line in zip(range(2), file, strict=False)]
+            head = list(islice((text for line in file if (text := line.rstrip("\r\n"))), 2))
         if len(head) < 2:
             raise InputError(f"{path}: no cell in it: expected a header and one row per cell")
         separator = max("\t,;", key=head[0].count)
@@ -177,6 +179,11 @@ def read_metadata(path: Path) -> pd.DataFrame:
         if len(names) != len(row):
             raise InputError(
                 f"{path}: the header has {len(header)} fields, the rows have {len(row)}: expected as many, or one fewer"
+            )
+        twice = [name for name, n in Counter(names).items() if n > 1]
+        if twice:
+            raise InputError(
+                f"{path}: {names.count(twice[0])} columns are called '{twice[0]}': give them different names"
             )
         table = pd.read_csv(
             path, sep=separator, header=0, names=names, index_col=False, dtype={names[0]: str}, encoding="utf-8-sig"

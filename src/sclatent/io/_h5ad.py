@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from sclatent.io._counts import LARGEST, assemble, first_odd, parsing
+from sclatent.io._counts import assemble, first_odd, parsing, whole_numbers
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 _ROWS = 16_000_000
 """Entries of a dense matrix on disk that are held in memory at once."""
-_SAMPLE = 1_000_000
 
 
 def read_anndata(path: Path, *, layer: str | None) -> AnnData:
@@ -128,7 +127,7 @@ def _filled(group: Any) -> bool:
 
 
 def _other_places(file: Any, where: str) -> str:
-    """Say which other matrices of the file hold whole numbers, judged by (up to) their first million values."""
+    """Say which other matrices of the file hold whole numbers, judged by their first values."""
     places = {"X": ("X", "remove `layer`")}
     places |= {f"layers/{name}": (f"layers['{name}']", f"`layer: {name}`") for name in file.get("layers", ())}
     places["raw/X"] = ("raw", "`layer: raw`")
@@ -136,12 +135,6 @@ def _other_places(file: Any, where: str) -> str:
     for key, (name, advice) in places.items():
         if name == where or key not in file:
             continue
-        group = file[key]
-        if hasattr(group, "shape"):
-            rows = max(1, _SAMPLE // max(1, group.shape[1] if len(group.shape) == 2 else 1))
-            values = np.asarray(group[:rows]).ravel()
-        else:
-            values = np.asarray(group["data"][:_SAMPLE]) if "data" in group else np.array([np.nan])
-        if values.size and values.max() <= LARGEST and first_odd(values) is None:
+        if whole_numbers(file[key]):
             found.append(f"{name} holds whole numbers (use {advice})")
     return f"; {'; '.join(found)}" if found else "; no other matrix of the file holds whole numbers"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from sclatent.io._counts import assemble, parsing
+from sclatent.io._counts import assemble, first_odd, parsing, whole_numbers
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def read_loom(path: Path, *, layer: str | None) -> AnnData:
         wide = dataset.chunks[1] if dataset.chunks else 1
         step = max(wide, _CELLS // max(1, n_genes) // wide * wide)
         slabs = [sparse.csr_matrix(np.asarray(dataset[:, at : at + step]).T) for at in range(0, n_cells, step)]
-    matrix = sparse.vstack(slabs, format="csr") if slabs else np.zeros((n_cells, n_genes))
+        matrix = sparse.vstack(slabs, format="csr") if slabs else np.zeros((n_cells, n_genes))
+        other = _other_places(file, layer) if slabs and first_odd(matrix.data) else ""
     cells = next((name for name in CELL_NAMES if name in obs), None)
     if cells is None:
         log.warning(
@@ -57,7 +58,9 @@ def read_loom(path: Path, *, layer: str | None) -> AnnData:
         raise InputError(
             f"{path}: no gene names among the row attributes ({', '.join(map(str, var)) or 'none'}): expected 'Gene'"
         )
-    return assemble(matrix, obs, var.set_index(genes), path, {"format": "loom", "layer": where}, where=where)
+    return assemble(
+        matrix, obs, var.set_index(genes), path, {"format": "loom", "layer": where}, where=where, other=other
+    )
 
 
 def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset, str]:
@@ -71,6 +74,17 @@ def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset
             f"matrix"
         )
     return file[f"layers/{layer}"], f"layers['{layer}']"
+
+
+def _other_places(file: h5py.File, layer: str | None) -> str:
+    """Say which other matrices of the file hold whole numbers, for the case that the one asked for does not."""
+    found = []
+    if layer is not None and whole_numbers(file["matrix"]):
+        found.append("matrix holds whole numbers (remove `layer`)")
+    for name in file.get("layers", ()):
+        if name != layer and whole_numbers(file[f"layers/{name}"]):
+            found.append(f"layers['{name}'] holds whole numbers (use `layer: {name}`)")
+    return f"; {'; '.join(found)}" if found else "; no other matrix of the file holds whole numbers"
 
 
 def _attributes(file: h5py.File, group: str, length: int, path: Path) -> pd.DataFrame:

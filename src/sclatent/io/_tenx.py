@@ -97,6 +97,11 @@ def _three_files(path: Path) -> tuple[Path, Path, Path]:
         if path.is_dir()
         else [path]
     )
+    if "matrix.mtx" not in found[0].name:
+        raise InputError(
+            f"{path}: expected a name that ends in matrix.mtx or matrix.mtx.gz, beside barcodes.tsv and features.tsv "
+            "(or genes.tsv) of the same prefix: rename the files"
+        )
     prefixes = {p.name.split("matrix.mtx")[0] for p in found}
     if len(prefixes) > 1:
         listed = ", ".join(p.name for p in found[:4])
