@@ -62,6 +62,21 @@ def test_labels_of_names_and_batches_of_fractions(simulated, make_settings):
     assert "`covariates`" in said
 
 
+def test_infinite_values_are_no_category(simulated, make_settings):
+    simulated.obs["x"] = np.where(np.arange(simulated.n_obs) % 2, 1.0, np.inf)
+    said = line(simulated, make_settings(batch="x"))
+    assert "batch: column 'x' holds an infinite value in 150 of 300 cells" in said
+
+
+@pytest.mark.parametrize("name", ["split", "total_counts", "library_size", "phase"])
+@pytest.mark.parametrize("key", ["batch", "labels"])
+def test_names_of_our_own_columns_are_refused(simulated, make_settings, key, name):
+    # taken silently, it would be our column and not the user's that the decoder or the axes are held against
+    simulated.obs[name] = np.where(np.arange(simulated.n_obs) % 2, "a", "b")
+    said = line(simulated, make_settings(**{key: name}))
+    assert f"{key}: '{name}' is a column that the pipeline writes itself" in said
+
+
 def test_covariates(simulated, make_settings):
     assert "not numbers (categories go under `batch`)" in line(simulated, make_settings(covariates="cell_type"))
     simulated.obs["zero"] = 0.0
@@ -119,7 +134,7 @@ def test_split_columns(simulated, make_settings):
 def test_every_cell_filtered_out(simulated, make_settings):
     said = line(simulated, make_settings(cells={"min_genes": 60, "min_counts": 10**6}))
     assert "no cells left: cells.min_genes (60) took " in said
-    assert "cells.min_counts (1e+06) took " in said
+    assert "cells.min_counts (1000000) took " in said
 
 
 def test_every_gene_filtered_out(simulated, make_settings):

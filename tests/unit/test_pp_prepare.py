@@ -143,6 +143,14 @@ def test_highly_variable_genes_are_scanpys(simulated):
         assert np.array_equal(ours, work.var["highly_variable"].to_numpy())
 
 
+def test_genes_to_keep_by_name_or_symbol_each_once(counts, make_settings):
+    a, b = counts.var_names[:2]
+    counts.var["label"] = [f"sym_{name}" for name in counts.var_names]
+    keep = [a, f"sym_{a}", f"sym_{b}", a]
+    prepared = prepare(counts, make_settings(genes={"keep": keep, "symbols": "label", "min_cells": 0}))
+    assert set(prepared.var_names[prepared.var["kept"]]) == {a, b}
+
+
 def test_markers_are_found_and_batch_effects_are_not():
     rng = np.random.default_rng(0)
     mean = np.ones((400, 200))

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sclatent.data import slots
-from sclatent.pp._columns import categories, covariate, library_column, need
+from sclatent.pp._columns import METRICS, categories, covariate, library_column, need, refuse_ours
 from sclatent.settings import DatasetSettings
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-
-METRICS = (slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO, slots.DOUBLET_SCORE)
-"""Quality metrics that may be named as covariates although they do not come in."""
 
 
 def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
@@ -52,10 +48,11 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
         add(column, "batch", "categories")
     for column in settings.covariates:
         if column in METRICS and column not in obs:
-            continue  # `prepare` computes and checks it
+            continue  # may be named although it does not come in: `prepare` computes and checks it
         covariate(obs, column, settings)
         add(column, "covariates", "numbers")
     for column in settings.labels:
+        refuse_ours(column, "labels", settings)
         values = need(obs, column, "labels", settings)
         if pd.api.types.is_float_dtype(values) and values.notna().any() and values.nunique() > 1:
             # numbers that are no categories (a pseudotime, a measured angle) are compared as numbers

@@ -7,12 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sclatent.data import slots
 from sclatent.settings import DatasetSettings, InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+
+METRICS = (slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO, slots.DOUBLET_SCORE)
+"""Quality metrics of the stage `prepare`."""
+_CYCLE = (slots.S_SCORE, slots.G2M_SCORE, slots.PHASE, slots.CYCLING_PROBABILITY)
+
+
+def refuse_ours(column: str, key: str, settings: DatasetSettings) -> None:
+    """Stop if a batch or label has the name of a column that the pipeline writes: its own would be used, unnoticed."""
+    if column in (slots.SPLIT, slots.LIBRARY_SIZE, slots.PREDICTED_DOUBLET, *METRICS, *_CYCLE):
+        raise InputError(
+            f"{settings.file}: {key}: '{column}' is a column that the pipeline writes itself: give yours another name, "
+            "so that the two are not mixed up"
+        )
 
 
 def need(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings) -> pd.Series:
@@ -44,10 +58,11 @@ def categories(
     Raises
     ------
     InputError
-        If the column is missing, has a gap where none may be, has one level only, or holds fractions.
+        If the column is missing or one of ours, has a gap where none may be, has one level only, or holds fractions.
     """
     import pandas as pd
 
+    refuse_ours(column, key, settings)
     values = need(obs, column, key, settings)
     gaps = values.isna().to_numpy()
     if gaps.all() or (gaps.any() and not missing):
@@ -64,7 +79,12 @@ def categories(
             len(gaps),
         )
     if pd.api.types.is_float_dtype(values):
-        numbers = values.to_numpy(dtype=float)[~gaps]
+        numbers = values.to_numpy(dtype=float, na_value=np.nan)[~gaps]
+        if np.isinf(numbers).any():
+            raise InputError(
+                f"{settings.file}: {key}: column '{column}' holds an infinite value in {np.isinf(numbers).sum()} of "
+                f"{len(gaps)} cells, which is no category: replace it"
+            )
         if not np.array_equal(numbers, np.floor(numbers)):
             raise InputError(
                 f"{settings.file}: {key}: column '{column}' holds fractions (such as "
@@ -103,6 +123,8 @@ def covariate(obs: pd.DataFrame, column: str, settings: DatasetSettings) -> np.n
     InputError
         If the column is missing, holds no numbers, has gaps, or is constant.
     """
+    if column == slots.LIBRARY_SIZE:
+        refuse_ours(column, "covariates", settings)
     numbers = _numbers(obs, column, "covariates", settings)
     if np.ptp(numbers) == 0:
         raise InputError(

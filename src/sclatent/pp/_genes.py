@@ -60,14 +60,14 @@ def find_kept(names: pd.Index, symbols: list[str], settings: DatasetSettings) ->
         If one is not there.
     """
     kept = np.zeros(len(names), dtype=bool)
-    for gene in settings.genes.keep:
-        at = match_genes(list(names), [gene])[0]
-        if at < 0:
-            at = match_genes(symbols, [gene])[0]
+    wanted = list(dict.fromkeys(settings.genes.keep))
+    by_name, by_symbol = match_genes(list(names), wanted), match_genes(symbols, wanted)
+    found = np.where(by_name >= 0, by_name, by_symbol)
+    for gene, at in zip(wanted, found, strict=True):
         if at < 0:
             hint = did_you_mean(gene, symbols) or did_you_mean(gene, names)
             raise InputError(f"{settings.file}: genes.keep: no gene '{gene}' in the counts{hint}")
-        kept[at] = True
+    kept[found] = True
     return kept
 
 

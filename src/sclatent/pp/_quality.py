@@ -205,4 +205,4 @@ def score_doublets(adata: AnnData, groups: np.ndarray | None, seed: int) -> tupl
 
 
 def _number(value: float) -> str:
-    return f"{value:g}"
+    return f"{value:.10g}"
