@@ -120,7 +120,9 @@ traverse: {steps: 41}
         ("", "expected `key: value` lines, found nothing"),
         ("counts: a\nname: b", "name: unknown key: a dataset is called after its file"),
         ("counts: 3", "counts: "),
-        ("counts: []", "counts: "),
+        ("counts: []", "counts: found nothing, expected at least 1"),
+        ("counts: x.h5\nseeds: []", "seeds: found nothing, expected at least 1"),
+        (f"counts: {{path: a, url: 's3://b/a', sha256: {'a' * 64}}}", "url: 's3://b/a' must start with https://"),
     ],
 )
 def test_a_mistake_gets_one_line(write, text, said):
@@ -159,6 +161,11 @@ def test_missing_files_are_named_with_a_near_match(write, tmp_path, monkeypatch)
     missing_files(settings, made=["matrx.h5"])
     with pytest.raises(InputError, match="metadata: no such file"):
         missing_files(load_dataset(write("counts: matrix.h5\nmetadata: m.tsv")))
+    (tmp_path / "{x}.h5").touch()
+    with pytest.raises(InputError, match="Snakemake takes braces for wildcards"):
+        missing_files(load_dataset(write("counts: '{x}.h5'")))
+    with pytest.raises(InputError, match="counts: "):  # longer than any file system takes
+        missing_files(load_dataset(write(f"counts: {'x' * 300}.h5")))
     missing_files(
         load_dataset(write({"counts": {"path": "later.h5", "url": "https://example.org/a", "sha256": "0" * 64}}))
     )

@@ -11,6 +11,7 @@ from sclatent.settings._base import Settings
 from sclatent.settings.cycle import CycleSettings
 from sclatent.settings.model import ModelSettings
 
+_SCHEMES = ("https://", "http://", "ftp://")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -56,6 +57,8 @@ class Sample(Settings):
             check_name(self.name, "sample name")
         if self.url is not None and self.sha256 is None:
             raise ValueError("`url` needs `sha256`, so that a broken download is noticed")
+        if self.url is not None and not self.url.startswith(_SCHEMES):
+            raise ValueError(f"url: '{self.url}' must start with {', '.join(_SCHEMES)}: a local file needs `path` only")
         for key, value in (self.model_extra or {}).items():
             if not isinstance(value, str | int | float | bool):
                 raise ValueError(f"`{key}` becomes an obs column and must be one word, number or truth value")

@@ -148,8 +148,20 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
         ("axes.programs", settings.axes.programs),
     ]
     for key, path in named:
-        if path is not None and path not in made and not Path(path).exists():
-            near = sorted(p.name for p in Path(path).parent.iterdir()) if Path(path).parent.is_dir() else []
+        if path is None or path in made:
+            continue
+        if "{" in path or "}" in path:
+            raise InputError(f"{settings.file}: {key}: {path}: Snakemake takes braces for wildcards: rename the file")
+        try:
+            there = Path(path).exists()
+            near = (
+                sorted(p.name for p in Path(path).parent.iterdir()) if not there and Path(path).parent.is_dir() else []
+            )
+        except OSError as error:
+            raise InputError(
+                f"{settings.file}: {key}: {path} cannot be looked at: {error.strerror or error}"
+            ) from error
+        if not there:
             hint = did_you_mean(Path(path).name, near) or f" (paths are relative to {Path.cwd()})"
             raise InputError(f"{settings.file}: {key}: no such file: {path}{hint}")
 
@@ -174,6 +186,8 @@ def first_line(error: ValidationError, model: type[BaseModel]) -> str:
         expected = problem["ctx"]["expected"]
         words = [w.strip(" '") for w in expected.replace(" or ", ",").split(",")]
         return f"{where}: '{found}' is not one of {expected}{did_you_mean(found, words)}"
+    if kind == "too_short":
+        return f"{where}: found nothing, expected at least {problem['ctx']['min_length']}"
     said = problem["msg"].replace("Input should be", "should be").replace("Value error, ", "")
     return f"{where}: {said}, found {_short(found)}"
 
