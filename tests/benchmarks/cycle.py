@@ -2,9 +2,9 @@
 
     python tests/benchmarks/cycle.py [--only ipsc mls simulator lung pbmc speed] [--steps]
 
-One set of defaults for all data. The figures of CycleVI in brackets are recorded ones (cyclevi 0.2.1, 3 seeds). `--steps` adds
-the fits one grid step away in harmonics and in temper, with the label-free criterion: the R² of listed genes on an angle they
-were left out of.
+One set of defaults for all data. The figures of CycleVI in brackets are recorded ones (cyclevi 0.2.1, 3 seeds).
+`--steps` adds the fits one grid step away in harmonics and in temper, with the label-free criterion: the R² of listed
+genes on an angle they were left out of.
 """
 
 from __future__ import annotations
