@@ -106,6 +106,8 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     """
     job = Stage(snakemake)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(job.threads)))
+    # threads that spin while they wait for each other stall a training when other programs want the same cores
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # a bar in a file is read afterwards: a line every ten seconds will do
     os.environ |= {"MPLBACKEND": "Agg", "TQDM_MININTERVAL": "10"}
     signal.signal(signal.SIGTERM, _terminated)
