@@ -44,7 +44,7 @@ def read_loom(path: Path, *, layer: str | None) -> AnnData:
         step = max(wide, _CELLS // max(1, n_genes) // wide * wide)
         slabs = [sparse.csr_matrix(np.asarray(dataset[:, at : at + step]).T) for at in range(0, n_cells, step)]
         matrix = sparse.vstack(slabs, format="csr") if slabs else np.zeros((n_cells, n_genes))
-        other = _other_places(file, layer) if slabs and first_odd(matrix.data) else ""
+        other = _other_places(file, layer) if slabs and first_odd(np.asarray(matrix.data)) else ""
     cells = next((name for name in CELL_NAMES if name in obs), None)
     if cells is None:
         log.warning(
