@@ -202,3 +202,12 @@ def test_a_bad_gmt_file_is_one_line(toy, tmp_path, text, said):
     with pytest.raises(InputError, match=said) as caught:
         tl.annotate(prepared, cycle, latent, settings(axes={"programs": str(path)}))
     assert "\n" not in str(caught.value)
+
+
+def test_whole_numbers_that_label_cells_are_groups():
+    from sclatent.tl._variables import _variable
+
+    clusters = pd.Series([0, 2, 1, 0, 2, 1], dtype=int)
+    assert _variable(clusters, "clusters", "label").levels == ("0", "1", "2")
+    assert _variable(clusters, "n_genes", "quality").levels is None
+    assert _variable(clusters.astype(float), "pseudotime", "label").levels is None

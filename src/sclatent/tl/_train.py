@@ -102,7 +102,7 @@ def train(
     if model not in settings.models:
         raise InputError(f"models: no model '{model}'{did_you_mean(model, settings.models)}")
     chosen = settings.models[model]
-    where = pick_device(chosen.device if device == "auto" else device)
+    where = pick_device(chosen.device if device == "auto" else device, f"{settings.file}: models.{model}.")
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     cells = {name: np.flatnonzero(split == name) for name in slots.SPLITS}
     card = describe(prepared, settings, cells[slots.TRAIN])
@@ -172,11 +172,13 @@ def describe(prepared: AnnData, settings: DatasetSettings, train_cells: np.ndarr
     }
 
 
-def pick_device(device: str) -> str:
-    """Return ``cpu`` or ``cuda``; ``cuda`` without a usable GPU is a user's mistake."""
+def pick_device(device: str, where: str = "") -> str:
+    """Return ``cpu`` or ``cuda``; ``cuda`` without a usable GPU is a user's mistake, made at the key `where`."""
     usable = torch.cuda.is_available()
     if device == "auto":
         return "cuda" if usable else "cpu"
     if device == "cuda" and not usable:
-        raise InputError("device: cuda was asked for, but PyTorch finds no usable GPU: use `device: auto`, or `cpu`")
+        raise InputError(
+            f"{where}device: cuda was asked for, but PyTorch finds no usable GPU: use `device: auto`, or `cpu`"
+        )
     return device

@@ -83,7 +83,9 @@ def _variable(column: pd.Series, name: str, role: str) -> Variable:
     import pandas as pd
 
     numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    if numeric and role != "batch":
+    # whole numbers that label cells are names of groups (clusters 0, 1, 2 …), as the column check says too
+    grouped = role == "batch" or (role == "label" and pd.api.types.is_integer_dtype(column))
+    if numeric and not grouped:
         return Variable(name, column.to_numpy(np.float64, na_value=np.nan), None, role)
     category = column.astype("category")
     levels = tuple(str(level) for level in category.cat.categories)
