@@ -94,7 +94,9 @@ class Run:
                 self.best, self.since, self.best_weights = score, 0, _clones(self.average)
             else:
                 self.since += 1
-                self.stopped = self.since >= self.settings.patience
+                # while the learning rate is high, one outlying validation cell can hide progress for many epochs
+                late = 2 * self.epoch >= self.plan.epochs
+                self.stopped = late and self.since >= self.settings.patience
         self.good = self.state()
 
     def _pass(self) -> tuple[float, float]:

@@ -45,9 +45,13 @@ class ModelSettings(Settings):
     )
     learning_rate: float = Field(4e-3, gt=0, le=1, description="highest learning rate of the one-cycle schedule")
     weight_decay: float = Field(
-        1.0, ge=0, description="decoupled weight decay of the matrices; less, as 2,000/cells, beyond 2,000 cells"
+        0.1, ge=0, description="decoupled weight decay of the matrices; less, as 2,000/cells, beyond 2,000 cells"
     )
-    patience: int = Field(15, ge=1, description="epochs without a better validation ELBO before training stops")
+    patience: int = Field(
+        15,
+        ge=1,
+        description="epochs without a better validation ELBO before training stops, in the second half of the schedule",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU when there is one")
 
     @model_validator(mode="after")
