@@ -14,8 +14,10 @@ peak (the
    where, after the peak of S, the G2/M curve overtakes the S curve, both scaled to [0, 1]. A cell's phase is the arc
    with most of its posterior.
 
-A list's curve is the mean of its genes' curves, each in units of its own spread over the circle, weighted by how
-well it follows.
+A list's curve is the mean of its genes' *rates* (the exponential of the fitted log curves: amounts of transcript), each
+in units of its own spread over the circle, weighted by how well it follows. Rates, not logs: after division transcripts
+decay about exponentially, which is steepest at its start, whereas their logarithm goes on falling all through G1; and
+a logarithmic curve of one harmonic is a cosine, steepest a quarter of a turn after its peak whatever the data say.
 """
 
 from __future__ import annotations
@@ -67,8 +69,8 @@ class Gauge:
 
 
 def list_curve(values: Array, inside: Array, weight: Array) -> Array:
-    """Return the curve (BINS,) of a list of genes, scaled to [0, 1]."""
-    part = values[:, inside]
+    """Return the mean rate (BINS,) of a list of genes with log curves `values` (BINS, G), scaled to [0, 1]."""
+    part = np.exp(values[:, inside] - values[:, inside].mean(axis=0))
     part = (part - part.mean(axis=0)) / np.maximum(part.std(axis=0), 1e-12)
     mean = part @ weight[inside]
     return (mean - mean.min()) / max(float(np.ptp(mean)), 1e-12)
@@ -80,7 +82,7 @@ def find_gauge(values: Array, group: Ints, weight: Array, expected: Array) -> Ga
     Parameters
     ----------
     values
-        (BINS, G) the genes' curves on the fitted bins.
+        (BINS, G) the genes' log curves on the fitted bins.
     group
         (G,) 0 for the S list, 1 for the G2/M list, 2 for others.
     weight
@@ -100,7 +102,7 @@ def find_gauge(values: Array, group: Ints, weight: Array, expected: Array) -> Ga
     turned = np.empty_like(values)
     turned[bins] = values
     g = list_curve(turned, group == 1, weight)
-    slope = _smooth(np.roll(g, -1) - np.roll(g, 1))
+    slope = np.roll(g, -1) - np.roll(g, 1)
     after = (np.arange(BINS) - int(g.argmax())) % BINS
     zero = int(np.where(after <= BINS * 5 // 8, slope, np.inf).argmin())
     bins = (bins - zero) % BINS
@@ -114,7 +116,3 @@ def find_gauge(values: Array, group: Ints, weight: Array, expected: Array) -> Ga
     over = after_s[g[after_s] > s[after_s]]
     g2m_start = int(over[0]) if len(over) else (s_start + BINS) // 2
     return Gauge(bins, reflected, s_start, int(np.clip(g2m_start, s_start + 1, BINS - 1)))
-
-
-def _smooth(x: Array, width: int = 3) -> Array:
-    return sum((np.roll(x, k) for k in range(-width, width + 1)), np.zeros_like(x)) / (2 * width + 1)
