@@ -18,9 +18,6 @@ from sclatent.bridge import VERSIONS
 
 from .conftest import ROOT, SNAKEFILES, Study, jobs
 
-# one worker runs all of these, since they share one finished study
-pytestmark = pytest.mark.xdist_group("run")
-
 TINY = {
     "counts": "data/tiny.h5ad",
     "batch": "batch",
