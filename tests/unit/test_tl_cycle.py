@@ -259,3 +259,16 @@ def test_one_phase_only(make_settings):
     narrow = data[np.abs(np.cos(data.obs["true_angle"] - 0.32 * np.pi)) > 0.97]
     narrow = narrow[np.cos(narrow.obs["true_angle"] - 0.32 * np.pi) > 0].copy()
     assert facts(cycle(narrow, make_settings()))["verdict"] == "no cycle"
+
+
+def test_cell_lines_do_not_share_out_the_circle(shared_data, make_settings):
+    from sklearn.metrics import mutual_info_score
+
+    data = ad.read_h5ad(shared_data / "lung3cl_celseq2_dropseq.h5ad")
+    found = cycle(data, make_settings(batch="batch")).obs
+    angle = found["cycle_angle"].to_numpy()
+    assert mutual_info_score((angle / (2 * np.pi) * 12).astype(int), data.obs["cell_line"]) < 0.45
+    wave = np.column_stack([np.ones(len(angle)), np.cos(angle), np.sin(angle)])
+    score = found["G2M_score"].to_numpy()
+    rest = score - wave @ np.linalg.lstsq(wave, score, rcond=None)[0]
+    assert 1 - rest.var() / score.var() > 0.62
