@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from itertools import pairwise
 
 import torch
@@ -12,7 +13,7 @@ from sclatent.model.networks import dropout, init_linear
 from sclatent.settings.model import ModelSettings
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module, ABC):
     """What a decoder is: ``decoder(z, design) -> logits``.
 
     `n_out` counts the genes and, when there is one, the *rest* category (last). ``bias`` (n_out,) is the logit of a
@@ -25,9 +26,9 @@ class Decoder(nn.Module):
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(n_out))
 
+    @abstractmethod
     def forward(self, z: Tensor, design: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return logits (B × n_out) of z (B × axes) under the covariates `design` (B × columns)."""
-        raise NotImplementedError
 
     def penalty(self) -> Tensor | None:
         """Minus the log prior density of the weights, nats for all cells; None: no prior beside weight decay."""
