@@ -39,8 +39,8 @@ class Plan:
 
 
 SHALLOW_PLAN = Plan(False, (1, 1, 1, 1, 1), 150, 12.0, 0.0)
-# A gene that the angle explains less of may follow a cell type whose cells happen to bunch on the circle: at 5 % hundreds
-# of such genes joined on three cell lines, and the angle told the lines apart.
+# A gene that the angle explains less of may follow a cell type whose cells happen to bunch on the circle: at 5 %
+# hundreds of such genes joined on three cell lines, and the angle told the lines apart.
 DEEP_PLAN = Plan(True, (1, 2, 3, 3), 800, 8.0, 0.12)
 
 
