@@ -93,16 +93,7 @@ def _decoded(ax: Axes, path: Mapping[str, Any], order: Mapping[str, Any]) -> Non
         ax.patch.set_visible(False)
     step = TURN / len(position)
     for at in position[~np.asarray(path.get("supported", np.ones_like(position)), dtype=bool)]:
-        ax.axvspan(
-            at - step / 2,
-            at + step / 2,
-            facecolor="#EEEEEE",
-            alpha=0.75,
-            hatch="////",
-            edgecolor="#BBBBBB",
-            lw=0,
-            zorder=3,
-        )
+        st.no_cells(ax, at - step / 2, at + step / 2)
     st.angle_axis(ax, label="cycle angle (grey: cells; hatched: none)")
     ax.legend(loc="upper left", ncols=2, handlelength=1)
 

@@ -274,3 +274,8 @@ def note(text: str, width: float = 6.0, height: float = 1.6) -> Figure:
     ax.axis("off")
     ax.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10, color=INK)
     return fig
+
+
+def no_cells(ax: Axes, low: float, high: float) -> None:
+    """Grey out the part of a path, from `low` to `high`, near which there are no cells."""
+    ax.axvspan(low, high, facecolor="#EEEEEE", alpha=0.75, hatch="////", edgecolor="#BBBBBB", lw=0, zorder=3)

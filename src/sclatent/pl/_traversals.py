@@ -148,16 +148,7 @@ def mark_empty(ax: Axes, view: Path) -> None:
     """Grey out the steps of a path near which there are no cells."""
     edges = step_edges(view.position)
     for step in np.flatnonzero(~view.supported):
-        ax.axvspan(
-            edges[step],
-            edges[step + 1],
-            facecolor="#EEEEEE",
-            alpha=0.75,
-            hatch="////",
-            edgecolor="#BBBBBB",
-            lw=0,
-            zorder=3,
-        )
+        st.no_cells(ax, edges[step], edges[step + 1])
 
 
 def position_axis(ax: Axes, view: Path) -> None:
