@@ -20,7 +20,7 @@ from sclatent.tl._knob_file import phase_angle, read_path
 def cycle_stage(noise=0.3, angle=None):
     """Stand in for the cycle stage: right angles up to noise (other noise for other genes), or others."""
 
-    def stage(prepared, settings):
+    def stage(prepared, settings, *, plan=None):
         out = true_cycle(prepared, noise=noise, seed=prepared.n_vars)
         if angle is not None:
             out.obs[slots.CYCLE_ANGLE] = np.where(out.obs[slots.CYCLING], angle(prepared), np.nan)

@@ -164,6 +164,7 @@ def _facts(circle: Circle) -> dict[str, Any]:
         "r2_G2M": evidence.r2_g2m,
         "r2_controls": evidence.r2_controls,
         "null": evidence.null,
+        "grid": circle.grid,
     }
 
 

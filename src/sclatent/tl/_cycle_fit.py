@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.tl._cycle_em import Fit, fit, resultant, start_from_angle
+from sclatent.tl._cycle_em import Fit, resultant, start_from_angle
 from sclatent.tl._cycle_evidence import ALPHA, Evidence, weigh
-from sclatent.tl._cycle_join import explained
+from sclatent.tl._cycle_grow import Growth, Plan, grid
 from sclatent.tl._cycle_scores import ListGenes, log_normalise
 from sclatent.tl._cycle_source import Source
 from sclatent.tl._cycle_states import BINS, Array, Ints, posterior
@@ -22,31 +22,21 @@ DEEP = 3.0
 MAX_CELLS = 4000
 """Curves are learned on at most this many cells; every cell gets its posterior."""
 CHUNK = 8192
-KEEP = 0.75
-"""Share of the listed genes' R² that must survive when further genes join."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How further genes join and curves grow: one fit per entry of `harmonics`; genes join before all but the first."""
-
-    deep: bool
-    harmonics: tuple[int, ...]
-    max_joined: int
-    min_gain: float
-    min_r2: float
-    temper: float = 1.0
-
-
-SHALLOW_PLAN = Plan(False, (1, 1, 1, 1, 1), 150, 12.0, 0.0)
+SHALLOW_PLAN = Plan(False, ((1, 12.0), (1, 12.0), (1, 12.0), (1, 12.0)), max_joined=150, min_r2=0.0)
 # A gene that the angle explains less of may follow a cell type whose cells happen to bunch on the circle: at 5 %
 # hundreds of such genes joined on three cell lines, and the angle told the lines apart.
-DEEP_PLAN = Plan(True, (1, 2, 3, 3), 800, 8.0, 0.12)
+DEEP_PLAN = Plan(True, ((1, 8.0), (2, 8.0), (3, 8.0), (3, 8.0)), max_joined=800, min_r2=0.12)
+PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 
 
 @dataclass(frozen=True)
 class Circle:
-    """What was found: the genes (columns), the fit, the posterior of every cell, the evidence, and R² per gene."""
+    """What was found: the genes (columns), the fit, the posterior of every cell, the evidence, and R² per gene.
+
+    `grid` tells what the fits one step away in harmonics and temper are worth; empty without a cycle.
+    """
 
     plan: Plan
     columns: Ints
@@ -56,6 +46,7 @@ class Circle:
     evidence: Evidence
     r2: Array
     n_trained: int
+    grid: dict[str, Array]
 
 
 def is_deep(counts: sp.csr_matrix, genes: ListGenes) -> bool:
@@ -100,55 +91,28 @@ def find_circle(
     rows = np.arange(n)
     if n > MAX_CELLS:
         rows = np.sort(np.random.default_rng(seed).permutation(n)[:MAX_CELLS])
-    normalised = log_normalise(sp.csr_matrix(counts[rows]), source.library[rows])
-    columns, group = genes.position, np.where(genes.phase == "S", 0, 1)
+    some = source.part(rows)
+    normalised = log_normalise(some.counts, some.library)
+    phase = np.where(genes.phase == "S", 0, 1)
     start = start_from_angle(first_angle(normalised, genes))
-    fitted = fit(source.law(rows, columns, deep=plan.deep), group, start, plan.harmonics[0], temper=plan.temper)
-    r2, _ = explained(normalised, fitted.q)
-    list_r2 = float(r2[genes.position].mean())
-    on_rows = Source(counts[rows], source.library[rows], batch[rows])
-    evidence = weigh(on_rows, normalised, genes, start, deep=plan.deep, temper=plan.temper)
-    grow = plan.harmonics[1:] if max(evidence.p_s, evidence.p_g2m) < ALPHA else ()
-    most = min(plan.max_joined, max(50, counts.shape[1] // 25))
-    for harmonics in grow:
-        follow = _follow(r2, float(fitted.q[:, :BINS].sum()), genes.position, plan)
-        for limit in (most, most // 4, most // 16):
-            new_columns = np.concatenate([genes.position, follow[:limit]])
-            new_group = np.concatenate(
-                [np.where(genes.phase == "S", 0, 1), np.full(len(new_columns) - len(genes.position), 2)]
-            )
-            law = source.law(rows, new_columns, deep=plan.deep)
-            new = fit(law, new_group, fitted.q, harmonics, temper=plan.temper)
-            new_r2, _ = explained(normalised, new.q)
-            now = float(new_r2[genes.position].mean())
-            if now >= KEEP * list_r2:
-                break
-            # the crowd has led the angle away from the cell cycle: the genes we know follow it less than before
-            log.info("%d further genes led the angle away from the listed ones: fewer then", len(follow[:limit]))
-        else:
-            break
-        same = harmonics == fitted.curves.harmonics and np.array_equal(new_columns, columns)
-        columns, group, fitted, r2, list_r2 = new_columns, new_group, new, new_r2, max(now, list_r2)
-        if same:
-            break
+    growth = Growth(some, normalised, genes.position, phase, plan)
+    grown = growth.fit(genes.position, phase, start, 1, plan.temper)
+    evidence = weigh(some, normalised, genes, start, deep=plan.deep, temper=plan.temper)
+    table: dict[str, Array] = {}
+    if max(evidence.p_s, evidence.p_g2m) < ALPHA:
+        grown, beside = growth.choose_temper(growth.grow(grown))
+        table = grid(grown, beside)
+    columns, fitted = grown.columns, grown.fitted
     caps = None
     if not plan.deep:
-        part = np.asarray(counts[rows][:, columns].todense(), dtype=np.float64) / source.library[rows, None]
+        part = np.asarray(some.counts[:, columns].todense(), dtype=np.float64) / some.library[:, None]
         caps = np.quantile(part, 1 - max(2 / len(rows), 0.002), axis=0)
     q = np.empty((n, BINS + 1))
     for begin in range(0, n, CHUNK):
         chunk = np.arange(begin, min(begin + CHUNK, n))
         ll = source.law(chunk, columns, deep=plan.deep, caps=caps).log_likelihood(fitted.curves)
         q[chunk] = posterior(ll, fitted.curves.prior, fitted.temper)
-    return Circle(plan, columns, group, fitted, q, evidence, r2[columns], len(rows))
-
-
-def _follow(r2: Array, cycling: float, listed: Ints, plan: Plan) -> Ints:
-    """Return the columns of the genes that follow the angle, best first."""
-    r2 = r2.copy()
-    r2[listed] = 0.0
-    order = np.argsort(-r2, kind="stable")[: plan.max_joined]
-    return order[(r2[order] >= plan.min_r2) & (cycling * r2[order] > plan.min_gain)]
+    return Circle(plan, columns, grown.group, fitted, q, evidence, grown.r2[columns], len(rows), table)
 
 
 def angle_of(q: Array) -> tuple[Array, Array]:

@@ -26,14 +26,27 @@ class Source:
         self.n_batches = int(batch.max()) + 1
         self.middle = float(np.median(self.library))
 
+    def part(self, rows: Ints) -> Source:
+        """Return the counts of some of the cells, normalised as those of all are."""
+        some = Source(sp.csr_matrix(self.counts[rows]), self.library[rows], self.batch[rows])
+        some.n_batches, some.middle = self.n_batches, self.middle
+        return some
+
     def law(self, rows: Ints, columns: Ints, *, deep: bool, caps: Array | None = None) -> Law:
         """Return the law of some cells and genes; `caps` (G,) are relative counts beyond which counts are cut."""
-        part = np.asarray(self.counts[rows][:, columns].todense(), dtype=np.float64)
-        library, batch = self.library[rows], self.batch[rows]
         if deep:
-            return LogLaw(np.log1p(part * (self.middle / library)[:, None]), batch, self.n_batches)
+            return self.log_law(rows, columns)
+        part, library = self._dense(rows, columns), self.library[rows]
         if caps is None:
             part = winsorize(part, library)
         else:
             part = np.minimum(part, np.maximum(caps * library[:, None], 3.0))
-        return CountLaw(part, library, batch, self.n_batches)
+        return CountLaw(part, library, self.batch[rows], self.n_batches)
+
+    def log_law(self, rows: Ints, columns: Ints) -> LogLaw:
+        """Return the law of log-normalised counts, whatever the depth."""
+        y = np.log1p(self._dense(rows, columns) * (self.middle / self.library[rows])[:, None])
+        return LogLaw(y, self.batch[rows], self.n_batches)
+
+    def _dense(self, rows: Ints, columns: Ints) -> Array:
+        return np.asarray(self.counts[rows][:, columns].todense(), dtype=np.float64)

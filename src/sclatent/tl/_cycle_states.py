@@ -7,7 +7,6 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import logsumexp
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -102,8 +101,9 @@ def basis(harmonics: int, angle: Array = GRID) -> Array:
 
 def posterior(ll: Array, prior: Array, temper: float = 1.0) -> Array:
     """Return (n, states) probabilities from log-likelihoods and log prior."""
-    logits = temper * ll + prior
-    return np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
+    out = _likelihood(ll + prior if temper == 1 else temper * ll + prior)
+    out /= out.sum(axis=1, keepdims=True)
+    return out
 
 
 def log_prior(resting: float) -> Array:
@@ -119,17 +119,25 @@ def fit_prior(ll: Array, prior: Array, temper: float, *, even: bool) -> Array:
     only the prior. Where single cells are vague, that keeps resting cells, or a cell type, from being taken for a
     crowded stretch of the circle.
     """
-    prior = prior.copy()
+    likelihood, share = _likelihood(temper * ll), np.exp(prior)
     for _ in range(10 if even else 3):
-        mass = posterior(ll, prior, temper).mean(axis=0)
+        # the mean posterior by two products of the likelihoods: prior · Lᵀ (1 / L · prior)
+        mass = share * (likelihood.T @ (1 / np.maximum(likelihood @ share, 1e-300))) / len(ll)
         rest = min(float(mass[BINS]), 1 - 1e-6)
         if even:
-            prior[:BINS] -= 0.5 * np.log((mass[:BINS] * BINS + 1e-3 * (1 - rest)) / (1 - rest))
-            prior[:BINS] += np.log(1 - rest) - logsumexp(prior[:BINS])
-            prior[BINS] = np.log(rest) if rest > 1e-12 else -np.inf
+            bins = share[:BINS] / np.sqrt((mass[:BINS] * BINS + 1e-3 * (1 - rest)) / (1 - rest))
+            share = np.append(bins * (1 - rest) / bins.sum(), rest)
         else:
-            prior = log_prior(rest if rest > 1e-12 else 0.0)
-    return prior
+            share = np.append(np.full(BINS, (1 - rest) / BINS), rest)
+        share[BINS] *= rest > 1e-12
+    with np.errstate(divide="ignore"):
+        return np.log(share)
+
+
+def _likelihood(ll: Array) -> Array:
+    """Return exp(ll), each row up to a factor: its largest entry is 1."""
+    out = ll - ll.max(axis=1, keepdims=True)
+    return np.exp(out, out=out)
 
 
 def flat_shapes(group: Ints, harmonics: int) -> Shapes:

@@ -8,7 +8,7 @@ gene is judged by an angle that it had no part in.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,20 +65,31 @@ def held_out(scene: Scene, prepared: AnnData, cycle: AnnData, settings: DatasetS
     found = []
     for out in folds:
         try:
-            found.append(_part(scene, prepared, settings, listed, out, cells))
+            found.append(_part(scene, prepared, settings, cycle.uns[slots.UNS]["cycle"], listed, out, cells))
         except InputError as error:
             return _nothing(f"without some of the genes there is no cycle: {error}")
     return _summary(found, listed, books)
 
 
 def _part(
-    scene: Scene, prepared: AnnData, settings: DatasetSettings, listed: pd.Series, out: list[str], cells: Index
+    scene: Scene,
+    prepared: AnnData,
+    settings: DatasetSettings,
+    facts: dict[str, Any],
+    listed: pd.Series,
+    out: list[str],
+    cells: Index,
 ) -> _Part:
     from sclatent.tl._cycle import cycle as cycle_stage
+    from sclatent.tl._cycle_fit import PLANS
     from sclatent.tl._knob import cycle_columns
 
+    plan = None
+    if "law" in facts:  # law and temper are those of the angle that is judged
+        temper = float(facts["temper"])
+        plan = replace(PLANS[facts["law"]], temper=temper, tempers=(temper, temper))
     # the genes are not there at all: neither the first guess nor the genes that join can use them
-    again = cycle_stage(prepared[cells, ~prepared.var_names.isin(out)].copy(), settings)
+    again = cycle_stage(prepared[cells, ~prepared.var_names.isin(out)].copy(), settings, plan=plan)
     angle, sd, on = cycle_columns(again)
     if on.sum() < _path.MIN_CELLS:
         raise InputError(again.uns[slots.UNS]["cycle"].get("reason") or f"{int(on.sum())} cells cycle")

@@ -1,0 +1,87 @@
+"""What a fit is worth without labels: how well its angle predicts counts of listed genes that it was found without."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sclatent.tl._cycle_em import Fit, fit
+from sclatent.tl._cycle_source import Source
+from sclatent.tl._cycle_states import Array, Ints
+
+PARTS, FOLDS = 4, 5
+STEPS = 4
+"""Steps of the alternation after genes were taken away: enough for the angle to let go of them."""
+HARMONICS = 3
+"""Of the curves that predict: always as many, so that no angle is favoured for having been fitted with as many."""
+
+
+def held_out_gain(source: Source, fitted: Fit, columns: Ints, group: Ints, *, deep: bool, seed: int = 0) -> Array:
+    r"""Predict listed genes from the angle of all other genes.
+
+    In turn a quarter of the listed genes is taken away, and the angle found again without it. The curves of these genes
+    over that angle are learned on four fifths of the cells; in the last fifth their log-normalised counts have the
+    density :math:`\sum_s q_{is} \mathcal N(y_{ig}; f_g(s), \psi_g)`: a vague angle predicts vaguely, and an angle that
+    is surer than right pays for it.
+
+    Parameters
+    ----------
+    source
+        The counts of the cells that were fitted.
+    fitted
+        The fit to be judged.
+    columns, group
+        (G,) its genes; 0 for the S list, 1 for the G2/M list, 2 for genes that joined.
+
+    Returns
+    -------
+    (cells,) nats per gene above a normal density without angle; the mean of both lists, each as heavy as the other.
+    """
+    rng = np.random.default_rng(seed)
+    n = len(fitted.q)
+    rows = np.arange(n)
+    fold = rng.permutation(n) % FOLDS
+    part = np.full(len(columns), -1)
+    for k in (0, 1):
+        members = rng.permutation(np.flatnonzero(group == k))
+        part[members] = np.arange(len(members)) % PARTS
+    gain = np.zeros((2, n))
+    for k in range(PARTS):
+        keep, out = np.flatnonzero(part != k), np.flatnonzero(part == k)
+        law = source.law(rows, columns[keep], deep=deep)
+        again = fit(law, group[keep], fitted.q, fitted.curves.harmonics, temper=fitted.temper, steps=STEPS)
+        found = _predict(source, again.q, columns[out], group[out], fold)
+        for phase in (0, 1):
+            gain[phase] += found[:, group[out] == phase].sum(axis=1) / max((group == phase).sum(), 1)
+    return gain.mean(axis=0)
+
+
+def standard_error(difference: Array) -> float:
+    """Return the standard error of the mean of (cells,) differences."""
+    return float(difference.std() / np.sqrt(len(difference)))
+
+
+def _predict(source: Source, q: Array, columns: Ints, group: Ints, fold: Ints) -> Array:
+    """Return (cells, G) log density of every gene above that without an angle, each from the cells of other folds."""
+    out = np.empty((len(q), len(columns)))
+    for k in range(FOLDS):
+        learn, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        seen, new = (source.log_law(rows, columns) for rows in (learn, test))
+        curves = seen.start(group, HARMONICS, 0.1)
+        codes = np.eye(seen.n_batches)[seen.batch]
+        shift = codes.T @ (seen.y - curves.rest) / (codes.sum(axis=0)[:, None] + 10)
+        noise = np.maximum((seen.y - shift[seen.batch]).var(axis=0), 1e-4)
+        flat = _log_density(new.y - shift[new.batch], curves.rest[None], noise, np.ones((len(test), 1)))
+        for _ in range(STEPS):  # curves, noise, shapes and batch shifts lean on one another
+            curves = seen.fit_curves(q[learn], curves)
+        level = np.vstack([curves.values(), curves.rest])
+        out[test] = _log_density(new.y - curves.batch[new.batch], level, curves.noise, q[test]) - flat
+    return out
+
+
+def _log_density(y: Array, level: Array, noise: Array, q: Array) -> Array:
+    """Return (cells, G) log Σ_state q(state) N(y; level(state), ψ), gene by gene."""
+    density = np.empty_like(y)
+    for g, variance in enumerate(noise):
+        away = (y[:, [g]] - level[:, g]) ** 2 / (-2 * variance)
+        density[:, g] = (q * np.exp(away)).sum(axis=1)
+    return np.log(np.maximum(density, 1e-300)) - 0.5 * np.log(2 * np.pi * noise)

@@ -1,0 +1,170 @@
+"""From the listed genes to the final fit: further genes, harmonics and temper, each kept on held-out counts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from sclatent.tl._cycle_choice import held_out_gain, standard_error
+from sclatent.tl._cycle_em import Fit, fit, resultant
+from sclatent.tl._cycle_join import explained
+from sclatent.tl._cycle_source import Source
+from sclatent.tl._cycle_states import BINS, GUESS_AMPLITUDE, Array, Ints
+
+log = logging.getLogger(__name__)
+
+MAX_HARMONICS = len(GUESS_AMPLITUDE)
+TEMPER_STEP, TEMPERS = 2.0, (0.25, 4.0)
+"""The temper goes up and down in factors of two, within these bounds."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the fit starts and grows.
+
+    Attributes
+    ----------
+    deep
+        Which law holds: that of deep counts, or that of shallow ones.
+    grow
+        One step per entry: the number of harmonics, and the least gain (R² times the number of cycling cells) with
+        which a further gene joins.
+    max_joined, min_r2
+        At most so many genes join, and none that the angle explains less of.
+    temper
+        The power to which the likelihood is raised at first.
+    tempers
+        Lowest and highest temper that may be chosen; where these are the same, nothing is tried beside the fit.
+    """
+
+    deep: bool
+    grow: tuple[tuple[int, float], ...]
+    max_joined: int
+    min_r2: float
+    temper: float = 1.0
+    tempers: tuple[float, float] = TEMPERS
+
+
+@dataclass(frozen=True)
+class Grown:
+    """A fit with its genes (G,), the R² of *all* genes, and what its angle predicts of held-out genes (cells,)."""
+
+    columns: Ints
+    group: Ints
+    fitted: Fit
+    r2: Array
+    gain: Array
+
+
+class Growth:
+    """Tries fits on some cells and keeps the better ones.
+
+    Parameters
+    ----------
+    source, normalised
+        Counts of the cells, and (cells, genes) the same log-normalised.
+    listed, phase
+        (L,) columns of the listed genes; 0 for S, 1 for G2/M.
+    plan
+        How to go about it.
+    """
+
+    def __init__(self, source: Source, normalised: sp.csr_matrix, listed: Ints, phase: Ints, plan: Plan) -> None:
+        self.source, self.normalised, self.plan = source, normalised, plan
+        self.listed, self.phase = listed, phase
+        self.rows = np.arange(normalised.shape[0])
+
+    def fit(self, columns: Ints, group: Ints, q: Array, harmonics: int, temper: float) -> Grown:
+        """Fit, starting from the probabilities `q`, and judge the fit."""
+        deep = self.plan.deep
+        fitted = fit(self.source.law(self.rows, columns, deep=deep), group, q, harmonics, temper=temper)
+        gain = held_out_gain(self.source, fitted, columns, group, deep=deep)
+        return Grown(columns, group, fitted, explained(self.normalised, fitted.q)[0], gain)
+
+    def grow(self, now: Grown) -> Grown:
+        """Let genes join and harmonics grow, as long as held-out genes are predicted no worse than before.
+
+        No worse: within a standard error over the cells. With all genes that follow the angle the angle may leave the
+        cell cycle for what tells cell types apart: then they do not join; nor do fewer of them, if that fails too.
+        """
+        for harmonics, min_gain in self.plan.grow:
+            for columns in self._choices(now, harmonics, min_gain):
+                group = np.concatenate([self.phase, np.full(len(columns) - len(self.listed), 2)])
+                new = self.fit(columns, group, now.fitted.q, harmonics, now.fitted.temper)
+                change = new.gain - now.gain
+                if change.mean() >= -standard_error(change):
+                    now = new
+                    break
+                log.info(
+                    "%d further genes and %d harmonics predict held-out genes worse: not taken",
+                    len(columns) - len(self.listed), harmonics,
+                )  # fmt: skip
+        return now
+
+    def _choices(self, now: Grown, harmonics: int, min_gain: float) -> list[Ints]:
+        """Return the sets of genes to try: all that follow the angle, the present ones, and fewer but more than now."""
+        r2 = now.r2.copy()
+        r2[self.listed] = 0.0
+        most = min(self.plan.max_joined, max(50, len(r2) // 25))
+        order = np.argsort(-r2, kind="stable")[:most]
+        cycling = float(now.fitted.q[:, :BINS].sum())
+        order = order[(r2[order] >= self.plan.min_r2) & (cycling * r2[order] > min_gain)]
+        sets = [np.concatenate([self.listed, order]), now.columns]
+        sets += [
+            part for n in (most // 4, most // 16) if len(part := sets[0][: len(self.listed) + n]) > len(now.columns)
+        ]
+        tried = {frozenset(now.columns)} if harmonics == now.fitted.curves.harmonics else set()
+        out: list[Ints] = []
+        for columns in sets:
+            if (key := frozenset(columns)) not in tried:
+                tried.add(key)
+                out.append(columns)
+        return out
+
+    def choose_temper(self, now: Grown) -> tuple[Grown, list[Grown]]:
+        """Change the temper for as long as that is better by more than a standard error.
+
+        Returns
+        -------
+        The fit chosen, and those one step away in temper and in harmonics, the genes being the same.
+        """
+        (low, high), fits = self.plan.tempers, {now.fitted.temper: now}
+        if low == high:
+            return now, []
+        for factor in (1 / TEMPER_STEP, TEMPER_STEP):
+            while low <= (temper := now.fitted.temper * factor) <= high and temper not in fits:
+                fits[temper] = new = self._again(now, now.fitted.curves.harmonics, temper)
+                change = new.gain - now.gain
+                if change.mean() <= standard_error(change):
+                    break
+                now = new
+        near = (now.fitted.temper / TEMPER_STEP, now.fitted.temper * TEMPER_STEP)
+        steps = [fits[temper] for temper in near if temper in fits]
+        h = now.fitted.curves.harmonics
+        steps += [self._again(now, k, now.fitted.temper) for k in (h - 1, h + 1) if 0 < k <= MAX_HARMONICS]
+        return now, steps
+
+    def _again(self, now: Grown, harmonics: int, temper: float) -> Grown:
+        return self.fit(now.columns, now.group, now.fitted.q, harmonics, temper)
+
+
+def grid(chosen: Grown, beside: list[Grown]) -> dict[str, Array]:
+    """Return the table of the fit chosen (first) and those one step away: harmonics, temper, held-out gain, agreement.
+
+    The agreement is the mean cosine of the angle with that of the fit chosen, after the best rotation.
+    """
+    fits = [chosen, *beside]
+    here = np.angle(resultant(chosen.fitted.q))
+    angles = [np.angle(resultant(f.fitted.q)) for f in fits]
+    rows: dict[str, list[Any]] = {
+        "harmonics": [f.fitted.curves.harmonics for f in fits],
+        "temper": [f.fitted.temper for f in fits],
+        "held_out_gain": [float(f.gain.mean()) for f in fits],
+        "difference_se": [standard_error(f.gain - chosen.gain) for f in fits],
+        "agreement": [float(abs(np.exp(1j * (a - here)).mean())) for a in angles],
+    }
+    return {name: np.array(values) for name, values in rows.items()}
