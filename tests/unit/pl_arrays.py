@@ -65,8 +65,12 @@ def cycle(adata: AnnData) -> AnnData:
     var = pd.DataFrame(
         {"phase": genes[slots.LIST_PHASE].astype(str), "peak": genes[slots.TRUE_PEAK]}, index=genes.index
     )
+    amplitude, peak = genes[slots.TRUE_AMPLITUDE].to_numpy(float), genes[slots.TRUE_PEAK].to_numpy(float)
+    mean = adata[:, genes.index].X.sum(axis=0) / adata.X.sum()
+    var["r2"], var["a0"] = amplitude / 2, np.log(np.asarray(mean).ravel() + 1e-6)
+    var["a1"], var["b1"] = amplitude * np.cos(peak), amplitude * np.sin(peak)
     out = AnnData(obs=obs, var=var)
-    out.uns[slots.UNS] = {"cycle": {"verdict": "cycle", "reason": ""}}
+    out.uns[slots.UNS] = {"cycle": {"verdict": "cycle", "reason": "", "law": "negative binomial"}}
     return out
 
 

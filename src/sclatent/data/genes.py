@@ -93,7 +93,10 @@ def _own_list(path: Path) -> pd.DataFrame:
 
 
 def peak_order() -> pd.DataFrame:
-    """Return genes whose place in the cycle is textbook knowledge.
+    """Return genes whose place in the cycle is known from synchronised cells, with the source of each.
+
+    The stages are those of Whitfield et al. (2002) as tabulated by Macosko et al. (2015, Table S2, where G2 is called
+    G2/M, and G2/M is called M). Where a gene stands in two stages there, `source` says so.
 
     Returns
     -------

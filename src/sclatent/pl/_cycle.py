@@ -176,41 +176,45 @@ def _scores_by_angle(obs: pd.DataFrame, used: npt.NDArray[np.bool_]) -> st.Figur
 
 
 def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st.Figure | None:
-    """Counts of the genes that follow the angle best, with their mean along the angle (two harmonics)."""
+    """Counts of the genes that follow the angle best, with the curves that the cycle stage fitted to them."""
     import scipy.sparse as sp
 
     known = cycle.var_names.intersection(prepared.var_names, sort=False)
-    if not len(known):
+    harmonics = sum(f"b{h}" in cycle.var for h in range(1, 10))
+    if not len(known) or not harmonics:
         return None
     angle = cycle.obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)[used]
     library = prepared.obs[slots.LIBRARY_SIZE].to_numpy(dtype=float)
-    factor = np.median(library) / np.maximum(library, 1)
+    middle = float(np.median(library))
+    best = np.argsort(-cycle.var.loc[known, "r2"].to_numpy(dtype=float), kind="stable")[:N_GENES]
+    best = best[np.argsort(cycle.var.loc[known[best], "peak"].to_numpy(dtype=float), kind="stable")]
+    known = known[best]
     counts = sp.csc_matrix(prepared.X[:, prepared.var_names.get_indexer(known)])[np.flatnonzero(used)]
-    table = np.log1p(np.asarray(counts.todense(), dtype=float) * factor[used][:, None])
-    basis = design(angle)
-    coefficients, *_ = np.linalg.lstsq(basis, table, rcond=None)
-    explained = (basis @ coefficients).var(axis=0)
-    best = np.argsort(-explained, kind="stable")[: min(N_GENES, len(known))]
-    curve = design(_GRID) @ coefficients
-    best = best[np.argsort(_GRID[curve[:, best].argmax(axis=0)], kind="stable")]
-    rows = -(-len(best) // 4)
+    rate = np.asarray(counts.todense(), dtype=float) * (middle / np.maximum(library, 1))[used][:, None]
+    table = np.log1p(rate)
+    columns = ["a0", *(f"{letter}{h}" for h in range(1, harmonics + 1) for letter in "ab")]
+    curve = design(_GRID, harmonics) @ cycle.var.loc[known, columns].to_numpy(dtype=float).T
+    # the curves are means of logs where counts are deep, and logs of mean rates where they are shallow
+    of_logs = cycle.uns[slots.UNS]["cycle"].get("law") == "log-normal"
+    if not of_logs:
+        curve = np.log1p(np.exp(curve) * middle)
+    rows = -(-len(known) // 4)
     fig = st.figure(8.4, 0.5 + 1.7 * rows)
     grid = fig.subplots(rows, 4, sharex=True, squeeze=False)
     names = prepared.var[slots.SYMBOL] if slots.SYMBOL in prepared.var else prepared.var_names.to_series()
-    for ax, g in zip(grid.ravel(), best, strict=False):
-        gene = known[g]
+    for ax, (g, gene) in zip(grid.ravel(), enumerate(known), strict=False):
         phase = str(cycle.var.loc[gene, "phase"]) if "phase" in cycle.var else ""
         color = st.PHASE_COLORS.get(phase, st.PURPLE)
         st.points(ax, angle, table[:, g], "#C4C4C4", size=2)
         ax.plot(_GRID, curve[:, g], color=color, lw=1.8)
-        centre, mean, _ = binned(angle, table[:, g])
-        ax.plot(centre, mean, "o", ms=2.8, color=color, mfc="white", mew=0.9)
+        centre, mean, _ = binned(angle, table[:, g] if of_logs else rate[:, g])
+        ax.plot(centre, mean if of_logs else np.log1p(mean), "o", ms=2.8, color=color, mfc="white", mew=0.9)
         ax.set_title(st.shorten(names[gene], 16), color=color)
         st.angle_axis(ax, label="")
-    for ax in grid.ravel()[len(best) :]:
+    for ax in grid.ravel()[len(known) :]:
         ax.axis("off")
     fig.supxlabel(
-        "cycle angle (radians); line: fitted mean; circles: means; orange: S gene, blue: G2/M gene, pink: other",
+        "cycle angle (radians); line: fitted curve; circles: means of cells; orange: S gene, blue: G2/M gene, pink: other",
         fontsize=7.5,
     )
     fig.supylabel("log(1 + count / library · median library)", fontsize=8)
