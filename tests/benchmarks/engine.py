@@ -212,9 +212,9 @@ def reach(args: argparse.Namespace) -> None:
             wall, used = time.perf_counter(), time.process_time()
             run.one_epoch()
             seconds, cpu = seconds + time.perf_counter() - wall, cpu + time.process_time() - used
-            run._exchange()
+            run.exchange()
             now = held_out(run.vae, data, cells["test"])[1].mean()
-            run._exchange()
+            run.exchange()
             for method in [m for m, goal in goals.items() if now >= goal["iw100"]]:
                 goal = goals.pop(method)
                 row = {"dataset": name, "goal": method, "value": goal["iw100"], "ours then": now, "epoch": run.epoch}

@@ -21,7 +21,8 @@ FEW = 4
 """Up to this count the non-zeros of a cell are evaluated together in float32."""
 DEEP = 1e4
 """Cells with more counts than this get exp and log in float64: rounding of the rate is multiplied by the counts."""
-_options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy"}
+# a product and a sum may fuse, but nothing may be reordered: the bytes do not depend on the number of threads
+_options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 # numba widens int32 arithmetic to int64, which halves the vector width: these three stay in 32 bits
@@ -110,7 +111,7 @@ def _log(u):  # type: ignore[no-untyped-def]
     return (f + y) + k * LN2_HIGH
 
 
-@njit(fastmath={"reassoc", "nsz", "contract"}, **_options)
+@njit(**{**_options, "fastmath": {"reassoc", "nsz", "contract"}})
 def _sum(values):  # type: ignore[no-untyped-def]
     total = 0.0
     for g in range(values.shape[0]):
@@ -375,14 +376,30 @@ def sparse_product(first, last, offsets, columns, values, weight, bias, out):  #
 
 
 @njit(**_options)
-def sparse_product_gradient(first, last, offsets, columns, values, upstream, gradient):  # type: ignore[no-untyped-def]
-    """gradient[columns[i]] += values[i] · upstream[b], for the hidden units first..last of all rows."""
-    for b in range(upstream.shape[0]):
-        up = upstream[b, first:last]
+def by_column(offsets, columns, starts, rows, order):  # type: ignore[no-untyped-def]
+    """Sort the non-zeros of a batch by column: the row and the place of each, and where each column starts."""
+    for i in range(columns.shape[0]):
+        starts[columns[i] + 1] += 1
+    for g in range(starts.shape[0] - 1):
+        starts[g + 1] += starts[g]
+    place = starts[:-1].copy()
+    for b in range(offsets.shape[0] - 1):
         for i in range(offsets[b], offsets[b + 1]):
-            v = values[i]
-            row = gradient[columns[i], first:last]
-            for h in range(up.shape[0]):
+            at = place[columns[i]]
+            rows[at], order[at] = b, i
+            place[columns[i]] = at + 1
+
+
+@njit(**_options)
+def sparse_product_gradient(first, last, starts, rows, order, values, upstream, gradient):  # type: ignore[no-untyped-def]
+    """gradient[g] = Σ values[i] · upstream[row of i] over the non-zeros i of column g, for the columns first..last."""
+    for g in range(first, last):
+        row = gradient[g]
+        row[:] = 0.0
+        for i in range(starts[g], starts[g + 1]):
+            v = values[order[i]]
+            up = upstream[rows[i]]
+            for h in range(row.shape[0]):
                 row[h] += v * up[h]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,11 +24,42 @@ def init_linear(layer: nn.Linear, generator: torch.Generator, gain: float = 1.0)
 
 
 def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Leave out a fraction `rate` of the units when a generator is given (training), else return `h`."""
-    if generator is None or rate == 0:
+    """Leave out a fraction `rate` of the units when a generator is given (training), else return `h`.
+
+    The rate is met to 1/256: one random byte per unit costs an eighth of a random float.
+    """
+    left_out = min(round(rate * 256), 255)
+    if generator is None or left_out == 0:
         return h
-    keep = torch.rand(h.shape, generator=generator, device=h.device) >= rate
-    return h * keep * (1.0 / (1.0 - rate))
+    words = torch.empty((h.numel() + 7) // 8, dtype=torch.int64, device=h.device)
+    bits = words.random_(-(2**63), None, generator=generator).view(torch.uint8)
+    keep = bits[: h.numel()].view(h.shape) >= left_out
+    return h * (keep * (256.0 / (256.0 - left_out)))
+
+
+class _Draw(torch.autograd.Function):
+    """A draw z = mean + sd · ε (B × axes) and KL(N(mean, sd²) || N(0, 1)) of each cell (B,), with their gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, sd: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(mean, sd, eps)
+        return torch.addcmul(mean, sd, eps), kl_divergence(mean, sd).sum(1)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        mean, sd, eps = ctx.saved_tensors
+        to_z, to_kl = grads[0], grads[1][:, None]
+        return torch.addcmul(to_z, to_kl, mean), to_z * eps + to_kl * (sd - sd.reciprocal()), None
+
+
+def draw(mean: Tensor, sd: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return z = mean + sd · ε (B × axes), and KL(N(mean, sd²) || N(0, 1)) of each cell (B,)."""
+    return _Draw.apply(mean, sd, eps)
+
+
+def kl_divergence(mean: Tensor, sd: Tensor) -> Tensor:
+    """KL(N(mean, sd²) || N(0, 1)), per cell and axis."""
+    return 0.5 * (mean * mean + sd * sd - 1.0) - sd.log()
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -44,10 +76,12 @@ class _SparseProduct(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, None]:
-        upstream = grads[0].contiguous()
-        gradient = torch.zeros(ctx.shape)
-        arrays = (upstream.numpy(), gradient.numpy())
-        share(ctx.shape[1], lambda a, b: _kernels.sparse_product_gradient(a, b, *ctx.sparse, *arrays))
+        upstream, gradient = grads[0].contiguous(), torch.empty(ctx.shape)
+        offsets, columns, values = ctx.sparse
+        starts, rows, order = np.zeros(ctx.shape[0] + 1, np.int64), np.empty_like(columns), np.empty_like(columns)
+        _kernels.by_column(offsets, columns, starts, rows, order)
+        arrays = (starts, rows, order, values, upstream.numpy(), gradient.numpy())
+        share(ctx.shape[0], lambda first, last: _kernels.sparse_product_gradient(first, last, *arrays))
         return None, gradient, upstream.sum(0), None
 
 

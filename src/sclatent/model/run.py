@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sclatent.model.batches import Batches, CountData
+from sclatent.model.flat import FlatWeights
 from sclatent.model.plan import Plan, decay
 from sclatent.model.start import start_from_data
 from sclatent.model.trouble import Diverged, explain
@@ -51,9 +52,10 @@ class Run:
         self.batches = Batches(data, device)
         self.plan = Plan.make(settings, len(train))
         groups = parameter_groups(self.vae, decay(settings, len(train)))
-        self.optimizer = torch.optim.AdamW(groups, lr=self.plan.peak, fused=True)
-        self.parameters = list(self.vae.parameters())
-        self.average = [p.detach().clone() for p in self.parameters]
+        self.flat = FlatWeights([group.pop("params") for group in groups])
+        parts = [{"params": [part], **group} for part, group in zip(self.flat.parts, groups, strict=True)]
+        self.optimizer = torch.optim.AdamW(parts, lr=self.plan.peak, fused=True)
+        self.average = self.flat.values.clone()
         self.order = np.random.default_rng(seed)
         self.noise = torch.Generator(device=device).manual_seed(seed)
         self.epoch = self.step = self.since = self.restarts = 0
@@ -61,7 +63,7 @@ class Run:
         self.best = -math.inf
         self.history: list[dict[str, float]] = []
         self.stopped = False
-        self.best_weights = _clones(self.average)
+        self.best_weights = self.average.clone()
         self.good = self.state()
 
     @property
@@ -91,7 +93,7 @@ class Run:
         # before the KL has its full weight a good ELBO is luck
         if self.step >= self.plan.warmup:
             if score > self.best:
-                self.best, self.since, self.best_weights = score, 0, _clones(self.average)
+                self.best, self.since, self.best_weights = score, 0, self.average.clone()
             else:
                 self.since += 1
                 # while the learning rate is high, one outlying validation cell can hide progress for many epochs
@@ -115,9 +117,10 @@ class Run:
 
     def _step(self, cells: np.ndarray) -> Tensor:
         """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
-        self.optimizer.zero_grad(set_to_none=True)
+        self.flat.forget()
         sums = self._backward(cells)
-        clip_gradient(self.parameters, CLIP)
+        self.flat.collect()
+        self.flat.clip(CLIP)
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["speed"]
@@ -126,7 +129,7 @@ class Run:
         if self.step % AVERAGE_EVERY == 0:
             # the average of the first steps is a plain mean, which forgets where training started
             share = max(1.0 - AVERAGE**AVERAGE_EVERY, AVERAGE_EVERY / (self.step + AVERAGE_EVERY))
-            torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], share)
+            self.average.lerp_(self.flat.values, share)
         return sums
 
     def _backward(self, cells: np.ndarray) -> Tensor:
@@ -140,13 +143,15 @@ class Run:
                     log_prob, kl = self.vae.elbo_terms(self.batches.gather(piece), self.noise, self.noise)
                     loss = (weight * kl - log_prob).sum() / len(cells)
                     loss.backward()
-                    sums += torch.stack([log_prob.detach().double().sum(), kl.detach().double().sum()])
+                    sums += torch.stack(
+                        [log_prob.detach().sum(dtype=torch.float64), kl.detach().sum(dtype=torch.float64)]
+                    )
                 if (penalty := self.vae.decoder.penalty()) is not None:
                     (penalty / len(self.train)).backward()
                 return sums
             except torch.OutOfMemoryError:
                 self._make_room(len(cells))
-                self.optimizer.zero_grad(set_to_none=True)
+                self.flat.forget()
                 if noise is not None and self.batches.device.type == "cuda":
                     self.noise.set_state(noise)
 
@@ -166,7 +171,7 @@ class Run:
         """Mean ELBO of the validation cells at KL weight 1, always with the same draws."""
         if len(self.validation) == 0:
             return train_elbo
-        self._exchange()
+        self.exchange()
         while True:
             size = 512 if self.pieces == 1 else math.ceil(self.plan.batch_size / self.pieces)
             try:
@@ -174,7 +179,7 @@ class Run:
                 break
             except torch.OutOfMemoryError:
                 self._make_room(self.plan.batch_size)
-        self._exchange()
+        self.exchange()
         if not math.isfinite(score):
             raise Diverged(self.validation)
         return score
@@ -192,16 +197,17 @@ class Run:
 
     # --- state ------------------------------------------------------------------------------------------------------
 
-    def _exchange(self) -> None:
+    def exchange(self) -> None:
         """Swap the weights of the model and their average."""
-        for i, parameter in enumerate(self.parameters):
-            parameter.data, self.average[i] = self.average[i], parameter.data
+        weights = self.flat.values.clone()
+        self.flat.values.copy_(self.average)
+        self.average = weights
 
     def state(self) -> dict[str, Any]:
         """Return everything that decides how the training goes on, as tensors, numbers and strings."""
         return {
-            "weights": _clones(self.parameters),
-            "average": _clones(self.average),
+            "weights": self.flat.values.clone(),
+            "average": self.average.clone(),
             "best_weights": self.best_weights,
             "optimizer": _copied(self.optimizer.state_dict()),
             "order": json.dumps(self.order.bit_generator.state),
@@ -214,12 +220,9 @@ class Run:
     @torch.no_grad()
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the training where `state` was taken."""
-        for parameter, average, weight, mean in zip(
-            self.parameters, self.average, state["weights"], state["average"], strict=True
-        ):
-            parameter.copy_(weight)
-            average.copy_(mean)
-        self.best_weights = [value.to(self.vae.device) for value in state["best_weights"]]
+        self.flat.values.copy_(state["weights"])
+        self.average.copy_(state["average"])
+        self.best_weights = state["best_weights"].to(self.vae.device)
         self.optimizer.load_state_dict(_copied(state["optimizer"]))
         self.order.bit_generator.state = json.loads(state["order"])
         self.noise.set_state(state["noise"])
@@ -231,14 +234,8 @@ class Run:
     @torch.no_grad()
     def best_model(self) -> CountVAE:
         """Return the model with its best weights, on the CPU."""
-        final = self.best_weights if math.isfinite(self.best) else self.average
-        for parameter, value in zip(self.parameters, final, strict=True):
-            parameter.copy_(value)
+        self.flat.release(self.best_weights if math.isfinite(self.best) else self.average)
         return self.vae.to("cpu").eval()
-
-
-def _clones(tensors: list[Any]) -> list[Tensor]:
-    return [tensor.detach().clone() for tensor in tensors]
 
 
 def _copied(state: dict[str, Any]) -> dict[str, Any]:
@@ -265,16 +262,6 @@ def parameter_groups(vae: CountVAE, weight_decay: float) -> list[dict[str, Any]]
         {"params": plain, "weight_decay": 0.0, "speed": 1.0},
         {"params": fast, "weight_decay": 0.0, "speed": FAST},
     ]
-
-
-@torch.no_grad()
-def clip_gradient(parameters: list[torch.nn.Parameter], largest: float) -> None:
-    """Scale the gradients down when their joint norm exceeds `largest` (one pass over them when it does not)."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = [gradient.reshape(-1) for gradient in gradients]
-    norm = torch.stack([torch.dot(g, g) for g in flat]).sum().sqrt()
-    if bool(norm > largest):
-        torch._foreach_mul_(gradients, largest / norm)
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from sclatent.model import checkpoint, likelihoods
 from sclatent.model.additive import AdditiveDecoder
 from sclatent.model.batches import Batch, Batches, CountData
 from sclatent.model.decoders import Decoder, LinearDecoder, MLPDecoder
-from sclatent.model.networks import Encoder, init_linear
+from sclatent.model.networks import Encoder, draw, init_linear
 from sclatent.settings.model import ModelSettings
 
 DECODERS: dict[str, Callable[..., Decoder]] = {"mlp": MLPDecoder, "linear": LinearDecoder, "additive": AdditiveDecoder}
@@ -142,7 +142,8 @@ class CountVAE(nn.Module):
         """
         mean, sd = self.encoder(batch, masks)
         eps = torch.randn(mean.shape, generator=noise, device=mean.device)
-        return self.log_prob(mean + sd * eps, batch, masks), kl_divergence(mean, sd).sum(1)
+        z, kl = draw(mean, sd, eps)
+        return self.log_prob(z, batch, masks), kl
 
     @torch.no_grad()
     def predictive(
@@ -281,8 +282,3 @@ class CountVAE(nn.Module):
     def load(cls, folder: Path | str) -> CountVAE:
         """Read a model that `save` wrote, on any machine, onto the CPU."""
         return checkpoint.load_model(cls, Path(folder))[0]
-
-
-def kl_divergence(mean: Tensor, sd: Tensor) -> Tensor:
-    """KL(N(mean, sd²) || N(0, 1)), per cell and axis."""
-    return 0.5 * (mean * mean + sd * sd - 1.0) - sd.log()
