@@ -12,7 +12,7 @@ VERSIONS: dict[str, int] = {
     "plot_qc": 1,
     "cycle": 1,
     "plot_cycle": 1,
-    "train": 1,
+    "train": 2,
     "embed": 1,
     "evaluate": 1,
     "annotate": 1,

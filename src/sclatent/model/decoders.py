@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from sclatent.model.networks import dropout, init_linear
 from sclatent.settings.model import ModelSettings
 
+NETWORK_SHARE = 0.1
+"""Factor on what the network of `MLPDecoder` adds to its linear part: its weights then move the rates a tenth as fast
+and weight decay holds them back the more, so that it says only what the linear part cannot."""
+
 
 class Decoder(nn.Module, ABC):
     """What a decoder is: ``decoder(z, design) -> logits``.
@@ -53,7 +57,8 @@ class LinearDecoder(Decoder):
 class MLPDecoder(Decoder):
     """Logits from a network that sees z and the covariates, plus a linear map of both.
 
-    The network bends what the linear part gets right early; on few cells the sum generalises better than either.
+    The network is kept small (`NETWORK_SHARE`): the sum generalises better than either, and its axes are nearly those
+    of the linear part, one program each, which a free network spreads over many.
     """
 
     def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
@@ -78,5 +83,5 @@ class MLPDecoder(Decoder):
         h = torch.cat([z, design], 1)
         for norm, layer in zip(self.norms, self.layers, strict=True):
             h = dropout(torch.relu(norm(layer(h))), self.rate, generator)
-        logits = torch.addmm(self.bias, torch.cat([h, z], 1), self.last_weight)
+        logits = torch.addmm(self.bias, torch.cat([NETWORK_SHARE * h, z], 1), self.last_weight)
         return torch.addmm(logits, design, self.covariates) if design.shape[1] else logits

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-MAX_CELLS = 2000
-"""Cells at which the decoder is asked."""
+MAX_CELLS, LOCAL_CELLS = 2000, 100
+"""Cells at which the decoder is asked for slopes across the cloud of cells, and for those at each cell."""
+STEP = 0.25
+"""Half the distance over which the slope at a cell is taken (latent units)."""
 RIDGE = 0.003
-"""Ridge of the regression on the axes, per cell: an axis whose posterior mean hardly varies gets small slopes."""
-ACTIVE_VARIANCE = 0.01
-"""Axes whose posterior mean varies less are left where they are."""
+"""Ridge of the regression on the axes, per cell: a direction in which cells hardly vary gets small slopes."""
+MIN_VARIANCE = 0.001
+"""Directions in which the posterior mean varies less are left where they are. A tenth of what makes an axis active: the
+bend of a curved cloud of cells is a direction of its own, in which cells vary little, and without it four types of
+cells share three axes."""
 
 
 def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) -> None:
@@ -41,8 +45,9 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
     cells
         Positions of the cells to look at: the training cells.
     method
-        ``varimax``: each gene on few axes (`varimax` of the decoder's `slopes`, genes weighted alike: Kaiser 1958);
-        ``ica``: posterior means as independent as an orthogonal map makes them (`independent`); ``none``.
+        ``programs``: each gene on few axes, and up along them (`one_sided` of the decoder's `slopes`); ``varimax``:
+        each gene on few axes, genes weighted alike (`varimax` of the `slopes`: Kaiser 1958); ``ica``: posterior means
+        as independent as an orthogonal map makes them (`independent`); ``none``.
     """
     if method == "none":
         return
@@ -50,30 +55,35 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
     with torch.no_grad():
         vae.rotation.copy_(torch.eye(n_axes))
     mean, _ = vae.posterior(data, cells)
-    active = np.flatnonzero(mean.var(axis=0, dtype=np.float64) > ACTIVE_VARIANCE)
-    if not active.size:
+    # the directions in which cells vary, not the axes: which axes the network put them on is chance
+    variance, basis = np.linalg.eigh(np.cov(mean, rowvar=False, dtype=np.float64).reshape(n_axes, n_axes))
+    variance, basis = variance[::-1], basis[:, ::-1]
+    n = int((variance > MIN_VARIANCE).sum())
+    if not n:
         return
     picked = np.unique(np.linspace(0, len(cells) - 1, min(len(cells), MAX_CELLS)).astype(np.int64))
-    slope = slopes(vae, data.subset(np.asarray(cells)[picked]), mean[picked], active)
-    means = mean[:, active].astype(np.float64)
-    turn = varimax(normalise_rows(slope.T)) if method == "varimax" else independent(means)
-    spread = (means @ turn).std(axis=0)
+    slope = slopes(vae, data.subset(np.asarray(cells)[picked]), mean[picked], basis[:, :n])
+    if method == "programs":
+        turn = one_sided(slope.T)
+    elif method == "varimax":
+        turn = varimax(normalise_rows(slope.T))
+    else:
+        turn = independent(mean @ basis[:, :n])
     turned = slope.T @ turn
-    strength = np.sqrt((turned**2).sum(axis=0)) * spread
-    order = np.argsort(-strength, kind="stable")
-    sign = np.where((turned**3).sum(axis=0) < 0, -1.0, 1.0)
-    whole = np.eye(n_axes)
-    whole[np.ix_(active, active)] = (turn * sign)[:, order].T
+    axes = basis[:, :n] @ turn * np.where((turned**3).sum(axis=0) < 0, -1.0, 1.0)
+    strength = np.sqrt((turned**2).sum(axis=0)) * (mean @ axes).std(axis=0)
+    axes = np.hstack([axes[:, np.argsort(-strength, kind="stable")], basis[:, n:]])
     with torch.no_grad():
-        vae.rotation.copy_(torch.from_numpy(whole))
+        vae.rotation.copy_(torch.from_numpy(axes.T.copy()))
 
 
-def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, axes: np.ndarray) -> Array:
-    """Return how the decoded log rate of each gene changes along each axis, by ridge regression over cells.
+def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, directions: Array) -> Array:
+    """Return how the decoded log rate of each gene changes along each direction: at the cells, and across them all.
 
-    Over the whole cloud of cells rather than at each cell: a curved decoder can be flat inside two groups of cells and
-    yet differ between them. Centred over the genes, since the softmax normaliser moves all genes alike. Of a linear
-    decoder these are the (centred) weights, but for the ridge.
+    The average of two slopes, which are the same for a linear decoder (but for the ridge). The one at each cell sees
+    programs that every type of cell has, such as the cell cycle; the ridge regression of the decoded log rates on the
+    posterior means sees what differs between types, where a curved decoder can be flat inside each. Centred over
+    the genes, since the softmax normaliser moves all genes alike.
 
     Parameters
     ----------
@@ -83,24 +93,30 @@ def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, axes: np.ndarray) -
         The cells' covariates.
     mean
         (cells, all axes) their positions, in the coordinates of ``vae.posterior``.
-    axes
-        Which axes.
+    directions
+        (all axes, directions) orthonormal.
 
     Returns
     -------
-    (axes, genes), nats per unit.
+    (directions, genes), nats per unit.
     """
-    z = mean[:, axes].astype(np.float64)
+
+    def log_fraction(rows: slice, shift: npt.NDArray | float = 0.0) -> np.ndarray:
+        categorical = None if data.categorical is None else data.categorical[rows]
+        continuous = None if data.continuous is None else data.continuous[rows]
+        return vae.log_fraction(mean[rows] + shift, categorical, continuous)
+
+    z = mean.astype(np.float64) @ directions
     z -= z.mean(axis=0)
-    product = np.zeros((len(axes), vae.n_genes))
+    product = np.zeros((directions.shape[1], vae.n_genes))
     for start in range(0, len(mean), 256):
         rows = slice(start, start + 256)
-        product += z[rows].T @ vae.log_fraction(
-            mean[rows],
-            None if data.categorical is None else data.categorical[rows],
-            None if data.continuous is None else data.continuous[rows],
-        )
-    found = np.linalg.solve(z.T @ z + RIDGE * len(z) * np.eye(len(axes)), product)
+        product += z[rows].T @ log_fraction(rows)
+    across = np.linalg.solve(z.T @ z + RIDGE * len(z) * np.eye(z.shape[1]), product)
+    some = slice(None, None, -(-len(mean) // LOCAL_CELLS))
+    steps = STEP * directions.T.astype(np.float32)
+    within = np.stack([(log_fraction(some, s) - log_fraction(some, -s)).mean(axis=0) / (2 * STEP) for s in steps])
+    found = (across + within) / 2
     return found - found.mean(axis=1, keepdims=True)
 
 
@@ -109,6 +125,45 @@ def normalise_rows(loadings: npt.NDArray) -> Array:
     loadings = np.asarray(loadings, np.float64)
     length = np.sqrt((loadings**2).sum(axis=1, keepdims=True))
     return np.divide(loadings, length, out=np.zeros_like(loadings), where=length > 0)
+
+
+def one_sided(loadings: npt.NDArray, *, max_iter: int = 400, tolerance: float = 1e-7) -> Array:
+    """Return the orthogonal matrix R that maximises Σ l⁴ + 2 l³ over the entries l of L R.
+
+    The fourth power asks for few large loadings per gene (quartimax), the third for positive ones: an axis then is a
+    program that is on or off, rather than a contrast of two. Each row of L counts by the square root of its length (up
+    to the 99th percentile): weak programs of few genes are heard, genes with hardly any loadings are not.
+
+    Each step takes the orthogonal matrix nearest to the gradient of Σ l⁴ + 2 l³ + 1.5 l². That is convex, so the sum
+    never falls, and the last term is the same for every R.
+
+    Parameters
+    ----------
+    loadings
+        (genes, axes).
+
+    Returns
+    -------
+    (axes, axes).
+    """
+    length = np.sqrt((np.asarray(loadings, np.float64) ** 2).sum(axis=1, keepdims=True))
+    longest = max(float(np.quantile(length, 0.99)), 1e-12)
+    rows = normalise_rows(loadings) * np.sqrt(np.minimum(length / longest, 1.0))
+    n = rows.shape[1]
+    rotation = varimax(rows)
+    rotation *= np.where(((rows @ rotation) ** 3).sum(axis=0) < 0, -1.0, 1.0)
+    # beside it, since it may be a stationary point
+    rotation = rotation @ nearest_orthogonal(np.eye(n) + 0.1 * np.random.default_rng(0).normal(size=(n, n)))
+    before = -np.inf
+    for _ in range(max_iter):
+        turned = rows @ rotation
+        square = turned * turned
+        value = float((square * (square + 2 * turned + 1.5)).sum())
+        if value <= before + tolerance * abs(before):
+            break
+        before = value
+        rotation = nearest_orthogonal(rows.T @ (turned * (4 * square + 6 * turned + 3)))
+    return rotation
 
 
 def varimax(loadings: npt.NDArray, *, max_iter: int = 1000, tolerance: float = 1e-9) -> Array:
@@ -161,5 +216,10 @@ def independent(means: npt.NDArray, *, seed: int = 0) -> Array:
         # with as many components as noise allows the last ones have no direction to converge to
         warnings.simplefilter("ignore", ConvergenceWarning)
         ica.fit(np.asarray(means, np.float64))
-    left, _, right = np.linalg.svd(ica.mixing_)
+    return nearest_orthogonal(ica.mixing_)
+
+
+def nearest_orthogonal(matrix: npt.NDArray) -> Array:
+    """Return the orthogonal matrix nearest to a square one."""
+    left, _, right = np.linalg.svd(matrix)
     return left @ right

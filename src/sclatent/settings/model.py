@@ -28,10 +28,10 @@ class ModelSettings(Settings):
     sparsity: float = Field(
         1.0, ge=0, description="additive: strength of the Laplace prior on the response curves (nats per unit weight)"
     )
-    rotate: Literal["varimax", "ica", "none"] | None = Field(
+    rotate: Literal["programs", "varimax", "ica", "none"] | None = Field(
         None,
         description="mlp and linear: orthogonal rotation of the axes after training, which the decoder undoes; "
-        "null: varimax",
+        "null: programs",
     )
     n_latent: int = Field(10, ge=1, le=1024, description="number of latent axes")
     n_hidden: int = Field(128, ge=1, le=8192, description="units of each hidden layer")
@@ -69,8 +69,8 @@ class ModelSettings(Settings):
         return self
 
     @property
-    def rotation(self) -> Literal["varimax", "ica", "none"]:
+    def rotation(self) -> Literal["programs", "varimax", "ica", "none"]:
         """How the axes are rotated after training."""
         if self.decoder == "additive":
             return "none"
-        return self.rotate or "varimax"
+        return self.rotate or "programs"
