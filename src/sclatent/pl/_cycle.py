@@ -214,7 +214,7 @@ def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st
     for ax in grid.ravel()[len(known) :]:
         ax.axis("off")
     fig.supxlabel(
-        "cycle angle (radians); line: fitted curve; circles: means of cells; orange: S gene, blue: G2/M gene, pink: other",
+        "cycle angle (radians); line: fitted curve; circles: means of cells; orange: S genes, blue: G2/M, pink: others",
         fontsize=7.5,
     )
     fig.supylabel("log(1 + count / library · median library)", fontsize=8)

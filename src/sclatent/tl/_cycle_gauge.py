@@ -76,6 +76,20 @@ def list_curve(values: Array, inside: Array, weight: Array) -> Array:
     return (mean - mean.min()) / max(float(np.ptp(mean)), 1e-12)
 
 
+def second_peak(curve: Array) -> float:
+    """Return how far the second highest peak of a closed curve (BINS,) stands out, as a share of the curve's range.
+
+    0 where there is one peak only. A list's genes are known to peak once in the cycle: a second peak says that the
+    angle runs through something else as well, such as cell types that differ in these genes.
+    """
+    from scipy.signal import find_peaks
+
+    opened = np.roll(curve, -int(curve.argmin()))
+    _, found = find_peaks(np.append(opened, opened[0]), prominence=0)
+    others = np.sort(found["prominences"])[:-1]
+    return float(others[-1] / np.ptp(curve)) if len(others) else 0.0
+
+
 def find_gauge(values: Array, group: Ints, weight: Array, expected: Array) -> Gauge:
     """Fix the gauge.
 

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 
 from sclatent.tl._cycle_choice import held_out_gain, standard_error
 from sclatent.tl._cycle_em import Fit, fit, resultant
+from sclatent.tl._cycle_gauge import list_curve, second_peak
 from sclatent.tl._cycle_join import explained
 from sclatent.tl._cycle_source import Source
 from sclatent.tl._cycle_states import BINS, GUESS_AMPLITUDE, Array, Ints
@@ -18,6 +19,8 @@ from sclatent.tl._cycle_states import BINS, GUESS_AMPLITUDE, Array, Ints
 log = logging.getLogger(__name__)
 
 MAX_HARMONICS = len(GUESS_AMPLITUDE)
+SECOND_PEAK = 0.1
+"""A second peak of a list's curve stands out by at most this share of the curve's range."""
 TEMPER_STEP, TEMPERS = 2.0, (0.25, 4.0)
 """The temper goes up and down in factors of two, within these bounds."""
 
@@ -86,24 +89,30 @@ class Growth:
         return Grown(columns, group, fitted, explained(self.normalised, fitted.q)[0], gain)
 
     def grow(self, now: Grown) -> Grown:
-        """Let genes join and harmonics grow, as long as held-out genes are predicted no worse than before.
+        """Let genes join and harmonics grow, as long as the angle stays with the cell cycle.
 
-        No worse: within a standard error over the cells. With all genes that follow the angle the angle may leave the
-        cell cycle for what tells cell types apart: then they do not join; nor do fewer of them, if that fails too.
+        It does where held-out genes are predicted no worse than before (within a standard error over the cells), and
+        where the S and the G2/M curve have one peak each. Else it is left for what tells cell types apart: then fewer
+        genes join, or none.
         """
         for harmonics, min_gain in self.plan.grow:
             for columns in self._choices(now, harmonics, min_gain):
                 group = np.concatenate([self.phase, np.full(len(columns) - len(self.listed), 2)])
                 new = self.fit(columns, group, now.fitted.q, harmonics, now.fitted.temper)
                 change = new.gain - now.gain
-                if change.mean() >= -standard_error(change):
+                second = self._second_peak(new)
+                if change.mean() >= -standard_error(change) and second <= SECOND_PEAK:
                     now = new
                     break
                 log.info(
-                    "%d further genes and %d harmonics predict held-out genes worse: not taken",
-                    len(columns) - len(self.listed), harmonics,
+                    "not taken: %d further genes with %d harmonics (held-out gain %.4f after %.4f, second peak %.2f)",
+                    len(columns) - len(self.listed), harmonics, new.gain.mean(), now.gain.mean(), second,
                 )  # fmt: skip
         return now
+
+    def _second_peak(self, grown: Grown) -> float:
+        values, weight = grown.fitted.curves.values(), grown.r2[grown.columns]
+        return max(second_peak(list_curve(values, grown.group == phase, weight)) for phase in (0, 1))
 
     def _choices(self, now: Grown, harmonics: int, min_gain: float) -> list[Ints]:
         """Return the sets of genes to try: all that follow the angle, the present ones, and fewer but more than now."""
