@@ -1,19 +1,17 @@
 """Compiled CPU kernels: one pass over a row of logits gives its log-likelihood and all gradients.
 
 Each function works on the rows ``first`` to ``last`` so that threads can share a batch; rows never depend on one
-another, so the bytes do not depend on the number of threads. exp and log are polynomials (Cephes) written so that the
-compiler can vectorise the loops; only the functions that sum may reorder arithmetic.
+another, so the bytes do not depend on the number of threads. Only the function that sums may reorder arithmetic.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from sclatent.model._vector_math import OPTIONS, exp32, log1p32, log32
 
 SMALL_COUNT = 32
 """Up to this count Γ(x+θ)/Γ(θ) is the product of x factors; above it Stirling's series."""
@@ -21,97 +19,13 @@ FEW = 4
 """Up to this count the non-zeros of a cell are evaluated together in float32."""
 DEEP = 1e4
 """Cells with more counts than this get exp and log in float64: rounding of the rate is multiplied by the counts."""
-# a product and a sum may fuse, but nothing may be reordered: the bytes do not depend on the number of threads
-_options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
-
-
-# numba widens int32 arithmetic to int64, which halves the vector width: these three stay in 32 bits
-def _exponent_ir(typingctx: Any, value: Any) -> Any:
-    """float32 u > 0 → the whole number k (as float32) with u = m · 2ᵏ and √½ ≤ m < √2."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i32 = ir.IntType(32)
-        bits = builder.sub(builder.bitcast(args[0], i32), ir.Constant(i32, SQRT_HALF_BITS))
-        return builder.sitofp(builder.ashr(bits, ir.Constant(i32, 23)), ir.FloatType())
-
-    return types.float32(types.float32), codegen
-
-
-def _mantissa_ir(typingctx: Any, value: Any) -> Any:
-    """float32 u > 0 → the m of `_exponent`."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i32 = ir.IntType(32)
-        bits = builder.sub(builder.bitcast(args[0], i32), ir.Constant(i32, SQRT_HALF_BITS))
-        bits = builder.add(builder.and_(bits, ir.Constant(i32, 0x7FFFFF)), ir.Constant(i32, SQRT_HALF_BITS))
-        return builder.bitcast(bits, ir.FloatType())
-
-    return types.float32(types.float32), codegen
-
-
-def _power_of_two_ir(typingctx: Any, value: Any) -> Any:
-    """Whole float32 n between -126 and 127 → 2ⁿ."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i32 = ir.IntType(32)
-        n = builder.add(builder.fptosi(args[0], i32), ir.Constant(i32, 127))
-        return builder.bitcast(builder.shl(n, ir.Constant(i32, 23)), ir.FloatType())
-
-    return types.float32(types.float32), codegen
-
-
-_exponent: Any = intrinsic(_exponent_ir)
-_mantissa: Any = intrinsic(_mantissa_ir)
-_power_of_two: Any = intrinsic(_power_of_two_ir)
-SQRT_HALF_BITS = 0x3F3504F3
 _f = np.float32
-LOG2E, LN2_HIGH, LN2_LOW = _f(1.44269504088896341), _f(0.693359375), _f(-2.12194440e-4)
-ROUND = _f(12582912.0)
-E0, E1, E2 = _f(1.9875691500e-4), _f(1.3981999507e-3), _f(8.3334519073e-3)
-E3, E4, E5 = _f(4.1665795894e-2), _f(1.6666665459e-1), _f(5.0000001201e-1)
-L0, L1, L2 = _f(7.0376836292e-2), _f(-1.1514610310e-1), _f(1.1676998740e-1)
-L3, L4, L5 = _f(-1.2420140846e-1), _f(1.4249322787e-1), _f(-1.6668057665e-1)
-L6, L7, L8 = _f(2.0000714765e-1), _f(-2.4999993993e-1), _f(3.3333331174e-1)
 TINIEST, HUGE, NOT_A_NUMBER = _f(1e-30), _f(1e30), _f(np.nan)
-NONE, ONE, HALF, LOWEST = _f(0.0), _f(1.0), _f(0.5), _f(-87.0)
+NONE, ONE = _f(0.0), _f(1.0)
 SERIES, S2, S3, S4 = _f(0.02), _f(0.5), _f(2.0 / 3.0), _f(0.75)
 
 
-@njit(inline="always", **_options)
-def _exp(x):  # type: ignore[no-untyped-def]
-    """Exponential of a float32 ≤ 0, below -87 that of -87."""
-    x = x if x > LOWEST else LOWEST
-    n = (x * LOG2E + ROUND) - ROUND
-    r = (x - n * LN2_HIGH) - n * LN2_LOW
-    p = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
-    p = (p * r) * r + r + ONE
-    return p * _power_of_two(n)
-
-
-@njit(inline="always", **_options)
-def _log1p(r, u, inverse):  # type: ignore[no-untyped-def]
-    """Logarithm log(1 + r) of a float32 r ≥ 0, given u = 1 + r and 1/u."""
-    k = _exponent(u)
-    f = _mantissa(u) - ONE
-    p = (((((((L0 * f + L1) * f + L2) * f + L3) * f + L4) * f + L5) * f + L6) * f + L7) * f + L8
-    square = f * f
-    y = p * f * square + k * LN2_LOW - HALF * square
-    # the last term is what rounding 1 + r lost
-    return ((f + y) + k * LN2_HIGH) + (r - (u - ONE)) * inverse
-
-
-@njit(inline="always", **_options)
-def _log(u):  # type: ignore[no-untyped-def]
-    """Logarithm of a float32 u > 0."""
-    k = _exponent(u)
-    f = _mantissa(u) - ONE
-    p = (((((((L0 * f + L1) * f + L2) * f + L3) * f + L4) * f + L5) * f + L6) * f + L7) * f + L8
-    square = f * f
-    y = p * f * square + k * LN2_LOW - HALF * square
-    return (f + y) + k * LN2_HIGH
-
-
-@njit(**{**_options, "fastmath": {"reassoc", "nsz", "contract"}})
+@njit(**{**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}})
 def _sum(values):  # type: ignore[no-untyped-def]
     total = 0.0
     for g in range(values.shape[0]):
@@ -119,11 +33,11 @@ def _sum(values):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(**_options)
+@njit(**OPTIONS)
 def _softmax(logits, top, deep, out):  # type: ignore[no-untyped-def]
     """Write softmax(logits) to `out`; return log Σ exp(logits) in float64. `top` is the largest logit."""
     for g in range(logits.shape[0]):
-        out[g] = _exp(logits[g] - top)
+        out[g] = exp32(logits[g] - top)
     total = _sum(out)
     if deep:
         total = 0.0
@@ -135,7 +49,7 @@ def _softmax(logits, top, deep, out):  # type: ignore[no-untyped-def]
     return np.float64(top) + math.log(total)
 
 
-@njit(**_options)
+@njit(**OPTIONS)
 def poisson_rows(  # type: ignore[no-untyped-def]
     first,
     last,
@@ -175,14 +89,14 @@ def poisson_rows(  # type: ignore[no-untyped-def]
             fraction[columns[i]] += values[i]
 
 
-@njit(inline="always", **_options)
+@njit(inline="always", **OPTIONS)
 def _stirling(z):  # type: ignore[no-untyped-def]
     """Rest of Stirling's series: log Γ(z) − [(z − ½) log z − z + ½ log 2π] for z ≥ 32."""
     inverse = 1.0 / z
     return inverse * (1.0 / 12.0 - inverse * inverse * (1.0 / 360.0 - inverse * inverse / 1260.0))
 
 
-@njit(**_options)
+@njit(**OPTIONS)
 def _nb_large(x, log_mu, theta):  # type: ignore[no-untyped-def]
     """NB log p without −log x!, its derivative to θ and to log μ, for counts above SMALL_COUNT, in float64."""
     mu = math.exp(log_mu)
@@ -211,7 +125,7 @@ def _nb_large(x, log_mu, theta):  # type: ignore[no-untyped-def]
     return log_p, by_theta, (x - mu) / (1.0 + mu / theta)
 
 
-@njit(**_options)
+@njit(**OPTIONS)
 def _small_counts(columns, values, fraction, rate, theta, inverse_theta, zero, log_p, score, by_theta):  # type: ignore[no-untyped-def]
     """NB log p and its derivatives to log μ and θ at the non-zeros of a cell, right for counts up to FEW; float32.
 
@@ -232,12 +146,12 @@ def _small_counts(columns, values, fraction, rate, theta, inverse_theta, zero, l
             digamma += ONE / factor if more else NONE
         loss = zero[g]
         # outside this range float32 is close to its ends: not a number sends the entry to the careful loop
-        log_p[i] = _log(product) - loss if (product > TINIEST) & (product < HUGE) else NOT_A_NUMBER
+        log_p[i] = log32(product) - loss if (product > TINIEST) & (product < HUGE) else NOT_A_NUMBER
         score[i] = (x - mu) * (ONE - share)
         by_theta[i] = digamma + (share - x * (ONE - share) * inverse_theta[g]) - loss * inverse_theta[g]
 
 
-@njit(**_options)
+@njit(**OPTIONS)
 def nb_rows(  # type: ignore[no-untyped-def]
     first,
     last,
@@ -277,7 +191,7 @@ def nb_rows(  # type: ignore[no-untyped-def]
             r = mu * inverse_b[g]
             u = ONE + r
             inverse = ONE / u
-            log1p = _log1p(r, u, inverse)
+            log1p = log1p32(r, u, inverse)
             zero[g] = theta_b[g] * log1p
             score[g] = -mu * inverse
             series = -r * r * (S2 - r * (S3 - r * S4))
@@ -337,7 +251,7 @@ def nb_rows(  # type: ignore[no-untyped-def]
             fraction[g] *= -total
 
 
-@njit(inline="always", **_options)
+@njit(inline="always", **OPTIONS)
 def _rising(x, theta, share):  # type: ignore[no-untyped-def]
     """Return log Π_{j<x} (θ + j) μ/(θ + μ) and Σ_{j<x} 1/(θ + j), with one logarithm per eight counts.
 
@@ -360,89 +274,3 @@ def _rising(x, theta, share):  # type: ignore[no-untyped-def]
         log_p += math.log(product)
         digamma += numerator / denominator
     return log_p, digamma
-
-
-@njit(**_options)
-def sparse_product(first, last, offsets, columns, values, weight, bias, out):  # type: ignore[no-untyped-def]
-    """out[b] = bias + Σ_i values[i] · weight[columns[i]] for the rows first..last."""
-    for b in range(first, last):
-        row = out[b]
-        row[:] = bias
-        for i in range(offsets[b], offsets[b + 1]):
-            v = values[i]
-            w = weight[columns[i]]
-            for h in range(row.shape[0]):
-                row[h] += v * w[h]
-
-
-@njit(**_options)
-def by_column(offsets, columns, starts, rows, order):  # type: ignore[no-untyped-def]
-    """Sort the non-zeros of a batch by column: the row and the place of each, and where each column starts."""
-    for i in range(columns.shape[0]):
-        starts[columns[i] + 1] += 1
-    for g in range(starts.shape[0] - 1):
-        starts[g + 1] += starts[g]
-    place = starts[:-1].copy()
-    for b in range(offsets.shape[0] - 1):
-        for i in range(offsets[b], offsets[b + 1]):
-            at = place[columns[i]]
-            rows[at], order[at] = b, i
-            place[columns[i]] = at + 1
-
-
-@njit(**_options)
-def sparse_product_gradient(first, last, starts, rows, order, values, upstream, gradient):  # type: ignore[no-untyped-def]
-    """gradient[g] = Σ values[i] · upstream[row of i] over the non-zeros i of column g, for the columns first..last."""
-    for g in range(first, last):
-        row = gradient[g]
-        row[:] = 0.0
-        for i in range(starts[g], starts[g + 1]):
-            v = values[order[i]]
-            up = upstream[rows[i]]
-            for h in range(row.shape[0]):
-                row[h] += v * up[h]
-
-
-@njit(**_options)
-def gather_rows(  # type: ignore[no-untyped-def]
-    index,
-    source_offsets,
-    source_columns,
-    source_values,
-    offsets,
-    rows,
-    columns,
-    values,
-):
-    """Copy the CSR rows `index` to the arrays of a batch, whose `offsets` are known."""
-    for b in range(index.shape[0]):
-        start = source_offsets[index[b]]
-        for i in range(offsets[b], offsets[b + 1]):
-            at = start + i - offsets[b]
-            rows[i] = b
-            columns[i] = source_columns[at]
-            values[i] = source_values[at]
-
-
-@njit(**_options)
-def row_sums(offsets, values, total, log_factorial):  # type: ignore[no-untyped-def]
-    """Σ x and Σ log x! of every row, in float64."""
-    table = np.zeros(256)
-    for x in range(2, 256):
-        table[x] = table[x - 1] + math.log(x)
-    for b in range(total.shape[0]):
-        for i in range(offsets[b], offsets[b + 1]):
-            x = values[i]
-            total[b] += x
-            if x < 256 and x == math.floor(x):
-                log_factorial[b] += table[int(x)]
-            else:
-                log_factorial[b] += math.lgamma(np.float64(x) + 1.0)
-
-
-@njit(**_options)
-def gene_sums(index, offsets, columns, values, total):  # type: ignore[no-untyped-def]
-    """Add the counts of the rows `index` to the total of each gene, in float64."""
-    for b in index:
-        for i in range(offsets[b], offsets[b + 1]):
-            total[columns[i]] += values[i]

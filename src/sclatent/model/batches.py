@@ -11,7 +11,7 @@ import torch
 from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 
-from sclatent.model._kernels import gather_rows, row_sums
+from sclatent.model._csr import gather_rows, row_sums
 
 log = logging.getLogger("sclatent")
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sclatent.model import _kernels
+from sclatent.model import _csr
 from sclatent.model._parallel import share
 from sclatent.model.batches import Batch
 
@@ -70,7 +70,7 @@ class _SparseProduct(torch.autograd.Function):
         out = torch.empty(len(batch), weight.shape[1])
         sparse = (batch.offsets.numpy(), batch.columns.numpy(), values.numpy())
         arrays = (weight.numpy(), bias.numpy(), out.numpy())
-        share(len(batch), lambda first, last: _kernels.sparse_product(first, last, *sparse, *arrays))
+        share(len(batch), lambda first, last: _csr.sparse_product(first, last, *sparse, *arrays))
         ctx.sparse, ctx.shape = sparse, weight.shape
         return out
 
@@ -79,9 +79,9 @@ class _SparseProduct(torch.autograd.Function):
         upstream, gradient = grads[0].contiguous(), torch.empty(ctx.shape)
         offsets, columns, values = ctx.sparse
         starts, rows, order = np.zeros(ctx.shape[0] + 1, np.int64), np.empty_like(columns), np.empty_like(columns)
-        _kernels.by_column(offsets, columns, starts, rows, order)
+        _csr.by_column(offsets, columns, starts, rows, order)
         arrays = (starts, rows, order, values, upstream.numpy(), gradient.numpy())
-        share(ctx.shape[0], lambda first, last: _kernels.sparse_product_gradient(first, last, *arrays))
+        share(ctx.shape[0], lambda first, last: _csr.sparse_product_gradient(first, last, *arrays))
         return None, gradient, upstream.sum(0), None
 
 

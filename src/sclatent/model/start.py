@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sclatent.model._kernels import gene_sums
+from sclatent.model._csr import gene_sums
 from sclatent.model.batches import CountData
 from sclatent.model.vae import CountVAE
 
