@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sclatent.pp import check_columns, prepare
+from sclatent.pp import check_columns, check_programs, prepare
 from sclatent.settings import InputError
 
 
@@ -85,6 +85,25 @@ def test_covariates(simulated, make_settings):
     settings = make_settings(covariates=["true_library", "total_counts"])
     assert list(check_columns(simulated, settings)["column"]) == ["true_library"]
     prepare(simulated, settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("A\tb\tX1\tX2\tX3\tX4\tX5\nB\t\tX1\n", "none of the 2 programs of"),
+        ("A b X1 X2\n", "line 1: 1 field"),
+        ("\n", "holds no gene program"),
+    ],
+)
+def test_gene_programs_that_cannot_be_tested(simulated, make_settings, tmp_path, text, said):
+    path = tmp_path / "p.gmt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said) as error:
+        check_programs(simulated, make_settings(axes={"programs": str(path)}))
+    assert str(error.value).startswith("test.yaml: axes.programs: ")
+    assert "\n" not in str(error.value)
+    path.write_text("A\tb\t" + "\t".join(simulated.var_names[:5]))
+    check_programs(simulated, make_settings(axes={"programs": str(path)}))
 
 
 def test_what_is_named_is_listed(simulated, make_settings):

@@ -9,6 +9,7 @@ from sklearn.feature_selection import mutual_info_classif, mutual_info_regressio
 from sklearn.linear_model import LinearRegression
 
 from sclatent import tl
+from sclatent.data.programs import read_gmt
 from sclatent.settings import DatasetSettings, InputError
 from sclatent.tl._association import (
     Variable,
@@ -19,7 +20,6 @@ from sclatent.tl._association import (
     q_values,
     spearman,
 )
-from sclatent.tl._enrichment import read_gmt
 
 
 def settings(**sections):

@@ -54,6 +54,7 @@ rule read:
 rule check:
     input:
         counts="results/{dataset}/counts.h5ad",
+        programs=file_of_user(lambda settings: settings.axes.programs),
     output:
         columns=ensure("results/{dataset}/columns.tsv", non_empty=True),
     log:
@@ -69,10 +70,12 @@ rule check:
         mem_mb=memory(2000, 2),
         runtime=minutes(10),
     params:
-        settings=section("batch", "covariates", "labels", "library_size", "split"),
+        settings=section(
+            "batch", "covariates", "labels", "library_size", "split", "genes", "axes"
+        ),
         version=VERSIONS["check"],
     message:
-        "{wildcards.dataset}: checking the columns that the dataset file names"
+        "{wildcards.dataset}: checking the columns and gene programs that the dataset file names"
     script:
         "../scripts/check.py"
 

@@ -1,11 +1,13 @@
-"""The stage `check`: the columns that a dataset file names, looked at before minutes are spent."""
+"""The stage `check`: the columns and gene programs that a dataset file names, before minutes are spent."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sclatent.data.programs import MIN_GENES, read_gmt
 from sclatent.pp._columns import METRICS, categories, covariate, library_column, need, refuse_ours
-from sclatent.settings import DatasetSettings
+from sclatent.pp._genes import gene_symbols
+from sclatent.settings import DatasetSettings, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,3 +69,36 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
         need(obs, settings.split.column, "split.column", settings)
         add(settings.split.column, "split.column", "categories")
     return pd.DataFrame(rows, columns=["column", "role", "kind", "levels", "missing"])
+
+
+def check_programs(counts: AnnData, settings: DatasetSettings) -> None:
+    """Check that the GMT file of ``axes.programs``, if there is one, can be read and is about genes of the data.
+
+    Parameters
+    ----------
+    counts
+        What `read_dataset` returns; only its ``var`` is looked at.
+    settings
+        Names the file, and where gene symbols are.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or no program has enough genes in the data to be tested.
+    """
+    if settings.axes.programs is None:
+        return
+    try:
+        programs = read_gmt(settings.axes.programs)
+    except InputError as error:
+        raise InputError(f"{settings.file}: {error}") from None
+    known = set(gene_symbols(counts, settings)[0])
+    found = programs[programs["target"].isin(known)]
+    if found.groupby("source").size().max() >= MIN_GENES:
+        return
+    raise InputError(
+        f"{settings.file}: axes.programs: none of the {programs['source'].nunique()} programs of "
+        f"{settings.axes.programs} has {MIN_GENES} genes in the data ({len(found)} matches; the data have "
+        f"{next(iter(counts.var_names))}, …, the file {programs['target'].iloc[0]}, …): symbols must be of the data's "
+        "organism and spelling"
+    )
