@@ -36,8 +36,8 @@ class Plan:
         return self.epochs * self.steps_per_epoch
 
     def learning_rate(self, step: int) -> float:
-        """One cycle: a cosine from peak/25 up over the first fifth, then a cosine down to peak/10,000."""
-        rise = max(1.0, 0.2 * self.steps)
+        """One cycle: a cosine from peak/25 up over the first tenth, then a cosine down to peak/10,000."""
+        rise = max(1.0, RISE * self.steps)
         if step < rise:
             low, high, t = self.peak / 25, self.peak, step / rise
         else:
@@ -64,6 +64,10 @@ class Plan:
 
 WARMUP = 0.15
 """Share of the schedule over which the KL weight grows."""
+RISE = 0.1
+"""Share of the schedule over which the learning rate grows."""
+FEWEST_STEPS = 1000
+"""Steps of the shortest schedule: a hundred passes through a hundred cells are far too few."""
 
 
 def decay(settings: ModelSettings, n: int) -> float:
@@ -82,4 +86,5 @@ def n_epochs(settings: ModelSettings, n: int) -> int:
     """Most passes through the cells: fewer with more cells, since each pass then holds more steps."""
     if settings.epochs != "auto":
         return int(settings.epochs)
-    return int(np.clip(round(100 * math.sqrt(2000 / max(n, 1))), 8, 100))
+    usual = int(np.clip(round(100 * math.sqrt(2000 / max(n, 1))), 8, 100))
+    return max(usual, math.ceil(FEWEST_STEPS / math.ceil(max(n, 1) / batch_size(settings, n))))
