@@ -6,12 +6,12 @@
 
 Data sets: `lung3cl` (three cell lines, two protocols; the peers' 2,000 genes and the cell-cycle list genes; conditioned
 on protocol), `pbmc68k` (the 700 cells inside scanpy; bulk labels), `demo` (the simulator with its defaults; cell types,
-conditioned on batch), `factors` (four independent factors, see `four_factors`). Measures: LMS over SMI and SPN
-(drvi-py's definitions) against the labels, of `factors` against the upper half of each factor; the largest mutual
+conditioned on batch), `factors` (four independent factors, see `four_factors`). Measures: LMS over SMI and SPN (drvi-
+py's definitions) against the labels, of `factors` against the upper half of each factor; the largest mutual
 information of one axis with S_score and G2M_score (nats, scikit-learn's nearest-neighbour estimator, random_state 0;
-scanpy's scores on all genes, which no method sees), and its gap to the second axis; MIG (Chen et al. 2018; quantile bins, 20 of an axis, 5 of a factor: `mutual_information_gap`);
-CPU seconds of the training (all threads). `ll`: importance-weighted held-out log-likelihood on the peers' test cells
-(100 samples).
+scanpy's scores on all genes, which no method sees), and its gap to the second axis; MIG (Chen et al. 2018; quantile
+bins, 20 of an axis, 5 of a factor: `mutual_information_gap`); CPU seconds of the training (all threads). `ll`:
+importance-weighted held-out log-likelihood on the peers' test cells (100 samples).
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ STEP = 0.25
 """Half the distance over which the slope at a cell is taken (latent units)."""
 RIDGE = 0.003
 """Ridge of the regression on the axes, per cell: a direction in which cells hardly vary gets small slopes."""
-MIN_VARIANCE = 0.001
-"""Directions in which the posterior mean varies less are left where they are. A tenth of what makes an axis active: the
+MIN_VARIANCE = 0.002
+"""Directions in which the posterior mean varies less are left where they are. A fifth of what makes an axis active: the
 bend of a curved cloud of cells is a direction of its own, in which cells vary little, and without it four types of
 cells share three axes."""
 
