@@ -208,3 +208,10 @@ def test_named_phases(turned):
         phase_angle(knob, "M")
     with pytest.raises(InputError, match="no angle"):
         phase_angle(knob, float("nan"))
+
+
+def test_programs_in_antiphase_are_in_order_and_reversed_ones_are_not():
+    # two sorted sets and the iPSCs with reporters: S and G2/M half a turn apart, a bit more or less in every bootstrap
+    turn = 2 * np.pi
+    assert all(evidence.in_order(share * turn) for share in (0.0625, 0.375, 0.48, 0.5, 0.52))
+    assert not any(evidence.in_order(share * turn) for share in (0.0, 0.03, 0.625, 0.9))

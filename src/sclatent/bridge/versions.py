@@ -18,7 +18,7 @@ VERSIONS: dict[str, int] = {
     "annotate": 1,
     "select": 1,
     "map": 1,
-    "knob": 1,
+    "knob": 2,
     "traverse": 1,
     "plot_axes": 1,
     "plot_traversals": 1,
