@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -93,7 +94,7 @@ def _scores(obs: pd.DataFrame, reason: str) -> st.Figure:
     for ax in panels:
         ax.set(xlabel="S score", ylabel="G2/M score")
     if reason:
-        fig.suptitle(st.shorten(reason, 110), fontsize=8, color=st.VERMILLION)
+        fig.suptitle(fill(reason, int(14 * fig.get_figwidth())), fontsize=8, color=st.VERMILLION)
     return fig
 
 
