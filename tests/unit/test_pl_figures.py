@@ -174,10 +174,10 @@ def test_the_same_data_give_the_same_bytes(stages, tmp_path):
 def test_the_users_settings_and_pyplot_are_left_alone(stages):
     import matplotlib.pyplot as plt
 
-    before = dict(mpl.rcParams)
+    before, open_figures = dict(mpl.rcParams), plt.get_fignums()
     sl.pl.qc(stages[0])
     assert dict(mpl.rcParams) == before
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == open_figures
 
 
 def test_points_of_many_cells_make_small_files(tmp_path):

@@ -201,7 +201,7 @@ def _categories(atlas: AnnData, cells: npt.NDArray[np.intp]) -> list[dict[str, A
         colors = (
             [str(c) for c in known] if known is not None and len(known) == len(levels) else _hex("viridis", len(levels))
         )
-        codes = column.cat.codes.to_numpy()[cells]
+        codes = column.cat.codes.to_numpy(np.int64)[cells]
         out.append(
             {
                 "name": str(name),
