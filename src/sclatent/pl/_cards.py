@@ -23,6 +23,10 @@ ENDS = 0.05
 N_GENES = 10
 N_SCORES = 10
 UP, DOWN = st.VERMILLION, st.BLUE
+COLUMNS = ((0.5, 2.3), (3.65, 2.25), (7.2, 2.25))
+"""Left edge and width of the panels, inches; between them is room for the names of genes and scores."""
+ROWS = ((2.95, 1.9), (0.5, 1.7))
+"""Their bottom edge and height."""
 
 
 def card(
@@ -38,9 +42,9 @@ def card(
     """Draw the card of one axis: name, KL, cells at both ends, genes both ways, their responses, scores."""
     k = latent.var_names.get_loc(name)
     z = np.asarray(latent.X[:, k], dtype=float)
-    fig = st.figure(9.6, 5.4)
-    top, bottom = fig.subplots(2, 3, gridspec_kw={"height_ratios": [1.15, 1]})
-    fig.suptitle(textwrap.fill(_headline(name, row, stability), 140), x=0.01, ha="left", fontsize=9)
+    fig, panels = st.placed(9.6, 5.6, [(x, y, w, h) for y, h in ROWS for x, w in COLUMNS])
+    top, bottom = panels[:3], panels[3:]
+    fig.suptitle(textwrap.fill(_headline(name, row, stability), 140), x=0.01, y=0.99, ha="left", fontsize=9)
     _ends(top[0], z, map, latent)
     _genes(top[1], np.asarray(latent.varm["loadings"][k], dtype=float), symbols)
     _scores(top[2], row)

@@ -6,7 +6,7 @@ Figures are made without pyplot, so that no global state is touched and nothing 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -140,6 +140,17 @@ def panel_grid(
     return fig, axes
 
 
+def placed(
+    width: float, height: float, boxes: Sequence[tuple[float, float, float, float]]
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of `width` × `height` inches with a panel in each box (left, bottom, width, height; inches).
+
+    For figures made by the dozen: placed by hand, they need no automatic layout.
+    """
+    fig = Figure(figsize=(width, height))
+    return fig, [fig.add_axes((x / width, y / height, w / width, h / height)) for x, y, w, h in boxes]
+
+
 def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
     """Write every figure as ``{folder}/{name}.{format}``; the same data give the same bytes.
 
@@ -167,9 +178,10 @@ def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, 
     with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}):
         for name, fig in figures.items():
             engine = fig.get_layout_engine()
-            # laid out once for all formats: it takes longer than drawing
-            fig.draw_without_rendering()
-            fig.set_layout_engine("none")
+            if engine is not None:
+                # laid out once for all formats; with an engine in place, `savefig` would draw each of them twice
+                engine.execute(fig)
+                fig.set_layout_engine(None)
             for ending in formats:
                 path = Path(folder) / f"{file_name(name)}.{ending}"
                 with atomic(path) as scratch:
