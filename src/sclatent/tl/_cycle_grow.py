@@ -135,7 +135,7 @@ class Growth:
         return out
 
     def choose_temper(self, now: Grown) -> tuple[Grown, list[Grown]]:
-        """Change the temper for as long as that is better by more than a standard error.
+        """Change the temper for as long as that is better by more than two standard errors.
 
         Returns
         -------
@@ -148,7 +148,7 @@ class Growth:
             while low <= (temper := now.fitted.temper * factor) <= high and temper not in fits:
                 fits[temper] = new = self._again(now, now.fitted.curves.harmonics, temper)
                 change = new.gain - now.gain
-                if change.mean() <= standard_error(change):
+                if change.mean() <= 2 * standard_error(change):
                     break
                 now = new
         near = (now.fitted.temper / TEMPER_STEP, now.fitted.temper * TEMPER_STEP)
