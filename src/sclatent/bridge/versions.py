@@ -12,7 +12,7 @@ VERSIONS: dict[str, int] = {
     "plot_qc": 1,
     "cycle": 2,
     "plot_cycle": 2,
-    "train": 2,
+    "train": 3,
     "embed": 1,
     "evaluate": 1,
     "annotate": 1,
