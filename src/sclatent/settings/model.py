@@ -33,7 +33,9 @@ class ModelSettings(Settings):
         description="mlp and linear: orthogonal rotation of the axes after training, which the decoder undoes; "
         "null: programs",
     )
-    n_latent: int = Field(10, ge=1, le=1024, description="number of latent axes")
+    n_latent: int = Field(
+        32, ge=1, le=1024, description="number of latent axes; those that the data do not need stay empty"
+    )
     n_hidden: int = Field(128, ge=1, le=8192, description="units of each hidden layer")
     n_layers: int = Field(1, ge=1, le=8, description="hidden layers of the encoder and of the mlp decoder")
     dropout: float = Field(0.3, ge=0, lt=1, description="fraction of hidden units left out in each training step")
