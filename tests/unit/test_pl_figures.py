@@ -15,6 +15,7 @@ from matplotlib.text import Text
 import sclatent as sl
 from sclatent.data import slots
 from sclatent.pl import _style
+from sclatent.pl._axes import _heatmap, tidy
 from sclatent.pl._knob import phase_arcs
 from sclatent.pl._paths import PSEUDO, path, paths
 from sclatent.pl._route import near_steps, route
@@ -144,9 +145,12 @@ def test_a_hundred_axes_are_readable(stages):
     adata, _, _, umap = stages
     latent = pl_arrays.latent(adata, 100)
     axes = pl_arrays.axes(adata, latent)
-    axes["active"] = np.arange(100) < 3  # three cards are enough here
-    found = {"heatmap": sl.pl.axes(latent, axes, map=umap)["heatmap"]}
+    axes["active"] = np.arange(100) < 3
+    few = sl.pl.axes(latent, axes, map=umap)["heatmap"]
+    assert len(few.axes[0].get_yticklabels()) == 3
+    assert "not active: 97 axes" in few.get_supxlabel()
     axes["active"] = True
+    found = {"heatmap": _style.styled(_heatmap)(tidy(axes))}
     steps = pl_arrays.traversals(adata, 100, steps=5, cycle=False)
     found["overview"] = _style.styled(_overview)([path(steps, name) for name in paths(steps)], axis_titles(axes))
     for name, figure in found.items():

@@ -20,7 +20,7 @@ VERSIONS: dict[str, int] = {
     "map": 1,
     "knob": 2,
     "traverse": 1,
-    "plot_axes": 2,
+    "plot_axes": 3,
     "plot_traversals": 1,
     "plot_knob": 1,
     "export": 1,

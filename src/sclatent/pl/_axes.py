@@ -97,14 +97,21 @@ def effects(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
 
 
 def _heatmap(table: pd.DataFrame) -> st.Figure:
-    """Axes × scores: signed rank correlation with numbers, share of variance by categories; KL on the left."""
+    """Axes × scores: signed rank correlation with numbers, share of variance by categories; KL on the left.
+
+    Axes that are not active are only counted, unless there is no other.
+    """
+    idle = int((~table["active"]).sum())
+    if idle < len(table):
+        table = table[table["active"]]
     spearman, eta2, q = effects(table)
     n = len(table)
     row = 0.17 if n <= 40 else 0.135
     widths = [1.3, max(0.26 * spearman.shape[1], 0.3), max(0.26 * eta2.shape[1], 0.3)]
     names = [_row_label(a, table) for a in table.index]
     left = 0.055 * max(len(name) for name in names)
-    fig = st.figure(left + sum(widths) + 1.9, 1.7 + row * n)
+    above = 0.06 * max((len(st.shorten(c, 22)) for c in [*spearman.columns, *eta2.columns]), default=0)
+    fig = st.figure(left + sum(widths) + 1.9, 1.2 + above + row * n)
     panels = fig.subplots(1, 3, sharey=True, gridspec_kw={"width_ratios": widths, "wspace": 0.03})
     position = np.arange(n)
     colors = [st.BLUE if a else st.PALE for a in table["active"]]
@@ -118,7 +125,7 @@ def _heatmap(table: pd.DataFrame) -> st.Figure:
         _cells(fig, ax, values, q, table, signed)
     fig.supxlabel(
         f"• explains ≥ {MIN_EFFECT:.0%} of the axis' variance (ρ² or η²) and q ≤ {MAX_Q}\n"
-        f"· q ≤ {MAX_Q} only;   box: the score that names the axis;   pale: not active",
+        f"· q ≤ {MAX_Q} only;   box: the score that names the axis" + (f"\nnot active: {idle} axes" if idle else ""),
         fontsize=7,
     )
     return fig
