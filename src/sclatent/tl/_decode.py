@@ -153,7 +153,7 @@ class ScoreGenes:
     def contrasts(self) -> Array:
         """(genes × 2) weights of the log fractions in the S and in the G2/M score."""
         pairs = ((self.s, self.s_control), (self.g2m, self.g2m_control))
-        return np.stack([a / max(a.sum(), 1) - b / max(b.sum(), 1) for a, b in pairs], axis=1)
+        return np.stack([a / max(int(a.sum()), 1) - b / max(int(b.sum()), 1) for a, b in pairs], axis=1)
 
 
 def score_genes(genes: pd.Index, cycle_var: pd.DataFrame, mean: Array) -> ScoreGenes:
