@@ -374,3 +374,12 @@ def test_one_outlying_validation_cell_does_not_say_when_to_stop():
     early, late = np.append(others - 10, -15_000), np.append(others, -16_000)
     assert early.mean() > late.mean()
     assert run.typical(early) < run.typical(late)
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "n_genes", "axes"), [(76, 2000, 10), (200, 2000, 25), (5000, 2000, 32), (5000, 24, 24)]
+)
+def test_few_cells_get_few_axes(n_cells, n_genes, axes):
+    # 76 cells with 1.6 million counts each kept 32 axes in use, a cell or two on each
+    assert ModelSettings().with_axes(n_cells, n_genes).n_axes == axes
+    assert ModelSettings(n_latent=7).with_axes(n_cells, n_genes).n_axes == 7

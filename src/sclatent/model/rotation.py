@@ -51,7 +51,7 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
     """
     if method == "none":
         return
-    n_axes = vae.settings.n_latent
+    n_axes = vae.settings.n_axes
     with torch.no_grad():
         vae.rotation.copy_(torch.eye(n_axes))
     mean, _ = vae.posterior(data, cells)

@@ -44,6 +44,7 @@ class Run:
         seed: int,
         device: str,
     ) -> None:
+        settings = settings.with_axes(len(train), data.n_genes)
         self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
         n_continuous = 0 if data.continuous is None else data.continuous.shape[1]
         vae = CountVAE(data.n_genes, settings, n_levels=n_levels, n_continuous=n_continuous, rest=rest, seed=seed)

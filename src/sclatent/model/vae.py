@@ -66,25 +66,25 @@ class CountVAE(nn.Module):
         # mean of the one-hot columns over the training cells: a level that training never saw is then the average one
         self.register_buffer("level_frequency", torch.zeros(sum(self.n_levels)))
         # orthogonal map from the network's coordinates to the axes: axes = z @ rotation.T
-        self.register_buffer("rotation", torch.eye(settings.n_latent))
+        self.register_buffer("rotation", torch.eye(settings.n_axes))
 
     def _build(self, n_design: int, n_out: int, generator: torch.Generator) -> None:
         """Make the networks and the parameters of the likelihood, filled from `generator`."""
         settings, n_genes = self.settings, self.n_genes
         self.encoder = Encoder(
-            n_genes, settings.n_latent, settings.n_hidden, settings.n_layers, settings.dropout, generator
+            n_genes, settings.n_axes, settings.n_hidden, settings.n_layers, settings.dropout, generator
         )
-        self.decoder = DECODERS[settings.decoder](settings.n_latent, n_design, n_out, settings, generator)
+        self.decoder = DECODERS[settings.decoder](settings.n_axes, n_design, n_out, settings, generator)
         self.uses_theta = settings.likelihood in ("nb", "zinb")
         self.uses_gate = settings.likelihood in ("zip", "zinb")
         if self.uses_theta:
             rows = self.n_levels[0] if settings.dispersion == "gene-batch" and self.n_levels else 1
             self.log_theta = nn.Parameter(torch.full((rows, n_genes), 1.0))
         if self.uses_theta and settings.dispersion == "gene-cell":
-            self.theta_head = nn.Linear(settings.n_latent, n_genes, bias=False)
+            self.theta_head = nn.Linear(settings.n_axes, n_genes, bias=False)
             init_linear(self.theta_head, generator, 0.1)
         if self.uses_gate:
-            self.gate_head = nn.Linear(settings.n_latent, n_genes)
+            self.gate_head = nn.Linear(settings.n_axes, n_genes)
             init_linear(self.gate_head, generator, 0.1)
             nn.init.constant_(self.gate_head.bias, -3.0)
 
@@ -188,7 +188,7 @@ class CountVAE(nn.Module):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and SD of q(z | x) along the axes, float32 (cells × axes each), after any rotation."""
         index = np.arange(data.n_cells) if indices is None else np.asarray(indices)
-        mean = np.empty((len(index), self.settings.n_latent), np.float32)
+        mean = np.empty((len(index), self.settings.n_axes), np.float32)
         sd = np.empty_like(mean)
         batches = Batches(data, self.device)
         done = 0

@@ -33,8 +33,10 @@ class ModelSettings(Settings):
         description="mlp and linear: orthogonal rotation of the axes after training, which the decoder undoes; "
         "null: programs",
     )
-    n_latent: int = Field(
-        32, ge=1, le=1024, description="number of latent axes; those that the data do not need stay empty"
+    n_latent: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
+        "auto",
+        description="number of latent axes; auto: 32, but one per 8 training cells where these are few (at least 10), "
+        "and no more than genes; axes that the data do not need stay empty",
     )
     n_hidden: int = Field(128, ge=1, le=8192, description="units of each hidden layer")
     n_layers: int = Field(1, ge=1, le=8, description="hidden layers of the encoder and of the mlp decoder")
@@ -76,3 +78,14 @@ class ModelSettings(Settings):
         if self.decoder == "additive":
             return "none"
         return self.rotate or "programs"
+
+    @property
+    def n_axes(self) -> int:
+        """Number of latent axes; 32 where nothing is known of the cells yet."""
+        return 32 if self.n_latent == "auto" else self.n_latent
+
+    def with_axes(self, n_cells: int, n_genes: int) -> ModelSettings:
+        """Return the settings with the number of axes that `auto` stands for, given the training cells and genes."""
+        if self.n_latent != "auto":
+            return self
+        return self.model_copy(update={"n_latent": max(1, min(32, max(10, n_cells // 8), n_genes))})

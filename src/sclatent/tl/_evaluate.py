@@ -37,7 +37,7 @@ def evaluate(prepared: AnnData, trained: TrainedModel, *, samples: int = 100, se
         "seed": trained.card["seed"],
         "likelihood": trained.vae.settings.likelihood,
         "decoder": trained.vae.settings.decoder,
-        "n_latent": trained.vae.settings.n_latent,
+        "n_latent": trained.vae.settings.n_axes,
         "samples": samples,
         "epochs": len(trained.history),
     }

@@ -92,7 +92,7 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
         var=pd.DataFrame(index=genes[have].append(missing)),
     )
     share = 0.0
-    mean = np.zeros((cells.n_obs, trained.vae.settings.n_latent), np.float32)
+    mean = np.zeros((cells.n_obs, trained.vae.settings.n_axes), np.float32)
     for _ in range(1 + ROUNDS if len(missing) else 0):
         completed, share = _fill(completed, counts, mean, have, trained)
         mean, _ = trained.vae.posterior(inputs(completed, card))

@@ -106,7 +106,7 @@ def train(
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     cells = {name: np.flatnonzero(split == name) for name in slots.SPLITS}
     card = describe(prepared, settings, cells[slots.TRAIN])
-    if chosen.n_latent > len(card["genes"]):
+    if chosen.n_latent != "auto" and chosen.n_latent > len(card["genes"]):
         raise InputError(
             f"models.{model}.n_latent: {chosen.n_latent} axes for {len(card['genes'])} genes: "
             f"set n_latent to {min(10, len(card['genes']))} or less"
