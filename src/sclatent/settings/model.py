@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from sclatent.settings._base import Settings
 
+MOST_AXES = 32
+"""Latent axes when there are cells and genes enough for them."""
+
 
 class ModelSettings(Settings):
     """One variational autoencoder and how it is trained."""
@@ -81,11 +84,11 @@ class ModelSettings(Settings):
 
     @property
     def n_axes(self) -> int:
-        """Number of latent axes; 32 where nothing is known of the cells yet."""
-        return 32 if self.n_latent == "auto" else self.n_latent
+        """Number of latent axes; the most that `auto` gives where nothing is known of the cells yet."""
+        return MOST_AXES if self.n_latent == "auto" else self.n_latent
 
     def with_axes(self, n_cells: int, n_genes: int) -> ModelSettings:
         """Return the settings with the number of axes that `auto` stands for, given the training cells and genes."""
         if self.n_latent != "auto":
             return self
-        return self.model_copy(update={"n_latent": max(1, min(32, max(10, n_cells // 8), n_genes))})
+        return self.model_copy(update={"n_latent": max(1, min(MOST_AXES, max(10, n_cells // 8), n_genes))})
