@@ -76,7 +76,7 @@ def make_run(data: CountData, train: np.ndarray, validation: np.ndarray, setting
 
 def time_ours(counts: csr_matrix, likelihood: str, size: int, epochs: int) -> list[tuple[float, float]]:
     """Wall and CPU seconds of each epoch: 128 hidden units, 10 axes, as scVI's defaults."""
-    settings = ModelSettings(likelihood=likelihood, batch_size=size, dropout=0.1, epochs=100)
+    settings = ModelSettings(likelihood=likelihood, n_latent=10, batch_size=size, dropout=0.1, epochs=100)
     run = make_run(data_of(counts), np.arange(counts.shape[0]), np.arange(0), settings)
     run._step(np.arange(size))
     seconds = []

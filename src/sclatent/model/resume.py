@@ -16,11 +16,14 @@ from sclatent.model.batches import CountData
 
 log = logging.getLogger("sclatent")
 
+LAYOUT = 2
+"""Raised when what `Run.state` holds changes, so that the state of an earlier version is not taken up."""
+
 
 def key_of(data: CountData, *what: object) -> str:
     """Return a hash of the data, of the versions of this package and of PyTorch, and of whatever else is given."""
     digest = hashlib.blake2b(digest_size=20)
-    digest.update(repr((sclatent.__version__, torch.__version__, data.counts.shape)).encode())
+    digest.update(repr((LAYOUT, sclatent.__version__, torch.__version__, data.counts.shape)).encode())
     counts = data.counts
     arrays = [counts.indptr, counts.indices, counts.data, data.library, data.categorical, data.continuous]
     for item in (*arrays, *what):

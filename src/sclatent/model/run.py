@@ -53,9 +53,8 @@ class Run:
         self.batches = Batches(data, device)
         self.plan = Plan.make(settings, len(train))
         groups = parameter_groups(self.vae, decay(settings, len(train)))
-        self.flat = FlatWeights([group.pop("params") for group in groups])
-        parts = [{"params": [part], **group} for part, group in zip(self.flat.parts, groups, strict=True)]
-        self.optimizer = torch.optim.AdamW(parts, lr=self.plan.peak, fused=True)
+        self.flat = FlatWeights([parameter for group in groups for parameter in group["params"]])
+        self.optimizer = torch.optim.AdamW(groups, lr=self.plan.peak, fused=True)
         self.average = self.flat.values.clone()
         self.order = np.random.default_rng(seed)
         self.noise = torch.Generator(device=device).manual_seed(seed)
@@ -121,7 +120,6 @@ class Run:
         """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
         self.flat.forget()
         sums = self._backward(cells)
-        self.flat.collect()
         self.flat.clip(CLIP)
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
@@ -143,11 +141,10 @@ class Run:
             try:
                 for piece in np.array_split(cells, min(self.pieces, len(cells))):
                     log_prob, kl = self.vae.elbo_terms(self.batches.gather(piece), self.noise, self.noise)
-                    loss = (weight * kl - log_prob).sum() / len(cells)
-                    loss.backward()
-                    sums += torch.stack(
-                        [log_prob.detach().sum(dtype=torch.float64), kl.detach().sum(dtype=torch.float64)]
-                    )
+                    # the gradient of (weight · KL − log p) / cells, summed, without the operations in between
+                    each = torch.full_like(kl, 1.0 / len(cells))
+                    torch.autograd.backward([log_prob, kl], [-each, weight * each])
+                    sums += torch.stack([log_prob.detach(), kl.detach()]).sum(1, dtype=torch.float64)
                 if (penalty := self.vae.decoder.penalty()) is not None:
                     (penalty / len(self.train)).backward()
                 return sums
