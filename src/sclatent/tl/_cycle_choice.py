@@ -34,7 +34,7 @@ def held_out_gain(source: Source, fitted: Fit, columns: Ints, group: Ints, *, de
 
     Returns
     -------
-    (cells,) nats per gene above a normal density without angle; the mean of both lists, each as heavy as the other.
+    (cells, listed genes) nats above a normal density without angle, in the order of `columns`.
     """
     rng = np.random.default_rng(seed)
     n = len(fitted.q)
@@ -44,20 +44,26 @@ def held_out_gain(source: Source, fitted: Fit, columns: Ints, group: Ints, *, de
     for k in (0, 1):
         members = rng.permutation(np.flatnonzero(group == k))
         part[members] = np.arange(len(members)) % PARTS
-    gain = np.zeros((2, n))
+    gain = np.zeros((n, len(columns)))
     for k in range(PARTS):
         keep, out = np.flatnonzero(part != k), np.flatnonzero(part == k)
         law = source.law(rows, columns[keep], deep=deep)
         again = fit(law, group[keep], fitted.q, fitted.curves.harmonics, temper=fitted.temper, steps=STEPS)
-        found = _predict(source, again.q, columns[out], group[out], fold)
-        for phase in (0, 1):
-            gain[phase] += found[:, group[out] == phase].sum(axis=1) / max((group == phase).sum(), 1)
-    return gain.mean(axis=0)
+        gain[:, out] = _predict(source, again.q, columns[out], group[out], fold)
+    return gain[:, group < 2]
 
 
-def standard_error(difference: Array) -> float:
-    """Return the standard error of the mean of (cells,) differences."""
-    return float(difference.std() / np.sqrt(len(difference)))
+def mean_gain(gain: Array, phase: Ints) -> tuple[float, float]:
+    """Return the mean of (cells, listed genes) gains, or of their differences, and its standard error.
+
+    The S list (`phase` 0) is as heavy as the G2/M list (1). The error is over cells and over genes: what holds must
+    hold for other cells, and for other genes of the lists.
+    """
+    lists = [gain[:, phase == k] for k in (0, 1)]
+    by_cell = np.mean([part.mean(axis=1) for part in lists], axis=0)
+    variance = by_cell.var() / len(by_cell)
+    variance += sum(part.mean(axis=0).var() / part.shape[1] for part in lists) / len(lists) ** 2
+    return float(by_cell.mean()), float(np.sqrt(variance))
 
 
 def _predict(source: Source, q: Array, columns: Ints, group: Ints, fold: Ints) -> Array:

@@ -31,6 +31,7 @@ class CountLaw:
     batch: Ints
     n_batches: int
     even: bool = True
+    settle: int = 0
 
     def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
         """Return flat curves, before anything was seen of the angle."""

@@ -60,10 +60,11 @@ def fit(
     fresh = not resting or q[:, BINS].sum() == 0
     if not resting:
         q = np.column_stack([q[:, :BINS] / (q[:, :BINS].sum(axis=1, keepdims=True) + 1e-300), np.zeros(len(q))])
+    settle = law.settle if fresh else 0
     curves = law.start(group, harmonics, float(q[:, BINS].mean()))
     for step in range(steps):
         curves = law.fit_curves(q, curves)
-        if step % 8 == 4:
+        if step % 8 == 4 and step >= settle:
             curves = law.fit_noise(q, curves)
         ll = law.log_likelihood(curves)
         if fresh and resting and step == HOLD:
@@ -72,6 +73,6 @@ def fit(
         new = posterior(ll, curves.prior, temper)
         moved = float(np.abs(new - q).sum(axis=1).mean())
         q = new
-        if moved < TOLERANCE and step > 2 * HOLD:
+        if moved < TOLERANCE and step > max(2 * HOLD, settle):
             break
     return Fit(curves, temper, q)

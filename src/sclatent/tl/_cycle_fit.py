@@ -17,8 +17,8 @@ from sclatent.tl._cycle_states import BINS, Array, Ints, posterior
 
 log = logging.getLogger(__name__)
 
-DEEP = 3.0
-"""Mean count per cell of the median list gene from which counts are deep: read counts, or very deep UMIs."""
+DEEP = 1.5
+"""Counts are deep where the median list gene scatters by this factor more than counting alone would (a Poisson)."""
 MAX_CELLS = 4000
 """Curves are learned on at most this many cells; every cell gets its posterior."""
 CHUNK = 8192
@@ -26,10 +26,11 @@ CHUNK = 8192
 
 # With the first angle only a gene that gains 12 is surely a cell-cycle gene; once the angle is good, 19 of 20 that gain
 # 8 are (simulator, 500 UMIs).
-SHALLOW_PLAN = Plan(False, ((1, 12.0), (1, 12.0), (1, 8.0), (1, 8.0)), max_joined=150, min_r2=0.0)
+SHALLOW_PLAN = Plan(False, ((1, 12.0), (1, 12.0), (1, 8.0), (1, 8.0)), max_joined=150, min_r2=0.0, by_chance=1.0)
 # A gene that the angle explains less of may follow a cell type whose cells happen to bunch on the circle: at 5 %
-# hundreds of such genes joined on three cell lines, and the angle told the lines apart.
-DEEP_PLAN = Plan(True, ((1, 8.0), (2, 8.0), (3, 8.0), (3, 8.0)), max_joined=800, min_r2=0.12)
+# hundreds of such genes joined on three cell lines, and the angle told the lines apart. Where the cells are a hundred,
+# chance alone gives 12 % to dozens of 20,000 genes.
+DEEP_PLAN = Plan(True, ((1, 8.0), (2, 8.0), (3, 8.0), (3, 8.0)), max_joined=800, min_r2=0.12, by_chance=0.1)
 PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 
 
@@ -51,10 +52,16 @@ class Circle:
     grid: dict[str, Array]
 
 
-def is_deep(counts: sp.csr_matrix, genes: ListGenes) -> bool:
-    """Return whether the median list gene has at least three counts per cell."""
-    mean = np.asarray(counts[:, genes.position].mean(axis=0)).ravel()
-    return bool(np.median(mean) >= DEEP)
+def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
+    """Return whether cells differ in the median list gene by more than the chance of counting explains.
+
+    The variance of count / library is held against what it would be if each count were Poisson. Where counting is most
+    of it, the law has to know about counts; where it is not, the law has to know how genes scatter from cell to cell.
+    """
+    part = np.asarray(counts[:, genes.position].todense(), dtype=np.float64) / library[:, None]
+    by_chance = (part / library[:, None]).mean(axis=0)
+    seen = by_chance > 0
+    return bool(seen.any() and np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)
 
 
 def first_angle(normalised: sp.csr_matrix, genes: ListGenes) -> Array:
@@ -87,7 +94,7 @@ def find_circle(
     """
     counts, library = sp.csr_matrix(counts), np.asarray(library, np.float64)
     if plan is None:
-        plan = DEEP_PLAN if is_deep(counts, genes) else SHALLOW_PLAN
+        plan = DEEP_PLAN if is_deep(counts, library, genes) else SHALLOW_PLAN
     source = Source(counts, library, batch)
     n = counts.shape[0]
     rows = np.arange(n)

@@ -4,15 +4,14 @@ A fitted circle is known up to a rotation and a reflection (its speed is fixed b
 The rest is fixed by rules:
 
 1. *Direction*: the way round on which the genes peak in the order known for them. S genes are expected at 0.42 of a
-turn and G2/M genes
-   at 0.80, those in ``peak_order.tsv`` at their stage; of both ways the one with the longer resultant of (peak −
-   expected) is taken.
+   turn and G2/M genes at 0.80, those in ``peak_order.tsv`` at their stage; of both ways the one with the longer
+   resultant of (peak − expected) is taken.
 2. *Origin*: 0 is where the G2/M curve falls most steeply after its peak: division, the start of G1.
-3. *Borders*: S starts where the S curve has risen three quarters of the way from its lowest point since 0 to its
-peak (the
-   listed genes are those of G1/S: their transcripts are nearly all there when replication starts). G2/M starts
-   where, after the peak of S, the G2/M curve overtakes the S curve, both scaled to [0, 1]. A cell's phase is the arc
-   with most of its posterior.
+3. *Borders*: S starts where the S curve has risen nine tenths of the way from its lowest point since 0 to its peak. The
+   listed genes are those of G1/S: their transcripts are nearly all there when replication starts (the CDT1 reporter,
+   which is destroyed from the start of S on, is highest within a fiftieth of a turn of their peak). G2/M starts where,
+   after the peak of S, the G2/M curve overtakes the S curve, both scaled to [0, 1]. A cell's phase is the arc with most
+   of its posterior.
 
 A list's curve is the mean of its genes' *rates* (the exponential of the fitted log curves: amounts of transcript), each
 in units of its own spread over the circle, weighted by how well it follows. Rates, not logs: after division transcripts
@@ -29,7 +28,7 @@ import numpy as np
 from sclatent.tl._cycle_states import BINS, GRID, Array, Ints
 
 TURN = 2 * np.pi
-RISEN = 0.75
+RISEN = 0.9
 EXPECTED = {"S": 0.42, "G2M": 0.80}
 STAGES = {1: 0.35, 2: 0.50, 3: 0.70, 4: 0.85, 5: 0.95}
 """Expected peak in turns, by list and by rank of the stage (G1/S, S, G2, G2/M, M/G1)."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.tl._cycle_choice import held_out_gain, standard_error
+from sclatent.tl._cycle_choice import held_out_gain, mean_gain
 from sclatent.tl._cycle_em import Fit, fit, resultant
 from sclatent.tl._cycle_gauge import list_curve, second_peak
 from sclatent.tl._cycle_join import explained
@@ -38,6 +38,8 @@ class Plan:
         which a further gene joins.
     max_joined, min_r2
         At most so many genes join, and none that the angle explains less of.
+    by_chance
+        Of the genes that join at most this share may do so by chance (Benjamini and Hochberg); 1 for no limit.
     temper
         The power to which the likelihood is raised at first.
     tempers
@@ -48,13 +50,14 @@ class Plan:
     grow: tuple[tuple[int, float], ...]
     max_joined: int
     min_r2: float
+    by_chance: float
     temper: float = 1.0
     tempers: tuple[float, float] = TEMPERS
 
 
 @dataclass(frozen=True)
 class Grown:
-    """A fit with its genes (G,), the R² of *all* genes, and what its angle predicts of held-out genes (cells,)."""
+    """A fit with its genes (G,), the R² of *all* genes, and what its angle predicts of held-out genes (cells, L)."""
 
     columns: Ints
     group: Ints
@@ -91,7 +94,7 @@ class Growth:
     def grow(self, now: Grown) -> Grown:
         """Let genes join and harmonics grow, as long as the angle stays with the cell cycle.
 
-        It does where held-out genes are predicted no worse than before (within a standard error over the cells), and
+        It does where held-out genes are predicted no worse than before (within a standard error), and
         where the S and the G2/M curve have one peak each. Else it is left for what tells cell types apart: then fewer
         genes join, or none.
         """
@@ -99,14 +102,14 @@ class Growth:
             for columns in self._choices(now, harmonics, min_gain):
                 group = np.concatenate([self.phase, np.full(len(columns) - len(self.listed), 2)])
                 new = self.fit(columns, group, now.fitted.q, harmonics, now.fitted.temper)
-                change = new.gain - now.gain
+                change, error = mean_gain(new.gain - now.gain, self.phase)
                 second = self._second_peak(new)
-                if change.mean() >= -standard_error(change) and second <= SECOND_PEAK:
+                if change >= -error and second <= SECOND_PEAK:
                     now = new
                     break
                 log.info(
-                    "not taken: %d further genes with %d harmonics (held-out gain %.4f after %.4f, second peak %.2f)",
-                    len(columns) - len(self.listed), harmonics, new.gain.mean(), now.gain.mean(), second,
+                    "not taken: %d further genes with %d harmonics (held-out gain %+.4f, error %.4f, second peak %.2f)",
+                    len(columns) - len(self.listed), harmonics, change, error, second,
                 )  # fmt: skip
         return now
 
@@ -122,6 +125,11 @@ class Growth:
         order = np.argsort(-r2, kind="stable")[:most]
         cycling = float(now.fitted.q[:, :BINS].sum())
         order = order[(r2[order] >= self.plan.min_r2) & (cycling * r2[order] > min_gain)]
+        if self.plan.by_chance < 1:
+            # without any relation n R² is χ² of two degrees of freedom: so many genes reach as much by chance
+            by_chance = (r2 > 0).sum() * np.exp(-0.5 * cycling * r2[order])
+            within = np.flatnonzero(by_chance <= self.plan.by_chance * np.arange(1, len(order) + 1))
+            order = order[: within[-1] + 1] if len(within) else order[:0]
         sets = [np.concatenate([self.listed, order]), now.columns]
         sets += [
             part for n in (most // 4, most // 16) if len(part := sets[0][: len(self.listed) + n]) > len(now.columns)
@@ -147,8 +155,8 @@ class Growth:
         for factor in (1 / TEMPER_STEP, TEMPER_STEP):
             while low <= (temper := now.fitted.temper * factor) <= high and temper not in fits:
                 fits[temper] = new = self._again(now, now.fitted.curves.harmonics, temper)
-                change = new.gain - now.gain
-                if change.mean() <= 2 * standard_error(change):
+                change, error = mean_gain(new.gain - now.gain, self.phase)
+                if change <= 2 * error:
                     break
                 now = new
         near = (now.fitted.temper / TEMPER_STEP, now.fitted.temper * TEMPER_STEP)
@@ -167,13 +175,14 @@ def grid(chosen: Grown, beside: list[Grown]) -> dict[str, Array]:
     The agreement is the mean cosine of the angle with that of the fit chosen, after the best rotation.
     """
     fits = [chosen, *beside]
+    phase = chosen.group[chosen.group < 2]
     here = np.angle(resultant(chosen.fitted.q))
     angles = [np.angle(resultant(f.fitted.q)) for f in fits]
     rows: dict[str, list[Any]] = {
         "harmonics": [f.fitted.curves.harmonics for f in fits],
         "temper": [f.fitted.temper for f in fits],
-        "held_out_gain": [float(f.gain.mean()) for f in fits],
-        "difference_se": [standard_error(f.gain - chosen.gain) for f in fits],
+        "held_out_gain": [mean_gain(f.gain, phase)[0] for f in fits],
+        "difference_se": [mean_gain(f.gain - chosen.gain, phase)[1] for f in fits],
         "agreement": [float(abs(np.exp(1j * (a - here)).mean())) for a in angles],
     }
     return {name: np.array(values) for name, values in rows.items()}

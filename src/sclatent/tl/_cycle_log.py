@@ -21,6 +21,9 @@ from scipy.special import logsumexp
 
 from sclatent.tl._cycle_states import BINS, Array, Curves, Ints, basis, flat_shapes, learn_shapes, log_prior
 
+SETTLE = 20
+"""From a first guess, steps before the shared error opens: it explains a cell whose genes are all high as well as the
+angle does, so before there are curves it takes the angle's place (then S and G2/M fall together)."""
 SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
 
 
@@ -32,6 +35,7 @@ class LogLaw:
     batch: Ints
     n_batches: int
     even: bool = False
+    settle: int = SETTLE
 
     def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
         """Return flat curves, before anything was seen of the angle."""

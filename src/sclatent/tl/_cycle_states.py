@@ -74,6 +74,11 @@ class Law(Protocol):
         """Whether the posterior mass, not only the prior, is spread evenly over the bins."""
         ...
 
+    @property
+    def settle(self) -> int:
+        """Steps of the alternation from a first guess before the noise is fitted."""
+        ...
+
     def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
         """Return flat curves, before anything was seen of the angle."""
         ...
