@@ -147,6 +147,11 @@ class Batches:
         """Whether the arrays are on the GPU."""
         return self._there is not None
 
+    @property
+    def density(self) -> float:
+        """Share of the counts that are not 0."""
+        return len(self._values) / max(self.n_cells * self.n_genes, 1)
+
     def to_device(self) -> None:
         """Put the arrays on the GPU, or leave them on the host with one line if they do not fit."""
         arrays = {"offsets": self._offsets, "columns": self._columns, "values": self._values, **self._cells}

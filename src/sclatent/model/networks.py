@@ -23,17 +23,24 @@ def init_linear(layer: nn.Linear, generator: torch.Generator, gain: float = 1.0)
             layer.bias.zero_()
 
 
-def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Leave out a fraction `rate` of the units when a generator is given (training), else return `h`.
+def bytes_left_out(rate: float) -> int:
+    """Return how many of the 256 values of a random byte leave a unit out: the rate is met to 1/256."""
+    return min(round(rate * 256), 255)
 
-    The rate is met to 1/256: one random byte per unit costs an eighth of a random float.
-    """
-    left_out = min(round(rate * 256), 255)
+
+def random_bytes(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Return uniform bytes: an eighth of the cost of floats."""
+    words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64, device=device)
+    drawn: Tensor = words.random_(-(2**63), None, generator=generator).view(torch.uint8)
+    return drawn[: shape.numel()].view(shape)
+
+
+def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Leave out a fraction `rate` of the units when a generator is given (training), else return `h`."""
+    left_out = bytes_left_out(rate)
     if generator is None or left_out == 0:
         return h
-    words = torch.empty((h.numel() + 7) // 8, dtype=torch.int64, device=h.device)
-    bits = words.random_(-(2**63), None, generator=generator).view(torch.uint8)
-    keep = bits[: h.numel()].view(h.shape) >= left_out
+    keep = random_bytes(h.shape, generator, h.device) >= left_out
     return h * (keep * (256.0 / (256.0 - left_out)))
 
 
@@ -85,6 +92,8 @@ class _SparseProduct(torch.autograd.Function):
         return None, gradient, upstream.sum(0), None
 
 
+SD_OFFSET, SMALLEST_SD = 0.5413, 1e-4
+"""The SD of the posterior is softplus(raw + offset) + smallest: 1 at the start, never 0, no overflow."""
 FLIP = 0.2
 """Share of non-zeros above which the dense product is faster on a CPU (measured: docs/engine.md)."""
 
@@ -138,5 +147,4 @@ class Encoder(nn.Module):
         for norm, layer in zip(list(self.norms)[1:], self.layers, strict=True):
             h = dropout(torch.relu(norm(layer(h))), self.rate, generator)
         mean, raw = self.head(h).chunk(2, dim=1)
-        # softplus with an offset: SD 1 at the start, never 0, no overflow
-        return mean, nn.functional.softplus(raw + 0.5413) + 1e-4
+        return mean, nn.functional.softplus(raw + SD_OFFSET) + SMALLEST_SD

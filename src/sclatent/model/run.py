@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sclatent.model.batches import Batches, CountData
+from sclatent.model.compiled import CompiledStep, compiles
 from sclatent.model.flat import FlatWeights
 from sclatent.model.plan import Plan, decay
 from sclatent.model.start import start_from_data
@@ -53,8 +54,13 @@ class Run:
         self.batches = Batches(data, device)
         self.plan = Plan.make(settings, len(train))
         groups = parameter_groups(self.vae, decay(settings, len(train)))
-        self.flat = FlatWeights([parameter for group in groups for parameter in group["params"]])
-        self.optimizer = torch.optim.AdamW(groups, lr=self.plan.peak, fused=True)
+        self.flat = FlatWeights([group.pop("params") for group in groups])
+        parts = [{"params": [part], **group} for part, group in zip(self.flat.parts, groups, strict=True)]
+        self.optimizer = torch.optim.AdamW(parts, lr=self.plan.peak, fused=True)
+        self.compiled = compiles(self.vae, self.batches)
+        self.compiled_steps: dict[int, CompiledStep] = {}
+        if self.compiled:
+            self.flat.connect()
         self.average = self.flat.values.clone()
         self.order = np.random.default_rng(seed)
         self.noise = torch.Generator(device=device).manual_seed(seed)
@@ -118,8 +124,12 @@ class Run:
 
     def _step(self, cells: np.ndarray) -> Tensor:
         """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
-        self.flat.forget()
-        sums = self._backward(cells)
+        if self.compiled:
+            sums = self._compiled_backward(cells)
+        else:
+            self.flat.forget()
+            sums = self._backward(cells)
+            self.flat.collect()
         self.flat.clip(CLIP)
         rate = self._learning_rate()
         for group in self.optimizer.param_groups:
@@ -153,6 +163,13 @@ class Run:
                 self.flat.forget()
                 if noise is not None and self.batches.device.type == "cuda":
                     self.noise.set_state(noise)
+
+    def _compiled_backward(self, cells: np.ndarray) -> Tensor:
+        """`_backward` without autograd."""
+        n = len(cells)
+        if n not in self.compiled_steps:  # the steps of an epoch differ by one cell at most
+            self.compiled_steps[n] = CompiledStep(self.vae, n)
+        return self.compiled_steps[n](self.batches.gather(cells), self.noise, self.plan.kl_weight(self.step))
 
     def _make_room(self, n: int) -> None:
         """After an out-of-memory error: smaller gathers, then the counts in CPU memory, each with one line."""

@@ -58,23 +58,23 @@ class CountVAE(nn.Module):
         self.n_genes, self.settings, self.rest = n_genes, settings, rest
         self.n_levels, self.n_continuous = tuple(int(n) for n in n_levels), n_continuous
         generator = torch.Generator().manual_seed(seed)
-        n_design = sum(self.n_levels) + n_continuous
+        self.n_design = sum(self.n_levels) + n_continuous
         n_out = n_genes + int(rest)
         # layers fill themselves from the global generator before ours does: leave that one as it was
         with torch.random.fork_rng(devices=[]):
-            self._build(n_design, n_out, generator)
+            self._build(n_out, generator)
         # mean of the one-hot columns over the training cells: a level that training never saw is then the average one
         self.register_buffer("level_frequency", torch.zeros(sum(self.n_levels)))
         # orthogonal map from the network's coordinates to the axes: axes = z @ rotation.T
         self.register_buffer("rotation", torch.eye(settings.n_axes))
 
-    def _build(self, n_design: int, n_out: int, generator: torch.Generator) -> None:
+    def _build(self, n_out: int, generator: torch.Generator) -> None:
         """Make the networks and the parameters of the likelihood, filled from `generator`."""
         settings, n_genes = self.settings, self.n_genes
         self.encoder = Encoder(
             n_genes, settings.n_axes, settings.n_hidden, settings.n_layers, settings.dropout, generator
         )
-        self.decoder = DECODERS[settings.decoder](settings.n_axes, n_design, n_out, settings, generator)
+        self.decoder = DECODERS[settings.decoder](settings.n_axes, self.n_design, n_out, settings, generator)
         self.uses_theta = settings.likelihood in ("nb", "zinb")
         self.uses_gate = settings.likelihood in ("zip", "zinb")
         if self.uses_theta:

@@ -1,0 +1,116 @@
+"""Compiled passes over the rows of the small layers: norm, ReLU and dropout together; the draw from the posterior."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from sclatent.model._vector_math import OPTIONS, exp32, log1p32, log32
+
+EPSILON = 1e-5
+"""Added to the variance of a row, as PyTorch's layer norm does."""
+# sums may be reordered: each is made by one thread, so the bytes do not depend on how many there are
+SUMS = {**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}}
+_f = np.float32
+NONE, ONE, HALF = _f(0.0), _f(1.0), _f(0.5)
+
+
+@njit(**SUMS)
+def _moments(row):  # type: ignore[no-untyped-def]
+    """Mean of a row, and one over its SD."""
+    total = _f(0.0)
+    for h in range(row.shape[0]):
+        total += row[h]
+    mean = total / _f(row.shape[0])
+    square = _f(0.0)
+    for h in range(row.shape[0]):
+        square += (row[h] - mean) * (row[h] - mean)
+    return mean, _f(1.0 / math.sqrt(np.float64(square) / row.shape[0] + EPSILON))
+
+
+@njit(**OPTIONS)
+def hidden_rows(x, weight, bias, drawn, left_out, factor, normal, inverse, out):  # type: ignore[no-untyped-def]
+    """Write factor · relu(normal · weight + bias) to `out` where the drawn byte is at least `left_out`, else 0.
+
+    `normal` is layer norm(x), `inverse` one over the SD of each row; `out` may be wider than x.
+    """
+    width = x.shape[1]
+    for b in range(x.shape[0]):
+        row, norm, bytes_, result = x[b], normal[b], drawn[b], out[b]
+        mean, scale = _moments(row)
+        inverse[b] = scale
+        for h in range(width):
+            norm[h] = (row[h] - mean) * scale
+        for h in range(width):
+            y = (norm[h] * weight[h] + bias[h]) * factor
+            result[h] = y if (y > NONE) & (bytes_[h] >= left_out) else NONE
+
+
+@njit(**SUMS)
+def hidden_rows_gradient(upstream, normal, inverse, weight, out, factor, to_x, to_weight, to_bias):  # type: ignore[no-untyped-def]
+    """Gradients of `hidden_rows` to x, weight and bias; `upstream` and `out` may be wider than x."""
+    width = normal.shape[1]
+    to_weight[:] = NONE
+    to_bias[:] = NONE
+    for b in range(normal.shape[0]):
+        norm, up, result, gradient = normal[b], upstream[b], out[b], to_x[b]
+        for h in range(width):
+            gradient[h] = up[h] * factor if result[h] != NONE else NONE
+        for h in range(width):
+            to_bias[h] += gradient[h]
+        for h in range(width):
+            to_weight[h] += gradient[h] * norm[h]
+        for h in range(width):
+            gradient[h] *= weight[h]
+        total, along = _f(0.0), _f(0.0)
+        for h in range(width):
+            total += gradient[h]
+            along += gradient[h] * norm[h]
+        total /= _f(width)
+        along /= _f(width)
+        scale = inverse[b]
+        for h in range(width):
+            gradient[h] = scale * (gradient[h] - total - norm[h] * along)
+
+
+@njit(**OPTIONS)
+def draw_rows(head, offset, smallest, eps, sd, slope, z, kl):  # type: ignore[no-untyped-def]
+    """Draw z = mean + sd · ε where head holds (mean, raw) and sd = softplus(raw + offset) + smallest.
+
+    z goes to the last columns of `z`; `slope` is the derivative of sd to raw, `kl` the KL to N(0, 1) of each row.
+    """
+    n_axes = eps.shape[1]
+    before = z.shape[1] - n_axes
+    for b in range(head.shape[0]):
+        row, noise, s, d, at = head[b], eps[b], sd[b], slope[b], z[b]
+        for k in range(n_axes):
+            raw = row[n_axes + k] + offset
+            small = exp32(-abs(raw))
+            both = ONE + small
+            inverse = ONE / both
+            s[k] = (raw if raw > NONE else NONE) + log1p32(small, both, inverse) + smallest
+            d[k] = inverse if raw > NONE else small * inverse
+        for k in range(n_axes):
+            at[before + k] = row[k] + s[k] * noise[k]
+        total = 0.0
+        for k in range(n_axes):
+            total += HALF * (row[k] * row[k] + s[k] * s[k] - ONE) - log32(s[k])
+        kl[b] = total
+
+
+@njit(**OPTIONS)
+def draw_rows_gradient(head, eps, sd, slope, to_z, to_kl, to_head):  # type: ignore[no-untyped-def]
+    """Gradient of `draw_rows` to head, of a loss with gradient `to_z` to z and the number `to_kl` to each KL.
+
+    z has the last columns of `to_z`.
+    """
+    n_axes = eps.shape[1]
+    before = to_z.shape[1] - n_axes
+    for b in range(head.shape[0]):
+        row, noise, s, d, up, gradient = head[b], eps[b], sd[b], slope[b], to_z[b], to_head[b]
+        for k in range(n_axes):
+            gradient[k] = up[before + k] + to_kl * row[k]
+        for k in range(n_axes):
+            gradient[n_axes + k] = (up[before + k] * noise[k] + to_kl * (s[k] - ONE / s[k])) * d[k]

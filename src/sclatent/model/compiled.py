@@ -1,0 +1,223 @@
+"""One step of the default model on a CPU, forth and back, without autograd.
+
+Arithmetic is half of a step of 6 ms on one core; the rest are a hundred small operations of PyTorch and their
+bookkeeping, which no thread shares. Here the same step is some forty calls: matrix products into buffers that stay,
+and compiled passes over rows. Everything else (GPUs, other decoders and likelihoods, evaluation) goes through the
+modules of `CountVAE`, which say what is computed; `tests/unit/test_model_compiled.py` holds both to one gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sclatent.model import _csr, _kernels, _layers
+from sclatent.model._parallel import share
+from sclatent.model.batches import Batch, Batches
+from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
+from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out
+from sclatent.model.vae import LOG_THETA, CountVAE
+
+_f = np.float32
+
+
+def compiles(vae: CountVAE, batches: Batches) -> bool:
+    """Whether `CompiledStep` can train this model on these counts."""
+    settings = vae.settings
+    one_theta = not vae.uses_theta or (len(vae.log_theta) == 1 and settings.dispersion != "gene-cell")
+    return (
+        vae.device.type == "cpu"
+        and isinstance(vae.decoder, MLPDecoder)
+        and settings.likelihood in ("poisson", "nb")
+        and one_theta
+        and batches.density <= FLIP
+    )
+
+
+class _Hidden:
+    """Norm, ReLU and dropout of a hidden layer for `n` cells: from ``x`` to the first columns of ``out``."""
+
+    def __init__(self, norm: nn.LayerNorm, rate: float, share: float, x: Tensor, out: Tensor) -> None:
+        n, width = x.shape
+        self.x, self.to_x = x, torch.empty_like(x)
+        left_out = bytes_left_out(rate)
+        factor = _f(share * 256.0 / (256.0 - left_out))
+        self.words = torch.zeros((n * width + 7) // 8, dtype=torch.int64)
+        drawn = self.words.view(torch.uint8)[: n * width].view(n, width).numpy()
+        normal, inverse = np.empty((n, width), np.float32), np.empty(n, np.float32)
+        weight, bias = norm.weight.data.numpy(), norm.bias.data.numpy()
+        to_weight, to_bias = _gradient(norm.weight).numpy(), _gradient(norm.bias).numpy()
+        self.draws = left_out > 0
+        self.there = (x.numpy(), weight, bias, drawn, left_out, factor, normal, inverse, out.numpy())
+        self.back = (normal, inverse, weight, out.numpy(), factor, self.to_x.numpy(), to_weight, to_bias)
+
+    def forward(self, generator: torch.Generator) -> None:
+        """Write the units."""
+        if self.draws:
+            self.words.random_(-(2**63), None, generator=generator)
+        _layers.hidden_rows(*self.there)
+
+    def backward(self, upstream: Tensor) -> Tensor:
+        """Leave the gradients of the norm, return that to ``x``."""
+        _layers.hidden_rows_gradient(upstream.numpy(), *self.back)
+        return self.to_x
+
+
+class CompiledStep:
+    """The gradients of the mean loss over `n` cells, left in the parameters.
+
+    Parameters
+    ----------
+    vae
+        A model for which `compiles` holds. Its parameters and their gradients, which must be there, may change their
+        values but not their places.
+    n
+        Number of cells of a step.
+    """
+
+    def __init__(self, vae: CountVAE, n: int) -> None:
+        self.vae, self.n, self.n_axes = vae, n, vae.settings.n_axes
+        encoder, decoder, settings = vae.encoder, vae.decoder, vae.settings
+        assert isinstance(decoder, MLPDecoder)
+        self.encoder, self.decoder = encoder, decoder
+        width, n_out = settings.n_hidden, decoder.bias.shape[0]
+        # what the last layer sees: the units of the network, then z
+        self.seen, self.to_seen = torch.empty(n, width + self.n_axes), torch.empty(n, width + self.n_axes)
+        self.z, self.to_z = self.seen[:, width:], self.to_seen[:, width:]
+        shapes = [torch.empty(n, width) for _ in encoder.norms]
+        self.units = [torch.empty(n, width) for _ in encoder.norms]
+        self.encoding = [
+            _Hidden(norm, encoder.rate, 1.0, x, out)  # type: ignore[arg-type]
+            for norm, x, out in zip(encoder.norms, shapes, self.units, strict=True)
+        ]
+        self.below = [torch.empty(n, width) for _ in decoder.norms[1:]]
+        outs, shares = [*self.below, self.seen], [1.0] * len(self.below) + [NETWORK_SHARE]
+        self.decoding = [
+            _Hidden(norm, decoder.rate, share, torch.empty(n, width), out)  # type: ignore[arg-type]
+            for norm, share, out in zip(decoder.norms, shares, outs, strict=True)
+        ]
+        self.head, self.to_head = torch.empty(n, 2 * self.n_axes), torch.empty(n, 2 * self.n_axes)
+        self.eps, self.kl = torch.empty(n, self.n_axes), torch.empty(n)
+        sd, slope = np.empty((n, self.n_axes), np.float32), np.empty((n, self.n_axes), np.float32)
+        head, eps = self.head.numpy(), self.eps.numpy()
+        offsets = (_f(SD_OFFSET), _f(SMALLEST_SD))
+        self.draw = (head, *offsets, eps, sd, slope, self.seen.numpy(), self.kl.numpy())
+        self.draw_back = (head, eps, sd, slope)
+        self.logits, self.to_logits = torch.empty(n, n_out), torch.empty(n, n_out)
+        self.by_theta = torch.empty(n if vae.uses_theta else 0, vae.n_genes)
+        self.log_prob = torch.empty(n, dtype=torch.float64)
+        self.out = (self.log_prob.numpy(), self.to_logits.numpy())
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, generator: torch.Generator, kl_weight: float) -> Tensor:
+        """Leave the gradient of the mean of kl_weight · KL − log p; return the sums of log p and KL, float64.
+
+        `generator` is drawn from in the order of `CountVAE.elbo_terms`.
+        """
+        design = self.vae.design(batch.categorical, batch.continuous) if self.vae.n_design else None
+        values = torch.log1p(batch.values).numpy()
+        self._encode(batch, values, generator)
+        self._decode(design, generator)
+        self._likelihood(batch)
+        self._decode_back(design)
+        self._encode_back(batch, values, kl_weight / self.n)
+        return torch.stack([self.log_prob.sum(), self.kl.sum(dtype=torch.float64)])
+
+    def _encode(self, batch: Batch, values: np.ndarray, generator: torch.Generator) -> None:
+        encoder, first = self.encoder, self.encoder.first
+        weights = (first.weight.data.numpy(), first.bias.data.numpy(), self.encoding[0].x.numpy())
+        arrays = (batch.offsets.numpy(), batch.columns.numpy(), values, *weights)
+        share(self.n, lambda a, b: _csr.sparse_product(a, b, *arrays))
+        self.encoding[0].forward(generator)
+        linears: list[Any] = list(encoder.layers)
+        for linear, layer, below in zip(linears, self.encoding[1:], self.units, strict=False):
+            torch.addmm(linear.bias, below, linear.weight.T, out=layer.x)
+            layer.forward(generator)
+        torch.addmm(encoder.head.bias, self.units[-1], encoder.head.weight.T, out=self.head)
+        torch.randn(self.eps.shape, generator=generator, out=self.eps)
+        _layers.draw_rows(*self.draw)
+
+    def _decode(self, design: Tensor | None, generator: torch.Generator) -> None:
+        decoder = self.decoder
+        linears: list[Any] = list(decoder.layers)
+        for linear, layer, below in zip(linears, self.decoding, [self._input(design), *self.below], strict=True):
+            torch.addmm(linear.bias, below, linear.weight.T, out=layer.x)
+            layer.forward(generator)
+        torch.addmm(decoder.bias, self.seen, decoder.last_weight, out=self.logits)
+        if design is not None:
+            self.logits.addmm_(design, decoder.covariates)
+
+    def _input(self, design: Tensor | None) -> Tensor:
+        """What the first layer of the decoder sees."""
+        return self.z if design is None else torch.cat([self.z, design], 1)
+
+    def _likelihood(self, batch: Batch) -> None:
+        head = (batch.n_genes, self.logits.numpy(), self.logits.amax(1).numpy(), batch.library.numpy())
+        sparse = (batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy())
+        if self.vae.uses_theta:
+            self.theta = self.vae.log_theta.clamp(*LOG_THETA).exp()
+            dispersion = (self.theta.numpy(), self.theta.reciprocal().numpy())
+            tail = (*self.out, self.by_theta.numpy())
+            share(self.n, lambda a, b: _kernels.nb_rows(a, b, *head, *dispersion, *sparse, *tail))
+        else:
+            share(self.n, lambda a, b: _kernels.poisson_rows(a, b, *head, *sparse, *self.out))
+        self.log_prob -= batch.log_factorial
+
+    def _decode_back(self, design: Tensor | None) -> None:
+        """Leave the gradients of the decoder and of θ, and in ``to_z`` that to z."""
+        decoder, upstream, scale = self.decoder, self.to_logits, -1.0 / self.n
+        _sum(upstream, decoder.bias).mul_(scale)
+        _product(_gradient(decoder.last_weight), self.seen.T, upstream, scale)
+        _product(self.to_seen, upstream, decoder.last_weight.T, scale)
+        if design is not None:
+            _product(_gradient(decoder.covariates), design.T, upstream, scale)
+        if self.vae.uses_theta:
+            log_theta = self.vae.log_theta
+            inside = (log_theta >= LOG_THETA[0]) & (log_theta <= LOG_THETA[1])
+            _sum(self.by_theta, log_theta).mul_(self.theta * inside).mul_(scale)
+        back = self.to_seen
+        below = [self._input(design), *self.below]
+        for i in reversed(range(len(self.decoding))):
+            linear: Any = decoder.layers[i]
+            to_x = self.decoding[i].backward(back)
+            _sum(to_x, linear.bias)
+            torch.mm(to_x.T, below[i], out=linear.weight.grad)
+            if i:
+                back = to_x @ linear.weight
+            else:
+                self.to_z.addmm_(to_x, linear.weight[:, : self.n_axes])
+
+    def _encode_back(self, batch: Batch, values: np.ndarray, to_kl: float) -> None:
+        encoder, first = self.encoder, self.encoder.first
+        _layers.draw_rows_gradient(*self.draw_back, self.to_seen.numpy(), _f(to_kl), self.to_head.numpy())
+        upstream = self.to_head
+        linears: list[Any] = [*encoder.layers, encoder.head]
+        for linear, layer, below in zip(reversed(linears), reversed(self.encoding), reversed(self.units), strict=True):
+            _sum(upstream, linear.bias)
+            torch.mm(upstream.T, below, out=linear.weight.grad)
+            upstream = layer.backward(upstream @ linear.weight)
+        _sum(upstream, first.bias)
+        offsets, columns = batch.offsets.numpy(), batch.columns.numpy()
+        starts, rows, order = np.zeros(batch.n_genes + 1, np.int64), np.empty_like(columns), np.empty_like(columns)
+        _csr.by_column(offsets, columns, starts, rows, order)
+        arrays = (starts, rows, order, values, upstream.numpy(), _gradient(first.weight).numpy())
+        share(batch.n_genes, lambda a, b: _csr.sparse_product_gradient(a, b, *arrays))
+
+
+def _gradient(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _sum(rows: Tensor, parameter: Tensor) -> Tensor:
+    """Leave the sum of the rows in the gradient of a parameter, and return it."""
+    gradient = _gradient(parameter)
+    return torch.sum(rows, 0, keepdim=gradient.ndim == 2, out=gradient)
+
+
+def _product(out: Tensor, a: Tensor, b: Tensor, scale: float) -> None:
+    """Write scale · a b to `out`."""
+    torch.addmm(out, a, b, beta=0.0, alpha=scale, out=out)

@@ -1,0 +1,94 @@
+"""The compiled step and autograd through the modules are one computation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from sclatent.model import CountData
+from sclatent.model.compiled import CompiledStep, compiles
+from sclatent.model.run import Run
+from sclatent.settings import ModelSettings
+
+CELLS, GENES = 90, 40
+
+
+def a_run(*, covariates: bool = False, rest: bool = False, density: float = 0.15, **settings: object) -> Run:
+    rng = np.random.default_rng(0)
+    counts = sparse.random(CELLS, GENES, density, "csr", np.float32, rng)
+    counts.data = np.ceil(rng.lognormal(1, 1.5, counts.nnz)).astype(np.float32)
+    library = np.asarray(counts.sum(1)).ravel() * (1.5 if rest else 1.0)
+    codes = np.column_stack([rng.integers(0, 3, CELLS), rng.integers(0, 2, CELLS)]) if covariates else None
+    values = rng.normal(size=(CELLS, 1)).astype(np.float32) if covariates else None
+    data = CountData(counts, library, codes, values)
+    given = ModelSettings(**{"n_latent": 5, "n_hidden": 24, "batch_size": 32, "epochs": 9} | settings)
+    levels = (3, 2) if covariates else ()
+    return Run(data, np.arange(80), np.arange(80, 90), given, n_levels=levels, rest=rest, seed=0, device="cpu")
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "poisson"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"n_layers": 2, "covariates": True},
+        {"n_layers": 3, "rest": True, "dropout": 0.0},
+        {"n_latent": 1, "covariates": True, "rest": True},
+    ],
+    ids=str,
+)
+def test_same_gradients_and_values_as_autograd(likelihood: str, options: dict) -> None:
+    run = a_run(likelihood=likelihood, **options)
+    assert run.compiled
+    for _ in range(12):  # away from where training starts, with a KL weight that counts
+        run._step(np.arange(31))
+    cells = np.arange(20, 57)
+    start = run.noise.get_state()
+    sums = run._compiled_backward(cells)
+    compiled = {name: p.grad.clone() for name, p in run.vae.named_parameters()}
+    after = run.noise.get_state()
+    run.noise.set_state(start)
+    run.flat.forget()
+    expected = run._backward(cells)
+    assert torch.equal(run.noise.get_state(), after)  # and so the steps that follow
+    torch.testing.assert_close(sums, expected, rtol=1e-6, atol=1e-4)
+    for name, parameter in run.vae.named_parameters():
+        if parameter.grad is None:  # no covariates
+            assert not compiled[name].any()
+            continue
+        largest = float(parameter.grad.abs().max())
+        assert largest > 0, name
+        torch.testing.assert_close(compiled[name], parameter.grad, rtol=1e-5, atol=2e-6 * largest, msg=name)
+
+
+def test_a_step_knows_no_other_step() -> None:
+    """Buffers that stay must not carry anything from one batch to the next."""
+    run = a_run(dropout=0.0)
+    step = CompiledStep(run.vae, 20)
+    first, second = (run.batches.gather(np.arange(at, at + 20)) for at in (0, 40))
+    alone = [step(first, torch.Generator().manual_seed(1), 0.5), run.flat.gradient.clone()]
+    step(second, torch.Generator().manual_seed(2), 1.0)
+    again = [step(first, torch.Generator().manual_seed(1), 0.5), run.flat.gradient.clone()]
+    assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"likelihood": "zinb"},
+        {"likelihood": "bernoulli"},
+        {"decoder": "linear"},
+        {"decoder": "additive"},
+        {"dispersion": "gene-cell"},
+        {"dispersion": "gene-batch", "covariates": True},
+        {"density": 0.5},
+    ],
+    ids=str,
+)
+def test_what_autograd_trains(options: dict) -> None:
+    run = a_run(**options)
+    assert not compiles(run.vae, run.batches)
+    run.one_epoch()
+    assert np.isfinite(run.history[0]["train_elbo"])
