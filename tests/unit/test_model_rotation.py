@@ -3,11 +3,23 @@
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_matrix
 from scipy.stats import ortho_group
+from sklearn.metrics import roc_auc_score
 
 from sclatent.data import simulate
 from sclatent.model import CountData, CountVAE, train_vae
-from sclatent.model.rotation import independent, normalise_rows, one_sided, rotate_axes, slopes, varimax
+from sclatent.model import rotation as module
+from sclatent.model.rotation import (
+    independent,
+    largest_correlation,
+    normalise_rows,
+    one_sided,
+    rotate_axes,
+    slopes,
+    varimax,
+)
 from sclatent.settings import ModelSettings
 
 
@@ -137,3 +149,65 @@ def test_the_rotation_is_saved_with_the_model(trained, tmp_path):
     vae.save(tmp_path)
     again = CountVAE.load(tmp_path)
     np.testing.assert_array_equal(again.posterior(data)[0], vae.posterior(data)[0])
+
+
+@pytest.fixture(scope="module")
+def four_types():
+    rng = np.random.default_rng(0)
+    types = rng.integers(4, size=400)
+    markers = np.repeat(np.eye(4), 40, axis=1)
+    mu = np.exp(rng.normal(0, 0.7, 160) + 0.7 * markers[types])
+    mu *= 3000 / mu.sum(axis=1, keepdims=True)
+    data = CountData(csr_matrix(rng.poisson(mu).astype(np.float32)), np.full(400, 3000.0))
+    settings = ModelSettings(n_latent=8, n_hidden=32, epochs=60)
+    vae, _ = train_vae(data, np.arange(360), np.arange(360, 400), settings, seed=0)
+    return vae, data, types
+
+
+def variances(vae, data):
+    """Variance of the posterior means along their principal directions, falling."""
+    return np.linalg.eigvalsh(np.cov(vae.posterior(data, np.arange(360))[0], rowvar=False))[::-1]
+
+
+def test_four_types_that_span_three_directions_get_an_axis_each(four_types):
+    vae, data, types = four_types
+    assert (variances(vae, data) > 0.01).sum() == 3
+    rotate_axes(vae, data, np.arange(360), "programs")
+    mean, _ = vae.posterior(data)
+    area = np.array([[roc_auc_score(types == k, axis) for k in range(4)] for axis in mean.T])
+    area = np.maximum(area, 1 - area)
+    rows, columns = linear_sum_assignment(-area)
+    assert area[rows, columns].min() > 0.99
+    assert (mean[:, rows].var(axis=0) > 0.01).all()
+
+
+def test_a_weak_direction_that_splits_an_axis_is_left_out(four_types, monkeypatch):
+    vae, data, _ = four_types
+    with torch.no_grad():
+        vae.rotation.copy_(torch.eye(8))
+    strong = variances(vae, data)
+
+    def split(loadings):
+        turn = np.eye(n := loadings.shape[1])
+        if n > 3:
+            turn[np.ix_([0, n - 1], [0, n - 1])] = np.array([[1, 1], [-1, 1]]) / np.sqrt(2)
+        return turn
+
+    monkeypatch.setattr(module, "one_sided", split)
+    rotate_axes(vae, data, np.arange(360), "programs")
+    mean, _ = vae.posterior(data, np.arange(360))
+    np.testing.assert_allclose(np.sort(mean.var(axis=0, ddof=1))[::-1][:4], strong[:4], rtol=1e-3)
+
+
+def test_largest_correlation_is_that_of_the_cells_along_active_axes():
+    rng = np.random.default_rng(1)
+    means = np.linalg.qr(rng.normal(size=(500, 4)))[0]
+    means -= means.mean(axis=0)
+    variance, basis = np.linalg.eigh(np.cov(means * [3.0, 2.0, 1.0, 0.001], rowvar=False) * 100)
+    means = means * [30.0, 20.0, 10.0, 0.01] @ basis
+    turn = ortho_group.rvs(4, random_state=2)
+    along = means @ turn
+    expected = np.abs(np.triu(np.corrcoef(along, rowvar=False), 1)).max()
+    assert largest_correlation(turn, variance) == pytest.approx(expected, abs=1e-6)
+    assert largest_correlation(np.eye(4), variance) == 0
+    assert largest_correlation(np.eye(1), np.ones(1)) == 0

@@ -25,16 +25,25 @@ STEP = 0.25
 """Half the distance over which the slope at a cell is taken (latent units)."""
 RIDGE = 0.003
 """Ridge of the regression on the axes, per cell: a direction in which cells hardly vary gets small slopes."""
-MIN_VARIANCE = 0.002
-"""Directions in which the posterior mean varies less are left where they are. A fifth of what makes an axis active: the
-bend of a curved cloud of cells is a direction of its own, in which cells vary little, and without it four types of
-cells share three axes."""
+ACTIVE_VARIANCE = 0.01
+"""An axis is active when the variance of its posterior mean over cells exceeds this (Burda et al. 2016)."""
+MIN_VARIANCE = ACTIVE_VARIANCE / 50
+"""Directions in which the posterior mean varies less are left where they are. So little suffices because the bend of a
+curved cloud of cells is a direction of its own, in which cells vary little: without it four types of cells, which span
+three directions, share three axes."""
+REPEATED = 0.9
+"""Two active axes along which the posterior means correlate more than this are one thing split in two: a weak direction
+let it happen, and is left out."""
+START = 1e-4
+"""How far varimax is taken where `one_sided` starts from it: to the end takes longer and is no better a start."""
 
 
 def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) -> None:
     """Choose the orientation of the axes of a trained model and store it in ``vae.rotation``.
 
-    Axes are ordered by how much they change the log rates, and each points to where its larger loadings are.
+    Directions in which cells hardly vary take part too, since the bend of a curved cloud can be what a group of cells
+    needs for an axis of its own, but for those that would split an axis in two. Axes are ordered by how much they
+    change the log rates, and each points to where its larger loadings are.
 
     Parameters
     ----------
@@ -58,23 +67,48 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
     # the directions in which cells vary, not the axes: which axes the network put them on is chance
     variance, basis = np.linalg.eigh(np.cov(mean, rowvar=False, dtype=np.float64).reshape(n_axes, n_axes))
     variance, basis = variance[::-1], basis[:, ::-1]
-    n = int((variance > MIN_VARIANCE).sum())
+    # ica looks at all directions alike, however little cells vary along them
+    n = int((variance > (ACTIVE_VARIANCE if method == "ica" else MIN_VARIANCE)).sum())
     if not n:
         return
     picked = np.unique(np.linspace(0, len(cells) - 1, min(len(cells), MAX_CELLS)).astype(np.int64))
     slope = slopes(vae, data.subset(np.asarray(cells)[picked]), mean[picked], basis[:, :n])
-    if method == "programs":
-        turn = one_sided(slope.T)
-    elif method == "varimax":
-        turn = varimax(normalise_rows(slope.T))
-    else:
-        turn = independent(mean @ basis[:, :n])
-    turned = slope.T @ turn
+
+    def orient(n: int) -> Array:
+        """Return the rotation within the first n directions."""
+        if method == "programs":
+            return one_sided(slope[:n].T)
+        if method == "varimax":
+            return varimax(normalise_rows(slope[:n].T))
+        return independent(mean @ basis[:, :n])
+
+    turn = orient(n)
+    while variance[n - 1] <= ACTIVE_VARIANCE and largest_correlation(turn, variance[:n]) > REPEATED:
+        n -= 1
+        turn = orient(n)
+    turned = slope[:n].T @ turn
     axes = basis[:, :n] @ turn * np.where((turned**3).sum(axis=0) < 0, -1.0, 1.0)
     strength = np.sqrt((turned**2).sum(axis=0)) * (mean @ axes).std(axis=0)
     axes = np.hstack([axes[:, np.argsort(-strength, kind="stable")], basis[:, n:]])
     with torch.no_grad():
         vae.rotation.copy_(torch.from_numpy(axes.T.copy()))
+
+
+def largest_correlation(rotation: Array, variance: npt.NDArray) -> float:
+    """Return the largest |correlation| of two active axes (0 with fewer than two).
+
+    Parameters
+    ----------
+    rotation
+        (directions, axes), orthogonal, of directions that do not correlate.
+    variance
+        (directions,) of the posterior means along them.
+    """
+    covariance = rotation.T @ (np.asarray(variance)[:, None] * rotation)
+    active = np.diag(covariance) > ACTIVE_VARIANCE
+    sd = np.sqrt(np.diag(covariance)[active])
+    correlation = covariance[np.ix_(active, active)] / np.outer(sd, sd)
+    return float(np.abs(np.triu(correlation, 1)).max(initial=0.0))
 
 
 def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, directions: Array) -> Array:
@@ -150,7 +184,7 @@ def one_sided(loadings: npt.NDArray, *, max_iter: int = 400, tolerance: float = 
     longest = max(float(np.quantile(length, 0.99)), 1e-12)
     rows = normalise_rows(loadings) * np.sqrt(np.minimum(length / longest, 1.0))
     n = rows.shape[1]
-    rotation = varimax(rows)
+    rotation = varimax(rows, tolerance=START)
     rotation *= np.where(((rows @ rotation) ** 3).sum(axis=0) < 0, -1.0, 1.0)
     # beside it, since it may be a stationary point
     rotation = rotation @ nearest_orthogonal(np.eye(n) + 0.1 * np.random.default_rng(0).normal(size=(n, n)))

@@ -9,15 +9,13 @@ import pandas as pd
 
 from sclatent.data import slots
 from sclatent.model.batches import CountData
+from sclatent.model.rotation import ACTIVE_VARIANCE
 from sclatent.model.vae import CountVAE
 from sclatent.tl._inputs import inputs
 from sclatent.tl._train import TrainedModel
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-ACTIVE_VARIANCE = 0.01
-"""An axis is active when the variance of its posterior mean over cells exceeds this (Burda et al. 2016)."""
 
 
 def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
