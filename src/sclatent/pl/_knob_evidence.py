@@ -79,9 +79,10 @@ def _decoded(ax: Axes, path: Mapping[str, Any], order: Mapping[str, Any]) -> Non
             label=f"{st.PHASE_LABELS[phase]} score (minus mean)",
         )
         if f"{key}_peak" in order:
-            ax.axvline(float(order[f"{key}_peak"]), color=color, lw=0.9, ls=":")
+            # up to where the legend begins
+            ax.axvline(float(order[f"{key}_peak"]), ymax=0.8, color=color, lw=0.9, ls=":")
     low, high = ax.get_ylim()
-    ax.set_ylim(low, high + 0.35 * (high - low))
+    ax.set_ylim(low, high + 0.25 * (high - low))
     density = np.asarray(path.get("density", np.zeros_like(position)), dtype=float)
     if density.max() > 0:
         behind = ax.twinx()

@@ -50,9 +50,10 @@ def qc(prepared: AnnData) -> st.Figures:
 
 def _cells(metrics: pd.DataFrame, filters: pd.DataFrame) -> st.Figure:
     shown = [name for name in _METRICS if name in metrics and _varies(metrics[name].to_numpy(dtype=float))]
-    columns = 3
-    rows = -(-(len(shown) + 2) // columns)
-    fig = st.figure(9.6, 2.7 * rows)
+    n_panels = len(shown) + 2
+    columns = 2 if n_panels == 4 else 3  # no empty places
+    rows = -(-n_panels // columns)
+    fig = st.figure(3.2 * columns, 2.7 * rows)
     panels = list(fig.subplots(rows, columns, squeeze=False).ravel())
     passed = metrics["passed"].to_numpy(dtype=bool)
     for ax, name in zip(panels, shown, strict=False):
