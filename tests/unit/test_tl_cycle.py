@@ -311,6 +311,23 @@ def test_genes_do_not_join_by_chance(shared_data, make_settings):
     assert found["n_joined"] < 5
 
 
+def test_share_of_the_strongest_axis_beside_the_angle():
+    from sclatent.tl._cycle_em import start_from_angle
+    from sclatent.tl._cycle_join import explained, explained_beside
+
+    rng = np.random.default_rng(0)
+    angle, kind = rng.uniform(0, 2 * np.pi, 500), rng.normal(size=500)
+    # ten genes follow the angle, ten an axis beside it, ten both, all with a quarter of noise
+    signal = np.repeat([np.cos(angle), kind / np.sqrt(2), (np.cos(angle) + kind / np.sqrt(2)) / np.sqrt(2)], 10, axis=0)
+    noise = rng.normal(0, np.sqrt(1 / 6), (30, 500))
+    y = sp.csr_matrix((5 + signal + noise).T)
+    q = start_from_angle(angle, concentration=200.0)
+    beside = explained_beside(y, q, np.arange(30)).reshape(3, 10).mean(axis=1)
+    along = explained(y, q)[0].reshape(3, 10).mean(axis=1)
+    assert beside == pytest.approx([0.0, 0.75, 0.375], abs=0.06)
+    assert along == pytest.approx([0.75, 0.0, 0.375], abs=0.06)
+
+
 def test_held_out_counts_tell_a_good_angle_from_worse_ones(world):
     from sclatent.tl._cycle_choice import held_out_gain, mean_gain
     from sclatent.tl._cycle_em import fit, start_from_angle

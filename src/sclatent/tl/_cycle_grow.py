@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sclatent.tl._cycle_choice import held_out_gain, mean_gain
 from sclatent.tl._cycle_em import Fit, fit, resultant
 from sclatent.tl._cycle_gauge import list_curve, second_peak
-from sclatent.tl._cycle_join import explained
+from sclatent.tl._cycle_join import explained, explained_beside
 from sclatent.tl._cycle_source import Source
 from sclatent.tl._cycle_states import BINS, GUESS_AMPLITUDE, Array, Ints
 
@@ -40,6 +40,8 @@ class Plan:
         At most so many genes join, and none that the angle explains less of.
     by_chance
         Of the genes that join at most this share may do so by chance (Benjamini and Hochberg); 1 for no limit.
+    rival
+        A gene joins if the angle explains at least this part of what any single axis beside it explains; 0 for no rule.
     temper
         The power to which the likelihood is raised at first.
     tempers
@@ -51,6 +53,7 @@ class Plan:
     max_joined: int
     min_r2: float
     by_chance: float
+    rival: float
     temper: float = 1.0
     tempers: tuple[float, float] = TEMPERS
 
@@ -125,6 +128,8 @@ class Growth:
         order = np.argsort(-r2, kind="stable")[:most]
         cycling = float(now.fitted.q[:, :BINS].sum())
         order = order[(r2[order] >= self.plan.min_r2) & (cycling * r2[order] > min_gain)]
+        if self.plan.rival and len(order):
+            order = order[r2[order] >= self.plan.rival * explained_beside(self.normalised, now.fitted.q, order)]
         if self.plan.by_chance < 1:
             # without any relation n R² is χ² of two degrees of freedom: so many genes reach as much by chance
             by_chance = (r2 > 0).sum() * np.exp(-0.5 * cycling * r2[order])

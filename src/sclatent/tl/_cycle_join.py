@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.tl._cycle_states import BINS, Array, basis
+from sclatent.tl._cycle_states import BINS, Array, Ints, basis
+
+AXES, VARIABLE = 5, 2000
 
 
 def explained(y: sp.csr_matrix, q: Array, harmonics: int = 1) -> tuple[Array, Array]:
@@ -38,3 +40,31 @@ def explained(y: sp.csr_matrix, q: Array, harmonics: int = 1) -> tuple[Array, Ar
     values = design @ coef
     r2 = (mass @ values**2 / total - (mass @ values / total) ** 2) / variance
     return np.clip(r2, 0, 1), (values.max(axis=0) - values.min(axis=0)) / 2
+
+
+def explained_beside(y: sp.csr_matrix, q: Array, columns: Ints) -> Array:
+    """Return (columns,) the largest share of each gene's variance that one axis *beside* the angle explains.
+
+    The axes are the first principal components of the most variable genes (each scaled to SD 1), after the posterior
+    means of two harmonics and of resting were regressed out: cell types, culture, quality.
+
+    Parameters
+    ----------
+    y
+        (cells, genes) log-normalised counts.
+    q
+        (cells, states) probabilities.
+    columns
+        The genes asked for.
+    """
+    from sklearn.utils.extmath import randomized_svd
+
+    mean = np.asarray(y.mean(axis=0), dtype=np.float64).ravel()
+    variance = np.asarray(y.multiply(y).mean(axis=0), dtype=np.float64).ravel() - mean**2
+    top = np.argsort(-variance, kind="stable")[:VARIABLE]
+    z = (y[:, top].toarray() - mean[top]) / np.sqrt(np.maximum(variance[top], 1e-2))
+    known = np.column_stack([q[:, :BINS] @ basis(2), q[:, BINS]])
+    z -= known @ np.linalg.lstsq(known, z, rcond=None)[0]
+    axes = randomized_svd(z, min(AXES, min(z.shape) - 1), random_state=0)[0]
+    genes = y[:, columns].toarray() - mean[columns]
+    return ((axes.T @ genes) ** 2).max(axis=0) / np.maximum((genes**2).sum(axis=0), 1e-12)
