@@ -108,7 +108,7 @@ class CompiledStep:
         self.draw_back = (head, eps, sd, slope)
         self.logits, self.to_logits = torch.empty(n, n_out), torch.empty(n, n_out)
         self.by_theta = torch.empty(n if vae.uses_theta else 0, vae.n_genes)
-        self.log_prob = torch.empty(n, dtype=torch.float64)
+        self.tops, self.log_prob = torch.empty(n), torch.empty(n, dtype=torch.float64)
         self.out = (self.log_prob.numpy(), self.to_logits.numpy())
 
     @torch.no_grad()
@@ -121,7 +121,8 @@ class CompiledStep:
         values = torch.log1p(batch.values).numpy()
         self._encode(batch, values, generator)
         self._decode(design, generator)
-        self._likelihood(batch)
+        self._likelihood(batch, design)
+        self._gene_gradients(design)
         self._decode_back(design)
         self._encode_back(batch, values, kl_weight / self.n)
         return torch.stack([self.log_prob.sum(), self.kl.sum(dtype=torch.float64)])
@@ -141,43 +142,72 @@ class CompiledStep:
         _layers.draw_rows(*self.draw)
 
     def _decode(self, design: Tensor | None, generator: torch.Generator) -> None:
+        """Write what the last layer sees."""
         decoder = self.decoder
         linears: list[Any] = list(decoder.layers)
         for linear, layer, below in zip(linears, self.decoding, [self._input(design), *self.below], strict=True):
             torch.addmm(linear.bias, below, linear.weight.T, out=layer.x)
             layer.forward(generator)
-        torch.addmm(decoder.bias, self.seen, decoder.last_weight, out=self.logits)
-        if design is not None:
-            self.logits.addmm_(design, decoder.covariates)
 
     def _input(self, design: Tensor | None) -> Tensor:
         """What the first layer of the decoder sees."""
         return self.z if design is None else torch.cat([self.z, design], 1)
 
-    def _likelihood(self, batch: Batch) -> None:
-        head = (batch.n_genes, self.logits.numpy(), self.logits.amax(1).numpy(), batch.library.numpy())
-        sparse = (batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy())
+    def _likelihood(self, batch: Batch, design: Tensor | None) -> None:
+        """Write log p and the gradients of −log p to the logits, and of the mean to what the last layer sees.
+
+        From the last layer's input to its gradient cells have nothing to do with one another, so each thread takes some
+        of them all the way.
+        """
+        decoder, logits, scale = self.decoder, self.logits, -1.0 / self.n
+        head, sparse = self._arrays(batch)
         if self.vae.uses_theta:
             self.theta = self.vae.log_theta.clamp(*LOG_THETA).exp()
             dispersion = (self.theta.numpy(), self.theta.reciprocal().numpy())
-            tail = (*self.out, self.by_theta.numpy())
-            share(self.n, lambda a, b: _kernels.nb_rows(a, b, *head, *dispersion, *sparse, *tail))
-        else:
-            share(self.n, lambda a, b: _kernels.poisson_rows(a, b, *head, *sparse, *self.out))
+
+        def some(first: int, last: int) -> None:
+            rows = slice(first, last)
+            torch.addmm(decoder.bias, self.seen[rows], decoder.last_weight, out=logits[rows])
+            if design is not None:
+                logits[rows].addmm_(design[rows], decoder.covariates)
+            torch.amax(logits[rows], 1, out=self.tops[rows])
+            if self.vae.uses_theta:
+                _kernels.nb_rows(first, last, *head, *dispersion, *sparse, *self.out, self.by_theta.numpy())
+            else:
+                _kernels.poisson_rows(first, last, *head, *sparse, *self.out)
+            _product(self.to_seen[rows], self.to_logits[rows], decoder.last_weight.T, scale)
+
+        share(self.n, torch.no_grad()(some))
         self.log_prob -= batch.log_factorial
 
+    def _arrays(self, batch: Batch) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        head = (batch.n_genes, self.logits.numpy(), self.tops.numpy(), batch.library.numpy())
+        return head, (batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy())
+
+    def _gene_gradients(self, design: Tensor | None) -> None:
+        """Leave the gradients of the last layer and of θ: each thread takes some of the genes."""
+        decoder, scale = self.decoder, -1.0 / self.n
+        log_theta = self.vae.log_theta if self.vae.uses_theta else None
+
+        def some(first: int, last: int) -> None:
+            genes = slice(first, last)
+            upstream = self.to_logits[:, genes]
+            torch.sum(upstream, 0, out=_gradient(decoder.bias)[genes]).mul_(scale)
+            _product(_gradient(decoder.last_weight)[:, genes], self.seen.T, upstream, scale)
+            if design is not None:
+                _product(_gradient(decoder.covariates)[:, genes], design.T, upstream, scale)
+            if log_theta is not None:
+                # without the *rest* category
+                value, theta = log_theta[:, genes], self.theta[:, genes]
+                inside = (value >= LOG_THETA[0]) & (value <= LOG_THETA[1])
+                to_log = torch.sum(self.by_theta[:, genes], 0, keepdim=True, out=_gradient(log_theta)[:, genes])
+                to_log.mul_(theta * inside).mul_(scale)
+
+        share(self.logits.shape[1], torch.no_grad()(some))
+
     def _decode_back(self, design: Tensor | None) -> None:
-        """Leave the gradients of the decoder and of θ, and in ``to_z`` that to z."""
-        decoder, upstream, scale = self.decoder, self.to_logits, -1.0 / self.n
-        _sum(upstream, decoder.bias).mul_(scale)
-        _product(_gradient(decoder.last_weight), self.seen.T, upstream, scale)
-        _product(self.to_seen, upstream, decoder.last_weight.T, scale)
-        if design is not None:
-            _product(_gradient(decoder.covariates), design.T, upstream, scale)
-        if self.vae.uses_theta:
-            log_theta = self.vae.log_theta
-            inside = (log_theta >= LOG_THETA[0]) & (log_theta <= LOG_THETA[1])
-            _sum(self.by_theta, log_theta).mul_(self.theta * inside).mul_(scale)
+        """Leave the gradients of the decoder's network, and in ``to_z`` that to z."""
+        decoder = self.decoder
         back = self.to_seen
         below = [self._input(design), *self.below]
         for i in reversed(range(len(self.decoding))):

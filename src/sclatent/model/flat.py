@@ -51,10 +51,9 @@ class FlatWeights:
 
     def clip(self, largest: float) -> None:
         """Scale the gradient down when its norm exceeds `largest`."""
+        # without asking how large it is, which would wait for all that a GPU has queued
         scale = (largest / torch.dot(self.gradient, self.gradient).sqrt()).clamp(max=1.0)
-        # on a GPU asking would wait for all that is queued; on a CPU a pass over the weights costs more than asking
-        if scale.device.type != "cpu" or float(scale) != 1.0:
-            self.gradient.mul_(scale)
+        self.gradient.mul_(scale)
 
     @torch.no_grad()
     def release(self, values: Tensor) -> None:

@@ -16,7 +16,7 @@ from sclatent.model.batches import CountData
 
 log = logging.getLogger("sclatent")
 
-LAYOUT = 2
+LAYOUT = 3
 """Raised when what `Run.state` holds changes, so that the state of an earlier version is not taken up."""
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sclatent.model._parallel import only_shared
 from sclatent.model.batches import Batches, CountData
 from sclatent.model.compiled import CompiledStep, compiles
 from sclatent.model.flat import FlatWeights
+from sclatent.model.optimizer import AdamW
 from sclatent.model.plan import Plan, decay
 from sclatent.model.start import start_from_data
 from sclatent.model.trouble import Diverged, explain
@@ -55,8 +58,7 @@ class Run:
         self.plan = Plan.make(settings, len(train))
         groups = parameter_groups(self.vae, decay(settings, len(train)))
         self.flat = FlatWeights([group.pop("params") for group in groups])
-        parts = [{"params": [part], **group} for part, group in zip(self.flat.parts, groups, strict=True)]
-        self.optimizer = torch.optim.AdamW(parts, lr=self.plan.peak, fused=True)
+        self.optimizer = AdamW(self.flat, groups, CLIP)
         self.compiled = compiles(self.vae, self.batches)
         self.compiled_steps: dict[int, CompiledStep] = {}
         if self.compiled:
@@ -80,7 +82,8 @@ class Run:
     def one_epoch(self) -> None:
         """Train on every cell once, then ask the validation cells."""
         try:
-            log_prob, kl = self._pass()
+            with only_shared() if self.compiled else nullcontext():
+                log_prob, kl = self._pass()
             cells = self._validate()
         except Diverged as trouble:
             self._restart(trouble)
@@ -130,11 +133,7 @@ class Run:
             self.flat.forget()
             sums = self._backward(cells)
             self.flat.collect()
-        self.flat.clip(CLIP)
-        rate = self._learning_rate()
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["speed"]
-        self.optimizer.step()
+        self.optimizer.step(self._learning_rate())
         self.step += 1
         if self.step % AVERAGE_EVERY == 0:
             # the average of the first steps is a plain mean, which forgets where training started
@@ -223,7 +222,7 @@ class Run:
             "weights": self.flat.values.clone(),
             "average": self.average.clone(),
             "best_weights": self.best_weights,
-            "optimizer": _copied(self.optimizer.state_dict()),
+            "optimizer": self.optimizer.state(),
             "order": json.dumps(self.order.bit_generator.state),
             "noise": self.noise.get_state(),
             "history": json.dumps(self.history),
@@ -237,7 +236,7 @@ class Run:
         self.flat.values.copy_(state["weights"])
         self.average.copy_(state["average"])
         self.best_weights = state["best_weights"].to(self.vae.device)
-        self.optimizer.load_state_dict(_copied(state["optimizer"]))
+        self.optimizer.restore(state["optimizer"])
         self.order.bit_generator.state = json.loads(state["order"])
         self.noise.set_state(state["noise"])
         self.history = json.loads(state["history"])
@@ -250,15 +249,6 @@ class Run:
         """Return the model with its best weights, on the CPU."""
         self.flat.release(self.best_weights if math.isfinite(self.best) else self.average)
         return self.vae.to("cpu").eval()
-
-
-def _copied(state: dict[str, Any]) -> dict[str, Any]:
-    """Copy an optimiser's state: the optimiser changes its tensors in place."""
-    moments = {
-        index: {name: value.clone() if isinstance(value, Tensor) else value for name, value in entry.items()}
-        for index, entry in state["state"].items()
-    }
-    return {"state": moments, "param_groups": [dict(group) for group in state["param_groups"]]}
 
 
 def parameter_groups(vae: CountVAE, weight_decay: float) -> list[dict[str, Any]]:
