@@ -8,6 +8,7 @@ import torch
 from scipy import sparse
 
 from sclatent.model import CountData
+from sclatent.model._parallel import ahead, only_shared, share
 from sclatent.model.compiled import CompiledStep, compiles
 from sclatent.model.run import Run
 from sclatent.settings import ModelSettings
@@ -46,7 +47,7 @@ def test_same_gradients_and_values_as_autograd(likelihood: str, options: dict) -
         run._step(np.arange(31))
     cells = np.arange(20, 57)
     start = run.noise.get_state()
-    sums = run._compiled_backward(cells)
+    sums = run._compiled_backward(run.batches.gather(cells))
     compiled = {name: p.grad.clone() for name, p in run.vae.named_parameters()}
     after = run.noise.get_state()
     run.noise.set_state(start)
@@ -92,3 +93,25 @@ def test_what_autograd_trains(options: dict) -> None:
     assert not compiles(run.vae, run.batches)
     run.one_epoch()
     assert np.isfinite(run.history[0]["train_elbo"])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_stretch_once_and_errors_come_through(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with only_shared():
+            assert torch.get_num_threads() == 1
+            for own in (None, lambda: done.append((-1, -1))):
+                done: list[tuple[int, int]] = []
+                share(10, lambda a, b: done.append((a, b)), own)
+                assert sorted(i for a, b in done for i in range(a, b)) == list(range(10))
+                assert ((-1, -1) in done) == (own is not None)
+            assert list(ahead(lambda i: i * i, range(5))) == [0, 1, 4, 9, 16]
+            with pytest.raises(ZeroDivisionError):
+                share(10, lambda a, b: 1 // (10 - b))
+            with pytest.raises(ZeroDivisionError):
+                list(ahead(lambda i: 1 // (3 - i), range(5)))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)

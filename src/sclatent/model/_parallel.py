@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from itertools import pairwise
+from typing import TypeVar
 
 import torch
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 _threads: ContextVar[int | None] = ContextVar("_threads", default=None)
 
 
@@ -36,17 +39,40 @@ def only_shared() -> Iterator[None]:
         _threads.reset(token)
 
 
-def share(n: int, work: Callable[[int, int], object]) -> None:
+def share(n: int, work: Callable[[int, int], object], own: Callable[[], object] | None = None) -> None:
     """Call ``work(first, last)`` on stretches that cover range(n), one per thread.
 
     The compiled kernels and PyTorch's operations release the interpreter's lock, so the stretches run at the same time.
+    With `own`, which must not depend on `work`, this thread does that instead, and the others share the stretches.
     """
     threads = min(_threads.get() or torch.get_num_threads(), max(n, 1))
     if threads == 1:
         work(0, n)
+        if own is not None:
+            own()
         return
-    bounds = [n * i // threads for i in range(threads + 1)]
-    others = [_pool(threads - 1).submit(work, a, b) for a, b in pairwise(bounds[1:])]
-    work(bounds[0], bounds[1])
+    parts = threads if own is None else threads - 1
+    stretches = list(pairwise(n * i // parts for i in range(parts + 1)))
+    others = [_pool(threads - 1).submit(work, *stretch) for stretch in stretches[1 if own is None else 0 :]]
+    if own is None:
+        work(*stretches[0])
+    else:
+        own()
     for other in others:
         other.result()
+
+
+def ahead(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
+    """Yield ``work(item)`` of each item in turn; another thread makes the next one while the last is in use."""
+    threads = _threads.get() or torch.get_num_threads()
+    if threads == 1:
+        yield from map(work, items)
+        return
+    under_way: Future[Made] | None = None
+    for item in items:
+        coming = _pool(threads - 1).submit(work, item)
+        if under_way is not None:
+            yield under_way.result()
+        under_way = coming
+    if under_way is not None:
+        yield under_way.result()

@@ -8,6 +8,7 @@ modules of `CountVAE`, which say what is computed; `tests/unit/test_model_compil
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,16 +123,21 @@ class CompiledStep:
         self._encode(batch, values, generator)
         self._decode(design, generator)
         self._likelihood(batch, design)
-        self._gene_gradients(design)
-        self._decode_back(design)
-        self._encode_back(batch, values, kl_weight / self.n)
+
+        def below() -> None:
+            self._decode_back(design)
+            self._encode_back(batch, values, kl_weight / self.n)
+
+        # half of the work each, and the weights of either half stay with one thread
+        share(self.logits.shape[1], partial(self._gene_gradients, design), below)
         return torch.stack([self.log_prob.sum(), self.kl.sum(dtype=torch.float64)])
 
     def _encode(self, batch: Batch, values: np.ndarray, generator: torch.Generator) -> None:
         encoder, first = self.encoder, self.encoder.first
         weights = (first.weight.data.numpy(), first.bias.data.numpy(), self.encoding[0].x.numpy())
         arrays = (batch.offsets.numpy(), batch.columns.numpy(), values, *weights)
-        share(self.n, lambda a, b: _csr.sparse_product(a, b, *arrays))
+        # alone: to fetch what the other thread has changed of the weights would take as long
+        _csr.sparse_product(0, self.n, *arrays)
         self.encoding[0].forward(generator)
         linears: list[Any] = list(encoder.layers)
         for linear, layer, below in zip(linears, self.encoding[1:], self.units, strict=False):
@@ -184,26 +190,20 @@ class CompiledStep:
         head = (batch.n_genes, self.logits.numpy(), self.tops.numpy(), batch.library.numpy())
         return head, (batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy())
 
-    def _gene_gradients(self, design: Tensor | None) -> None:
-        """Leave the gradients of the last layer and of θ: each thread takes some of the genes."""
-        decoder, scale = self.decoder, -1.0 / self.n
-        log_theta = self.vae.log_theta if self.vae.uses_theta else None
-
-        def some(first: int, last: int) -> None:
-            genes = slice(first, last)
-            upstream = self.to_logits[:, genes]
-            torch.sum(upstream, 0, out=_gradient(decoder.bias)[genes]).mul_(scale)
-            _product(_gradient(decoder.last_weight)[:, genes], self.seen.T, upstream, scale)
-            if design is not None:
-                _product(_gradient(decoder.covariates)[:, genes], design.T, upstream, scale)
-            if log_theta is not None:
-                # without the *rest* category
-                value, theta = log_theta[:, genes], self.theta[:, genes]
-                inside = (value >= LOG_THETA[0]) & (value <= LOG_THETA[1])
-                to_log = torch.sum(self.by_theta[:, genes], 0, keepdim=True, out=_gradient(log_theta)[:, genes])
-                to_log.mul_(theta * inside).mul_(scale)
-
-        share(self.logits.shape[1], torch.no_grad()(some))
+    @torch.no_grad()
+    def _gene_gradients(self, design: Tensor | None, first: int, last: int) -> None:
+        """Leave the gradients of the last layer and of θ, for the genes first..last."""
+        decoder, scale, genes = self.decoder, -1.0 / self.n, slice(first, last)
+        upstream = self.to_logits[:, genes]
+        torch.sum(upstream, 0, out=_gradient(decoder.bias)[genes]).mul_(scale)
+        _product(_gradient(decoder.last_weight)[:, genes], self.seen.T, upstream, scale)
+        if design is not None:
+            _product(_gradient(decoder.covariates)[:, genes], design.T, upstream, scale)
+        if self.vae.uses_theta:  # which has no *rest* category
+            log_theta, theta = self.vae.log_theta[:, genes], self.theta[:, genes]
+            inside = (log_theta >= LOG_THETA[0]) & (log_theta <= LOG_THETA[1])
+            to_log = _gradient(self.vae.log_theta)[:, genes]
+            torch.sum(self.by_theta[:, genes], 0, keepdim=True, out=to_log).mul_(theta * inside).mul_(scale)
 
     def _decode_back(self, design: Tensor | None) -> None:
         """Leave the gradients of the decoder's network, and in ``to_z`` that to z."""
@@ -234,7 +234,7 @@ class CompiledStep:
         starts, rows, order = np.zeros(batch.n_genes + 1, np.int64), np.empty_like(columns), np.empty_like(columns)
         _csr.by_column(offsets, columns, starts, rows, order)
         arrays = (starts, rows, order, values, upstream.numpy(), _gradient(first.weight).numpy())
-        share(batch.n_genes, lambda a, b: _csr.sparse_product_gradient(a, b, *arrays))
+        _csr.sparse_product_gradient(0, batch.n_genes, *arrays)
 
 
 def _gradient(parameter: Tensor) -> Tensor:

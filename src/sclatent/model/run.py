@@ -6,14 +6,15 @@ import json
 import logging
 import math
 from contextlib import nullcontext
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sclatent.model._parallel import only_shared
-from sclatent.model.batches import Batches, CountData
+from sclatent.model._parallel import ahead, only_shared
+from sclatent.model.batches import Batch, Batches, CountData
 from sclatent.model.compiled import CompiledStep, compiles
 from sclatent.model.flat import FlatWeights
 from sclatent.model.optimizer import AdamW
@@ -114,8 +115,10 @@ class Run:
     def _pass(self) -> tuple[float, float]:
         """One epoch of steps; return the mean log p(x | z) and KL of the training cells."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
-        for cells in self.plan.minibatches(self.order.permutation(self.train)):
-            sums += self._step(cells)
+        minibatches = self.plan.minibatches(self.order.permutation(self.train))
+        gathered = ahead(self.batches.gather, minibatches) if self.compiled else repeat(None)
+        for cells, batch in zip(minibatches, gathered, strict=False):
+            sums += self._step(cells, batch)
             if self.batches.device.type == "cpu" and not bool(torch.isfinite(sums).all()):
                 raise Diverged(cells)
         if not bool(torch.isfinite(sums).all()):
@@ -125,10 +128,10 @@ class Run:
             raise Diverged(self.train, "the loss runs away")
         return log_prob, kl
 
-    def _step(self, cells: np.ndarray) -> Tensor:
+    def _step(self, cells: np.ndarray, batch: Batch | None = None) -> Tensor:
         """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
         if self.compiled:
-            sums = self._compiled_backward(cells)
+            sums = self._compiled_backward(batch or self.batches.gather(cells))
         else:
             self.flat.forget()
             sums = self._backward(cells)
@@ -163,12 +166,12 @@ class Run:
                 if noise is not None and self.batches.device.type == "cuda":
                     self.noise.set_state(noise)
 
-    def _compiled_backward(self, cells: np.ndarray) -> Tensor:
+    def _compiled_backward(self, batch: Batch) -> Tensor:
         """`_backward` without autograd."""
-        n = len(cells)
+        n = len(batch)
         if n not in self.compiled_steps:  # the steps of an epoch differ by one cell at most
             self.compiled_steps[n] = CompiledStep(self.vae, n)
-        return self.compiled_steps[n](self.batches.gather(cells), self.noise, self.plan.kl_weight(self.step))
+        return self.compiled_steps[n](batch, self.noise, self.plan.kl_weight(self.step))
 
     def _make_room(self, n: int) -> None:
         """After an out-of-memory error: smaller gathers, then the counts in CPU memory, each with one line."""
