@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 
 import numpy as np
@@ -77,6 +78,14 @@ def test_a_step_knows_no_other_step() -> None:
     assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
 
 
+def test_what_is_not_a_number_is_noticed() -> None:
+    names = [name for name, p in a_run().vae.named_parameters() if p.numel() and name != "log_theta"]
+    for name in names:
+        run = a_run(dropout=0.0)
+        dict(run.vae.named_parameters())[name].data.view(-1)[0] = np.nan
+        assert not torch.isfinite(run._step(np.arange(80))).all(), name
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -116,5 +125,10 @@ def test_every_stretch_once_and_errors_come_through(threads: int) -> None:
             with pytest.raises(ZeroDivisionError):
                 list(ahead(lambda i: 1 // (3 - i), range(5)))
         assert torch.get_num_threads() == threads
+        seen: list[int] = []
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert seen == [threads]  # a new thread finds what the user has set
     finally:
         torch.set_num_threads(before)

@@ -45,7 +45,8 @@ def hidden_rows(x, weight, bias, drawn, left_out, factor, normal, inverse, out):
             norm[h] = (row[h] - mean) * scale
         for h in range(width):
             y = (norm[h] * weight[h] + bias[h]) * factor
-            result[h] = y if (y > NONE) & (bytes_[h] >= left_out) else NONE
+            # what is not a number stays so, and is noticed
+            result[h] = NONE if (y <= NONE) | (bytes_[h] < left_out) else y
 
 
 @njit(**SUMS)
@@ -90,7 +91,7 @@ def draw_rows(head, offset, smallest, eps, sd, slope, z, kl):  # type: ignore[no
             small = exp32(-abs(raw))
             both = ONE + small
             inverse = ONE / both
-            s[k] = (raw if raw > NONE else NONE) + log1p32(small, both, inverse) + smallest
+            s[k] = (NONE if raw <= NONE else raw) + log1p32(small, both, inverse) + smallest
             d[k] = inverse if raw > NONE else small * inverse
         for k in range(n_axes):
             at[before + k] = row[k] + s[k] * noise[k]

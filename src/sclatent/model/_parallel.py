@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -15,12 +16,27 @@ import torch
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 _threads: ContextVar[int | None] = ContextVar("_threads", default=None)
+_alone = threading.local()
 
 
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
-    # PyTorch's operations on a stretch stay on its thread
-    return ThreadPoolExecutor(workers, "sclatent", initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(workers, "sclatent")
+
+
+def _submit(threads: int, work: Callable[..., Made], *given: object) -> Future[Made]:
+    """Let another thread do ``work(*given)``."""
+    if _threads.get() is None:
+        return _pool(threads - 1).submit(work, *given)
+
+    def alone() -> Made:
+        # Once for each thread. It would be the default of all threads to come as well, but that is 1 here already.
+        if not getattr(_alone, "set", False):
+            torch.set_num_threads(1)
+            _alone.set = True
+        return work(*given)
+
+    return _pool(threads - 1).submit(alone)
 
 
 @contextmanager
@@ -53,11 +69,14 @@ def share(n: int, work: Callable[[int, int], object], own: Callable[[], object] 
         return
     parts = threads if own is None else threads - 1
     stretches = list(pairwise(n * i // parts for i in range(parts + 1)))
-    others = [_pool(threads - 1).submit(work, *stretch) for stretch in stretches[1 if own is None else 0 :]]
-    if own is None:
-        work(*stretches[0])
-    else:
-        own()
+    others = [_submit(threads, work, *stretch) for stretch in stretches[1 if own is None else 0 :]]
+    try:
+        if own is None:
+            work(*stretches[0])
+        else:
+            own()
+    finally:  # nobody writes any more once this has returned
+        wait(others)
     for other in others:
         other.result()
 
@@ -70,7 +89,7 @@ def ahead(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Mad
         return
     under_way: Future[Made] | None = None
     for item in items:
-        coming = _pool(threads - 1).submit(work, item)
+        coming = _submit(threads, work, item)
         if under_way is not None:
             yield under_way.result()
         under_way = coming

@@ -1,7 +1,7 @@
 """One step of the default model on a CPU, forth and back, without autograd.
 
-Arithmetic is half of a step of 6 ms on one core; the rest are a hundred small operations of PyTorch and their
-bookkeeping, which no thread shares. Here the same step is some forty calls: matrix products into buffers that stay,
+Through autograd arithmetic is half of a step; the rest are a hundred small operations of PyTorch and their bookkeeping,
+which no thread shares. Here the same step is some forty calls: matrix products into buffers that stay,
 and compiled passes over rows. Everything else (GPUs, other decoders and likelihoods, evaluation) goes through the
 modules of `CountVAE`, which say what is computed; `tests/unit/test_model_compiled.py` holds both to one gradient.
 """
@@ -214,7 +214,7 @@ class CompiledStep:
             linear: Any = decoder.layers[i]
             to_x = self.decoding[i].backward(back)
             _sum(to_x, linear.bias)
-            torch.mm(to_x.T, below[i], out=linear.weight.grad)
+            torch.mm(to_x.T, below[i], out=_gradient(linear.weight))
             if i:
                 back = to_x @ linear.weight
             else:
@@ -227,7 +227,7 @@ class CompiledStep:
         linears: list[Any] = [*encoder.layers, encoder.head]
         for linear, layer, below in zip(reversed(linears), reversed(self.encoding), reversed(self.units), strict=True):
             _sum(upstream, linear.bias)
-            torch.mm(upstream.T, below, out=linear.weight.grad)
+            torch.mm(upstream.T, below, out=_gradient(linear.weight))
             upstream = layer.backward(upstream @ linear.weight)
         _sum(upstream, first.bias)
         offsets, columns = batch.offsets.numpy(), batch.columns.numpy()

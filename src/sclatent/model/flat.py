@@ -49,17 +49,12 @@ class FlatWeights:
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         torch.cat([g.reshape(-1) for g in grads], out=self.gradient)
 
-    def clip(self, largest: float) -> None:
-        """Scale the gradient down when its norm exceeds `largest`."""
-        # without asking how large it is, which would wait for all that a GPU has queued
-        scale = (largest / torch.dot(self.gradient, self.gradient).sqrt()).clamp(max=1.0)
-        self.gradient.mul_(scale)
-
     @torch.no_grad()
     def release(self, values: Tensor) -> None:
         """Give every parameter memory of its own again, with its stretch of `values`."""
         for p, place in zip(self.parameters, self._stretches(values), strict=True):
             p.data = place.clone()
+        self.forget()
 
     def _stretches(self, vector: Tensor) -> list[Tensor]:
         """Return the stretch of each parameter in a vector as long as `values`, in its shape."""

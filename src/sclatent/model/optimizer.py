@@ -52,14 +52,17 @@ class AdamW:
     def step(self, rate: float) -> None:
         """Move the weights against ``flat.gradient`` at this learning rate."""
         if self.fused is not None:
-            self.flat.clip(self.largest)
+            # without asking how large it is, which would wait for all that the GPU has queued
+            gradient = self.flat.gradient
+            gradient.mul_((self.largest / torch.dot(gradient, gradient).sqrt()).clamp(max=1.0))
             for group in self.fused.param_groups:
                 group["lr"] = rate * group["speed"]
             self.fused.step()
             return
         self.steps += 1
         norm = math.sqrt(float(torch.dot(self.flat.gradient, self.flat.gradient)))
-        scale = min(1.0, self.largest / norm) if norm else 1.0
+        # a norm that is not a number spoils all weights, which the next step notices
+        scale = 1.0 if norm <= self.largest else self.largest / norm
         toward, shrink = 1.0 - BETA1**self.steps, 1.0 / math.sqrt(1.0 - BETA2**self.steps)
         mean, square = self.moments.numpy()
         arrays = (self.flat.values.numpy(), self.flat.gradient.numpy(), mean, square)

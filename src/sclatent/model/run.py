@@ -131,7 +131,7 @@ class Run:
     def _step(self, cells: np.ndarray, batch: Batch | None = None) -> Tensor:
         """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
         if self.compiled:
-            sums = self._compiled_backward(batch or self.batches.gather(cells))
+            sums = self._compiled_backward(self.batches.gather(cells) if batch is None else batch)
         else:
             self.flat.forget()
             sums = self._backward(cells)
