@@ -20,11 +20,11 @@ def two_groups(width: int) -> list[list[nn.Parameter]]:
 
 
 @pytest.mark.parametrize("width", [5, optimizer.FEW // 7 + 1])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_same_steps_as_pytorch(width: int, threads: int) -> None:
+@pytest.mark.parametrize(("threads", "compiled"), [(1, True), (3, True), (1, False)])  # False: what a GPU runs
+def test_same_steps_as_pytorch(width: int, threads: int, compiled: bool) -> None:
     ours, theirs = two_groups(width), [[nn.Parameter(p.double()) for p in group] for group in two_groups(width)]
     flat = FlatWeights(ours)
-    compiled = optimizer.AdamW(flat, GROUPS, largest=9.0)
+    own_steps = optimizer.AdamW(flat, GROUPS, largest=9.0, compiled=compiled)
     # in float64
     reference = torch.optim.AdamW([{"params": params, **group} for params, group in zip(theirs, GROUPS, strict=True)])
     rng, before = np.random.default_rng(1), torch.get_num_threads()
@@ -37,7 +37,7 @@ def test_same_steps_as_pytorch(width: int, threads: int) -> None:
                 own.grad = torch.as_tensor(rng.normal(size=own.shape), dtype=torch.float32) * (1 + step % 3) / 3
                 other.grad = own.grad.double()
             flat.collect()
-            compiled.step(rate)
+            own_steps.step(rate)
             nn.utils.clip_grad_norm_([p for group in theirs for p in group], 9.0)
             for group in reference.param_groups:
                 group["lr"] = rate * group["speed"]
@@ -48,18 +48,21 @@ def test_same_steps_as_pytorch(width: int, threads: int) -> None:
         torch.testing.assert_close(own.detach().double(), other.detach(), rtol=1e-5, atol=1e-6)
 
 
-def test_restored_state_goes_on_to_the_same_bytes() -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_restored_state_goes_on_to_the_same_bytes(compiled: bool) -> None:
     flat = FlatWeights(two_groups(5))
-    compiled = optimizer.AdamW(flat, GROUPS, largest=1.0)
+    steps = optimizer.AdamW(flat, GROUPS, largest=1.0, compiled=compiled)
     flat.gradient.copy_(torch.linspace(-1, 1, len(flat.gradient)))
-    compiled.step(0.1)
-    weights, state = flat.values.clone(), compiled.state()
+    # clipped in place on a GPU: a gradient that needs none
+    flat.gradient.mul_(0.1 / flat.gradient.norm())
+    steps.step(0.1)
+    weights, state = flat.values.clone(), steps.state()
     ends = []
     for _ in range(2):
         flat.values.copy_(weights)
-        compiled.restore(state)
-        compiled.step(0.1)
-        compiled.step(0.2)
+        steps.restore(state)
+        steps.step(0.1)
+        steps.step(0.2)
         ends.append(flat.values.clone())
     assert torch.equal(*ends)
     assert not torch.equal(ends[0], weights)

@@ -36,13 +36,17 @@ class AdamW:
         ``weight_decay`` and ``speed``, a factor on the learning rate, of each of ``flat.parts``.
     largest
         Gradients of a larger norm are scaled down to it.
+    compiled
+        Whether to take the compiled pass; by default on a CPU.
     """
 
-    def __init__(self, flat: FlatWeights, groups: list[dict[str, Any]], largest: float) -> None:
+    def __init__(
+        self, flat: FlatWeights, groups: list[dict[str, Any]], largest: float, *, compiled: bool | None = None
+    ) -> None:
         self.flat, self.groups, self.largest = flat, groups, largest
         self.steps = 0
         self.fused: torch.optim.AdamW | None = None
-        if flat.values.device.type == "cpu":
+        if compiled or (compiled is None and flat.values.device.type == "cpu"):
             self.moments = torch.zeros(2, len(flat.values))
         else:
             parts = [{"params": [part], **group} for part, group in zip(flat.parts, groups, strict=True)]
