@@ -38,6 +38,13 @@ def by_column(offsets, columns, starts, rows, order):  # type: ignore[no-untyped
             place[columns[i]] = at + 1
 
 
+def columns_of(offsets, columns, n_columns):  # type: ignore[no-untyped-def]
+    """Return what `by_column` writes: starts (n_columns + 1,), rows and order (non-zeros,)."""
+    starts, rows, order = np.zeros(n_columns + 1, np.int64), np.empty_like(columns), np.empty_like(columns)
+    by_column(offsets, columns, starts, rows, order)
+    return starts, rows, order
+
+
 @njit(**OPTIONS)
 def sparse_product_gradient(first, last, starts, rows, order, values, upstream, gradient):  # type: ignore[no-untyped-def]
     """gradient[g] = Σ values[i] · upstream[row of i] over the non-zeros i of column g, for the columns first..last."""

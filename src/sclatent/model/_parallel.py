@@ -39,6 +39,10 @@ def _submit(threads: int, work: Callable[..., Made], *given: object) -> Future[M
     return _pool(threads - 1).submit(alone)
 
 
+def _available() -> int:
+    return _threads.get() or torch.get_num_threads()
+
+
 @contextmanager
 def only_shared() -> Iterator[None]:
     """Within it, PyTorch's operations use one thread each and only `share` uses the others.
@@ -61,7 +65,7 @@ def share(n: int, work: Callable[[int, int], object], own: Callable[[], object] 
     The compiled kernels and PyTorch's operations release the interpreter's lock, so the stretches run at the same time.
     With `own`, which must not depend on `work`, this thread does that instead, and the others share the stretches.
     """
-    threads = min(_threads.get() or torch.get_num_threads(), max(n, 1))
+    threads = min(_available(), max(n, 1))
     if threads == 1:
         work(0, n)
         if own is not None:
@@ -83,7 +87,7 @@ def share(n: int, work: Callable[[int, int], object], own: Callable[[], object] 
 
 def ahead(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Made]:
     """Yield ``work(item)`` of each item in turn; another thread makes the next one while the last is in use."""
-    threads = _threads.get() or torch.get_num_threads()
+    threads = _available()
     if threads == 1:
         yield from map(work, items)
         return

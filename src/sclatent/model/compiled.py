@@ -19,7 +19,8 @@ from sclatent.model import _csr, _kernels, _layers
 from sclatent.model._parallel import share
 from sclatent.model.batches import Batch, Batches
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
-from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out
+from sclatent.model.likelihoods import sparse_arrays
+from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out, random_bytes
 from sclatent.model.vae import LOG_THETA, CountVAE
 
 _f = np.float32
@@ -44,22 +45,20 @@ class _Hidden:
     def __init__(self, norm: nn.LayerNorm, rate: float, share: float, x: Tensor, out: Tensor) -> None:
         n, width = x.shape
         self.x, self.to_x = x, torch.empty_like(x)
-        left_out = bytes_left_out(rate)
-        factor = _f(share * 256.0 / (256.0 - left_out))
-        self.words = torch.zeros((n * width + 7) // 8, dtype=torch.int64)
-        drawn = self.words.view(torch.uint8)[: n * width].view(n, width).numpy()
+        self.left_out, factor = bytes_left_out(rate)
+        numbers = (self.left_out, _f(share * factor))
+        self.drawn = np.zeros((n, width), np.uint8)
         normal, inverse = np.empty((n, width), np.float32), np.empty(n, np.float32)
         weight, bias = norm.weight.data.numpy(), norm.bias.data.numpy()
         to_weight, to_bias = _gradient(norm.weight).numpy(), _gradient(norm.bias).numpy()
-        self.draws = left_out > 0
-        self.there = (x.numpy(), weight, bias, drawn, left_out, factor, normal, inverse, out.numpy())
-        self.back = (normal, inverse, weight, out.numpy(), factor, self.to_x.numpy(), to_weight, to_bias)
+        self.given, self.made = (x.numpy(), weight, bias), (*numbers, normal, inverse, out.numpy())
+        self.back = (normal, inverse, weight, out.numpy(), numbers[1], self.to_x.numpy(), to_weight, to_bias)
 
     def forward(self, generator: torch.Generator) -> None:
         """Write the units."""
-        if self.draws:
-            self.words.random_(-(2**63), None, generator=generator)
-        _layers.hidden_rows(*self.there)
+        if self.left_out:
+            self.drawn = random_bytes(self.x.shape, generator, self.x.device).numpy()
+        _layers.hidden_rows(*self.given, self.drawn, *self.made)
 
     def backward(self, upstream: Tensor) -> Tensor:
         """Leave the gradients of the norm, return that to ``x``."""
@@ -160,13 +159,14 @@ class CompiledStep:
         return self.z if design is None else torch.cat([self.z, design], 1)
 
     def _likelihood(self, batch: Batch, design: Tensor | None) -> None:
-        """Write log p and the gradients of −log p to the logits, and of the mean to what the last layer sees.
+        """Write log p and its gradient to the logits, and that of the mean of −log p to what the last layer sees.
 
         From the last layer's input to its gradient cells have nothing to do with one another, so each thread takes some
         of them all the way.
         """
         decoder, logits, scale = self.decoder, self.logits, -1.0 / self.n
-        head, sparse = self._arrays(batch)
+        head = (batch.n_genes, logits.numpy(), self.tops.numpy(), batch.library.numpy())
+        sparse = sparse_arrays(batch)
         if self.vae.uses_theta:
             self.theta = self.vae.log_theta.clamp(*LOG_THETA).exp()
             dispersion = (self.theta.numpy(), self.theta.reciprocal().numpy())
@@ -185,10 +185,6 @@ class CompiledStep:
 
         share(self.n, torch.no_grad()(some))
         self.log_prob -= batch.log_factorial
-
-    def _arrays(self, batch: Batch) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-        head = (batch.n_genes, self.logits.numpy(), self.tops.numpy(), batch.library.numpy())
-        return head, (batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy())
 
     @torch.no_grad()
     def _gene_gradients(self, design: Tensor | None, first: int, last: int) -> None:
@@ -231,10 +227,8 @@ class CompiledStep:
             upstream = layer.backward(upstream @ linear.weight)
         _sum(upstream, first.bias)
         offsets, columns = batch.offsets.numpy(), batch.columns.numpy()
-        starts, rows, order = np.zeros(batch.n_genes + 1, np.int64), np.empty_like(columns), np.empty_like(columns)
-        _csr.by_column(offsets, columns, starts, rows, order)
-        arrays = (starts, rows, order, values, upstream.numpy(), _gradient(first.weight).numpy())
-        _csr.sparse_product_gradient(0, batch.n_genes, *arrays)
+        arrays = (values, upstream.numpy(), _gradient(first.weight).numpy())
+        _csr.sparse_product_gradient(0, batch.n_genes, *_csr.columns_of(offsets, columns, batch.n_genes), *arrays)
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ def _compiled(logits: Tensor) -> bool:
     return logits.device.type == "cpu" and logits.dtype == torch.float32
 
 
-def _sparse(batch: Batch) -> tuple[Any, ...]:
+def sparse_arrays(batch: Batch) -> tuple[Any, ...]:
+    """Return the counts as the compiled kernels take them."""
     return batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy()
 
 
@@ -36,7 +37,7 @@ class _Poisson(torch.autograd.Function):
             logits = logits.contiguous()
             log_prob = torch.empty(len(batch), dtype=torch.float64)
             gradient = torch.empty_like(logits)
-            head = (batch.n_genes, logits.numpy(), logits.amax(1).numpy(), batch.library.numpy(), *_sparse(batch))
+            head = (batch.n_genes, logits.numpy(), logits.amax(1).numpy(), batch.library.numpy(), *sparse_arrays(batch))
             tail = (log_prob.numpy(), gradient.numpy())
             share(len(batch), lambda first, last: _kernels.poisson_rows(first, last, *head, *tail))
             log_prob -= batch.log_factorial
@@ -63,7 +64,7 @@ class _NegativeBinomial(torch.autograd.Function):
             head = (batch.n_genes, logits.numpy(), logits.amax(1).numpy(), batch.library.numpy())
             dispersion = (theta.numpy(), theta.reciprocal().numpy())
             tail = (log_prob.numpy(), gradient.numpy(), by_theta.numpy())
-            share(len(batch), lambda a, b: _kernels.nb_rows(a, b, *head, *dispersion, *_sparse(batch), *tail))
+            share(len(batch), lambda a, b: _kernels.nb_rows(a, b, *head, *dispersion, *sparse_arrays(batch), *tail))
             log_prob -= batch.log_factorial
         else:
             log_prob, gradient, by_theta = _formulas.negative_binomial(logits, theta, batch)

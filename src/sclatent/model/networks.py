@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +22,10 @@ def init_linear(layer: nn.Linear, generator: torch.Generator, gain: float = 1.0)
             layer.bias.zero_()
 
 
-def bytes_left_out(rate: float) -> int:
-    """Return how many of the 256 values of a random byte leave a unit out: the rate is met to 1/256."""
-    return min(round(rate * 256), 255)
+def bytes_left_out(rate: float) -> tuple[int, float]:
+    """Return how many of the 256 values of a random byte leave a unit out, and the factor on the others."""
+    left_out = min(round(rate * 256), 255)
+    return left_out, 256.0 / (256.0 - left_out)
 
 
 def random_bytes(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -36,12 +36,12 @@ def random_bytes(shape: torch.Size, generator: torch.Generator, device: torch.de
 
 
 def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Leave out a fraction `rate` of the units when a generator is given (training), else return `h`."""
-    left_out = bytes_left_out(rate)
+    """Leave out a fraction `rate` (met to 1/256) of the units when a generator is given (training), else return `h`."""
+    left_out, factor = bytes_left_out(rate)
     if generator is None or left_out == 0:
         return h
     keep = random_bytes(h.shape, generator, h.device) >= left_out
-    return h * (keep * (256.0 / (256.0 - left_out)))
+    return h * (keep * factor)
 
 
 class _Draw(torch.autograd.Function):
@@ -85,9 +85,7 @@ class _SparseProduct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, None]:
         upstream, gradient = grads[0].contiguous(), torch.empty(ctx.shape)
         offsets, columns, values = ctx.sparse
-        starts, rows, order = np.zeros(ctx.shape[0] + 1, np.int64), np.empty_like(columns), np.empty_like(columns)
-        _csr.by_column(offsets, columns, starts, rows, order)
-        arrays = (starts, rows, order, values, upstream.numpy(), gradient.numpy())
+        arrays = (*_csr.columns_of(offsets, columns, ctx.shape[0]), values, upstream.numpy(), gradient.numpy())
         share(ctx.shape[0], lambda first, last: _csr.sparse_product_gradient(first, last, *arrays))
         return None, gradient, upstream.sum(0), None
 
