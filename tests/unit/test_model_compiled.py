@@ -64,7 +64,8 @@ def test_same_gradients_and_values_as_autograd(likelihood: str, options: dict) -
             continue
         largest = float(parameter.grad.abs().max())
         assert largest > 0, name
-        torch.testing.assert_close(compiled[name], parameter.grad, rtol=1e-5, atol=2e-6 * largest, msg=name)
+        # float32 both: a bias's gradient is a sum that cancels, and its rounding differs from processor to processor
+        torch.testing.assert_close(compiled[name], parameter.grad, rtol=1e-5, atol=3e-5 * largest, msg=name)
 
 
 def test_a_step_knows_no_other_step() -> None:

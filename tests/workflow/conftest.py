@@ -58,7 +58,7 @@ class Study:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=300,
+            timeout=1200,  # a first run on a busy machine compiles for minutes
             check=False,
         )
 
