@@ -34,18 +34,19 @@ def _sum(values):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _softmax(logits, top, deep, out):  # type: ignore[no-untyped-def]
-    """Write softmax(logits) to `out`; return log Σ exp(logits) in float64. `top` is the largest logit."""
-    for g in range(logits.shape[0]):
-        out[g] = exp32(logits[g] - top)
-    total = _sum(out)
+def _softmax(logits, top, deep):  # type: ignore[no-untyped-def]
+    """Turn logits into softmax(logits); return log Σ exp(logits) in float64. `top` is the largest logit."""
+    total = 0.0
     if deep:
-        total = 0.0
         for g in range(logits.shape[0]):
             total += math.exp(np.float64(logits[g]) - np.float64(top))
+    for g in range(logits.shape[0]):
+        logits[g] = exp32(logits[g] - top)
+    if not deep:
+        total = _sum(logits)
     scale = _f(1.0 / total)
     for g in range(logits.shape[0]):
-        out[g] *= scale
+        logits[g] *= scale
     return np.float64(top) + math.log(total)
 
 
@@ -62,21 +63,20 @@ def poisson_rows(  # type: ignore[no-untyped-def]
     values,
     totals,
     log_prob,
-    gradient,
 ):
-    """Poisson log p without Σ log x! (rows,), and its gradient to the logits (rows × logits)."""
+    """Poisson log p without Σ log x! (rows,); `logits` (rows × logits) are overwritten by its gradient to them."""
     n_out = logits.shape[1]
     for b in range(first, last):
-        fraction = gradient[b]
-        lse = _softmax(logits[b], tops[b], totals[b] > DEEP, fraction)
-        in_genes = np.float64(library[b])
-        if n_out > n_genes:
-            in_genes *= 1.0 - np.float64(fraction[n_genes])
+        fraction = logits[b]
         total = 0.0
         weighted = 0.0
         for i in range(offsets[b], offsets[b + 1]):
             total += values[i]
             weighted += np.float64(values[i]) * np.float64(logits[b, columns[i]])
+        lse = _softmax(fraction, tops[b], totals[b] > DEEP)
+        in_genes = np.float64(library[b])
+        if n_out > n_genes:
+            in_genes *= 1.0 - np.float64(fraction[n_genes])
         log_library = math.log(max(np.float64(library[b]), 1e-30))
         log_prob[b] = weighted + total * (log_library - lse) - in_genes
         score = total - in_genes
@@ -166,26 +166,30 @@ def nb_rows(  # type: ignore[no-untyped-def]
     values,
     totals,
     log_prob,
-    gradient,
+    per,
     by_theta,
 ):
-    """NB log p without Σ log x! (rows,), its gradients to the logits (rows × logits) and to θ (rows × genes).
+    """NB log p without Σ log x! (rows,); `logits` (rows × logits) are overwritten by its gradient to them.
 
-    ``theta`` and its inverse are (1 | rows) × genes.
+    ``theta`` and its inverse are (1 | rows) × genes. The gradient to θ is summed over `per` rows at a time, which lie
+    all or none between `first` and `last`: ⌈rows / per⌉ × genes.
     """
     n_out = logits.shape[1]
     zero = np.empty(n_genes, np.float32)
     score = np.empty(n_genes, np.float32)
+    by_b, at_logit = np.empty(n_genes, np.float32), np.empty(n_genes, np.float32)
     at_p, at_score = np.empty(n_genes, np.float32), np.empty(n_genes, np.float32)
     at_theta, done = np.empty(n_genes, np.float32), np.empty(n_genes, np.bool_)
     for b in range(first, last):
-        fraction = gradient[b]
+        fraction = logits[b]
         deep = totals[b] > DEEP
-        lse = _softmax(logits[b], tops[b], deep, fraction)
+        for i in range(offsets[b], offsets[b + 1]):
+            at_logit[i - offsets[b]] = logits[b, columns[i]]
+        lse = _softmax(fraction, tops[b], deep)
         rate = library[b]
         log_shift = math.log(max(np.float64(rate), 1e-30)) - lse
         t = b if theta.shape[0] > 1 else 0
-        theta_b, inverse_b, by_b = theta[t], inverse_theta[t], by_theta[b]
+        theta_b, inverse_b = theta[t], inverse_theta[t]
         for g in range(n_genes):
             mu = fraction[g] * rate
             r = mu * inverse_b[g]
@@ -224,7 +228,7 @@ def nb_rows(  # type: ignore[no-untyped-def]
                 continue
             g = columns[i]
             x, th = np.float64(values[i]), np.float64(theta_b[g])
-            log_mu = np.float64(logits[b, g]) + log_shift
+            log_mu = np.float64(at_logit[i - offsets[b]]) + log_shift
             if x > SMALL_COUNT:
                 log_p, by, s = _nb_large(x, log_mu, th)
             else:
@@ -249,6 +253,12 @@ def nb_rows(  # type: ignore[no-untyped-def]
             fraction[g] = score[g] - fraction[g] * total
         for g in range(n_genes, n_out):
             fraction[g] *= -total
+        summed = by_theta[b // per]
+        if b % per:
+            for g in range(n_genes):
+                summed[g] += by_b[g]
+        else:
+            summed[:] = by_b
 
 
 @njit(inline="always", **OPTIONS)

@@ -8,6 +8,7 @@ modules of `CountVAE`, which say what is computed; `tests/unit/test_model_compil
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,8 @@ from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out
 from sclatent.model.vae import LOG_THETA, CountVAE
 
 _f = np.float32
+TOGETHER = 32
+"""The gradient to θ is summed over so many cells at a time: the sums do not depend on the number of threads."""
 
 
 def compiles(vae: CountVAE, batches: Batches) -> bool:
@@ -106,10 +109,10 @@ class CompiledStep:
         offsets = (_f(SD_OFFSET), _f(SMALLEST_SD))
         self.draw = (head, *offsets, eps, sd, slope, self.seen.numpy(), self.kl.numpy())
         self.draw_back = (head, eps, sd, slope)
-        self.logits, self.to_logits = torch.empty(n, n_out), torch.empty(n, n_out)
-        self.by_theta = torch.empty(n if vae.uses_theta else 0, vae.n_genes)
-        self.tops, self.log_prob = torch.empty(n), torch.empty(n, dtype=torch.float64)
-        self.out = (self.log_prob.numpy(), self.to_logits.numpy())
+        self.logits, self.tops = torch.empty(n, n_out), torch.empty(n)  # the logits, then the gradient to them
+        self.log_prob = torch.empty(n, dtype=torch.float64)
+        self.pieces = math.ceil(n / TOGETHER)
+        self.by_theta = torch.empty(self.pieces if vae.uses_theta else 0, vae.n_genes)
 
     @torch.no_grad()
     def __call__(self, batch: Batch, generator: torch.Generator, kl_weight: float) -> Tensor:
@@ -166,31 +169,32 @@ class CompiledStep:
         """
         decoder, logits, scale = self.decoder, self.logits, -1.0 / self.n
         head = (batch.n_genes, logits.numpy(), self.tops.numpy(), batch.library.numpy())
-        sparse = sparse_arrays(batch)
+        sparse, log_prob = sparse_arrays(batch), self.log_prob.numpy()
         if self.vae.uses_theta:
             self.theta = self.vae.log_theta.clamp(*LOG_THETA).exp()
             dispersion = (self.theta.numpy(), self.theta.reciprocal().numpy())
 
         def some(first: int, last: int) -> None:
-            rows = slice(first, last)
+            start, stop = first * TOGETHER, min(last * TOGETHER, self.n)
+            rows = slice(start, stop)
             torch.addmm(decoder.bias, self.seen[rows], decoder.last_weight, out=logits[rows])
             if design is not None:
                 logits[rows].addmm_(design[rows], decoder.covariates)
             torch.amax(logits[rows], 1, out=self.tops[rows])
             if self.vae.uses_theta:
-                _kernels.nb_rows(first, last, *head, *dispersion, *sparse, *self.out, self.by_theta.numpy())
+                _kernels.nb_rows(start, stop, *head, *dispersion, *sparse, log_prob, TOGETHER, self.by_theta.numpy())
             else:
-                _kernels.poisson_rows(first, last, *head, *sparse, *self.out)
-            _product(self.to_seen[rows], self.to_logits[rows], decoder.last_weight.T, scale)
+                _kernels.poisson_rows(start, stop, *head, *sparse, log_prob)
+            _product(self.to_seen[rows], logits[rows], decoder.last_weight.T, scale)
 
-        share(self.n, torch.no_grad()(some))
+        share(self.pieces, torch.no_grad()(some))
         self.log_prob -= batch.log_factorial
 
     @torch.no_grad()
     def _gene_gradients(self, design: Tensor | None, first: int, last: int) -> None:
         """Leave the gradients of the last layer and of θ, for the genes first..last."""
         decoder, scale, genes = self.decoder, -1.0 / self.n, slice(first, last)
-        upstream = self.to_logits[:, genes]
+        upstream = self.logits[:, genes]
         torch.sum(upstream, 0, out=_gradient(decoder.bias)[genes]).mul_(scale)
         _product(_gradient(decoder.last_weight)[:, genes], self.seen.T, upstream, scale)
         if design is not None:

@@ -34,11 +34,10 @@ class _Poisson(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, batch: Batch) -> Tensor:
         if _compiled(logits):
-            logits = logits.contiguous()
+            gradient = logits.clone(memory_format=torch.contiguous_format)
             log_prob = torch.empty(len(batch), dtype=torch.float64)
-            gradient = torch.empty_like(logits)
-            head = (batch.n_genes, logits.numpy(), logits.amax(1).numpy(), batch.library.numpy(), *sparse_arrays(batch))
-            tail = (log_prob.numpy(), gradient.numpy())
+            head = (batch.n_genes, gradient.numpy(), logits.amax(1).numpy(), batch.library.numpy())
+            tail = (*sparse_arrays(batch), log_prob.numpy())
             share(len(batch), lambda first, last: _kernels.poisson_rows(first, last, *head, *tail))
             log_prob -= batch.log_factorial
         else:
@@ -58,12 +57,12 @@ class _NegativeBinomial(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, theta: Tensor, batch: Batch) -> Tensor:
         if _compiled(logits):
-            logits, theta = logits.contiguous(), theta.contiguous()
+            gradient, theta = logits.clone(memory_format=torch.contiguous_format), theta.contiguous()
             log_prob = torch.empty(len(batch), dtype=torch.float64)
-            gradient, by_theta = torch.empty_like(logits), torch.empty(len(batch), batch.n_genes)
-            head = (batch.n_genes, logits.numpy(), logits.amax(1).numpy(), batch.library.numpy())
+            by_theta = torch.empty(len(batch), batch.n_genes)
+            head = (batch.n_genes, gradient.numpy(), logits.amax(1).numpy(), batch.library.numpy())
             dispersion = (theta.numpy(), theta.reciprocal().numpy())
-            tail = (log_prob.numpy(), gradient.numpy(), by_theta.numpy())
+            tail = (log_prob.numpy(), 1, by_theta.numpy())
             share(len(batch), lambda a, b: _kernels.nb_rows(a, b, *head, *dispersion, *sparse_arrays(batch), *tail))
             log_prob -= batch.log_factorial
         else:
