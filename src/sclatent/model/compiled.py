@@ -87,6 +87,7 @@ class CompiledStep:
         assert isinstance(decoder, MLPDecoder)
         self.encoder, self.decoder = encoder, decoder
         width, n_out = settings.n_hidden, decoder.bias.shape[0]
+        self.none = np.zeros(width, np.float32)
         # what the last layer sees: the units of the network, then z
         self.seen, self.to_seen = torch.empty(n, width + self.n_axes), torch.empty(n, width + self.n_axes)
         self.z, self.to_z = self.seen[:, width:], self.to_seen[:, width:]
@@ -230,9 +231,9 @@ class CompiledStep:
             torch.mm(upstream.T, below, out=_gradient(linear.weight))
             upstream = layer.backward(upstream @ linear.weight)
         _sum(upstream, first.bias)
-        offsets, columns = batch.offsets.numpy(), batch.columns.numpy()
-        arrays = (values, upstream.numpy(), _gradient(first.weight).numpy())
-        _csr.sparse_product_gradient(0, batch.n_genes, *_csr.columns_of(offsets, columns, batch.n_genes), *arrays)
+        sparse = (batch.offsets.numpy(), batch.columns.numpy(), values)
+        arrays = (upstream.numpy(), self.none, _gradient(first.weight).numpy())
+        _csr.sparse_product(0, batch.n_genes, *_csr.by_column(*sparse, batch.n_genes), *arrays)
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,9 +85,10 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, None]:
         upstream, gradient = grads[0].contiguous(), torch.empty(ctx.shape)
-        offsets, columns, values = ctx.sparse
-        arrays = (*_csr.columns_of(offsets, columns, ctx.shape[0]), values, upstream.numpy(), gradient.numpy())
-        share(ctx.shape[0], lambda first, last: _csr.sparse_product_gradient(first, last, *arrays))
+        n_genes, width = ctx.shape
+        none = np.zeros(width, np.float32)
+        arrays = (*_csr.by_column(*ctx.sparse, n_genes), upstream.numpy(), none, gradient.numpy())
+        share(n_genes, lambda first, last: _csr.sparse_product(first, last, *arrays))
         return None, gradient, upstream.sum(0), None
 
 
