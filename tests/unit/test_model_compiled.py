@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 
 import numpy as np
@@ -105,6 +106,26 @@ def test_what_autograd_trains(options: dict) -> None:
     assert not compiles(run.vae, run.batches)
     run.one_epoch()
     assert np.isfinite(run.history[0]["train_elbo"])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_nothing_goes_on_after_an_error(threads: int) -> None:
+    begun, ended = [], []
+
+    def work(i: int) -> float:
+        begun.append(i)
+        time.sleep(0.05)
+        ended.append(i)
+        return 1 / (1 - i)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with only_shared(), pytest.raises(ZeroDivisionError):
+            list(ahead(work, range(5)))
+        assert begun == ended == list(range(1 + threads))
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -92,10 +92,13 @@ def ahead(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Mad
         yield from map(work, items)
         return
     under_way: Future[Made] | None = None
-    for item in items:
-        coming = _submit(threads, work, item)
+    try:
+        for item in items:
+            ready, under_way = under_way, _submit(threads, work, item)
+            if ready is not None:
+                yield ready.result()
         if under_way is not None:
             yield under_way.result()
-        under_way = coming
-    if under_way is not None:
-        yield under_way.result()
+    finally:  # after an error too nothing goes on
+        if under_way is not None:
+            wait([under_way])

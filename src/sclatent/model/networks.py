@@ -86,8 +86,9 @@ class _SparseProduct(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, Tensor, None]:
         upstream, gradient = grads[0].contiguous(), torch.empty(ctx.shape)
         n_genes, width = ctx.shape
+        offsets, columns, values = ctx.sparse
         none = np.zeros(width, np.float32)
-        arrays = (*_csr.by_column(*ctx.sparse, n_genes), upstream.numpy(), none, gradient.numpy())
+        arrays = (*_csr.by_column(offsets, columns, values, n_genes), upstream.numpy(), none, gradient.numpy())
         share(n_genes, lambda first, last: _csr.sparse_product(first, last, *arrays))
         return None, gradient, upstream.sum(0), None
 
