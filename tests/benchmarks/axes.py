@@ -30,7 +30,9 @@ from scipy.sparse import csr_matrix
 import sclatent as sl
 from sclatent.data.genes import cycle_genes
 from sclatent.model import CountData, train_vae
+from sclatent.model.plan import refit_epochs
 from sclatent.model.rotation import rotate_axes
+from sclatent.model.training import refit_vae
 from sclatent.settings import ModelSettings
 from sclatent.tl._disentangle import (
     SIMILARITIES,
@@ -41,7 +43,7 @@ from sclatent.tl._disentangle import (
     mutual_information_matrix,
 )
 from sclatent.tl._embed import active_axes
-from sclatent.tl._evaluate import held_out
+from sclatent.tl._held_out import held_out
 
 N_LATENT = 32
 OURS = {
@@ -118,12 +120,14 @@ def count_data(adata: ad.AnnData, batch: str | None) -> tuple[CountData, tuple[i
 
 
 def ours(name: str, adata: ad.AnnData, batch: str | None, seed: int, threads: int, n_latent: int) -> np.ndarray:
-    """Posterior means of one of our models, active axes; a tenth of the cells stops the training."""
+    """Posterior means of one of our models, active axes; a tenth of the cells stops the training, then joins."""
     settings = ModelSettings(n_latent=n_latent, **OURS[name])
     data, levels = count_data(adata, batch)
     order = np.random.default_rng(seed).permutation(adata.n_obs)
     n = adata.n_obs // 10
-    vae, _ = train_vae(data, order[n:], order[:n], settings, n_levels=levels, seed=seed, threads=threads)
+    vae, history = train_vae(data, order[n:], order[:n], settings, n_levels=levels, seed=seed, threads=threads)
+    epochs = refit_epochs(adata.n_obs, len(history))
+    vae = refit_vae(vae, data, np.sort(order), epochs, seed=seed, threads=threads) or vae
     rotate_axes(vae, data, order[n:], settings.rotation)
     z = vae.posterior(data)[0]
     return z[:, active_axes(z)]
@@ -193,9 +197,12 @@ def likelihoods(name: str, seed: int, threads: int, n_latent: int) -> list[tuple
         data, levels = count_data(adata, batch)
         split = peer_split(adata.n_obs)
         settings = ModelSettings(n_latent=n_latent, **OURS[name])
-        vae, _ = train_vae(
+        vae, history = train_vae(
             data, split["train"], split["validation"], settings, n_levels=levels, seed=seed, threads=threads
         )
+        both = np.sort(np.concatenate([split["train"], split["validation"]]))
+        epochs = refit_epochs(len(both), len(history))
+        vae = refit_vae(vae, data, both, epochs, seed=seed, threads=threads) or vae
         out.append((f"ll {dataset}", float(held_out(vae, data, split["test"])[1].mean())))
     return out
 

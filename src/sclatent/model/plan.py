@@ -57,6 +57,12 @@ class Plan:
         warmup = max(1, math.ceil(WARMUP * epochs * steps_per_epoch))
         return cls(size, epochs, steps_per_epoch, warmup, settings.learning_rate)
 
+    @classmethod
+    def again(cls, settings: ModelSettings, n: int, epochs: int) -> Plan:
+        """Return the schedule of a refit on `n` cells for so many epochs: one cycle, with the full weight of the KL."""
+        size = batch_size(settings, n)
+        return cls(size, epochs, max(1, math.ceil(n / size)), 1, settings.learning_rate)
+
     def minibatches(self, order: np.ndarray) -> list[np.ndarray]:
         """Cut the cells of an epoch into its steps, as evenly as can be: no last step with a cell or two."""
         return np.array_split(order, self.steps_per_epoch)
@@ -66,13 +72,25 @@ WARMUP = 0.15
 """Share of the schedule over which the KL weight grows."""
 RISE = 0.1
 """Share of the schedule over which the learning rate grows."""
+REFIT = 0.5
+"""Epochs of a refit, for one of the training."""
 FEWEST_STEPS = 1000
 """Steps of the shortest schedule: a hundred passes through a hundred cells are far too few."""
 
 
+def refit_epochs(n: int, epochs: int) -> int:
+    """Epochs of a refit on `n` cells, after a training of `epochs`; 0 where there are so many that it would not pay."""
+    return round(REFIT * epochs * few(n))
+
+
 def decay(settings: ModelSettings, n: int) -> float:
     """Weight decay for `n` cells: like a prior, it counts for less the more data there are."""
-    return settings.weight_decay * min(1.0, 2000 / max(n, 1))
+    return settings.weight_decay * few(n)
+
+
+def few(n: int) -> float:
+    """Return how much it matters that there are but `n` cells: 1 up to 2,000, then ever less."""
+    return min(1.0, 2000 / max(n, 1))
 
 
 def batch_size(settings: ModelSettings, n: int) -> int:

@@ -35,7 +35,11 @@ AVERAGE, AVERAGE_EVERY = 0.99, 5
 
 
 class Run:
-    """A training under way: everything that changes from step to step, and the step itself."""
+    """A training under way: everything that changes from step to step, and the step itself.
+
+    It begins with the weights of `start`, if there is one, and follows `plan`, by default that of a whole training.
+    Without validation cells nothing stops it early, and the last weights are the best.
+    """
 
     def __init__(
         self,
@@ -48,15 +52,20 @@ class Run:
         rest: bool,
         seed: int,
         device: str,
+        start: CountVAE | None = None,
+        plan: Plan | None = None,
     ) -> None:
         settings = settings.with_axes(len(train), data.n_genes)
         self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
         n_continuous = 0 if data.continuous is None else data.continuous.shape[1]
         vae = CountVAE(data.n_genes, settings, n_levels=n_levels, n_continuous=n_continuous, rest=rest, seed=seed)
-        start_from_data(vae, data, train)
+        if start is None:
+            start_from_data(vae, data, train)
+        else:
+            vae.load_state_dict(start.state_dict())
         self.vae = vae.to(device)
         self.batches = Batches(data, device)
-        self.plan = Plan.make(settings, len(train))
+        self.plan = Plan.make(settings, len(train)) if plan is None else plan
         groups = parameter_groups(self.vae, decay(settings, len(train)))
         self.flat = FlatWeights([group.pop("params") for group in groups])
         self.optimizer = AdamW(self.flat, groups, CLIP)
@@ -90,7 +99,7 @@ class Run:
             self._restart(trouble)
             return
         self.epoch += 1
-        score = typical(cells) if len(cells) else log_prob - kl
+        score = typical(cells) if len(cells) else float(self.epoch)
         self.history.append(
             {
                 "epoch": self.epoch,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +16,9 @@ from tqdm import tqdm
 
 from sclatent.model import resume
 from sclatent.model.batches import CountData
+from sclatent.model.plan import Plan
 from sclatent.model.run import Run
-from sclatent.model.trouble import check_data
+from sclatent.model.trouble import Diverged, check_data
 from sclatent.model.vae import CountVAE
 from sclatent.settings import ModelSettings
 
@@ -36,6 +40,7 @@ def train_vae(
     device: str = "cpu",
     threads: int = 1,
     checkpoint: Path | None = None,
+    keep: bool = False,
     progress: bool = False,
 ) -> tuple[CountVAE, pd.DataFrame]:
     """Train a model on the cells `train`; the cells `validation` say when to stop.
@@ -60,6 +65,8 @@ def train_vae(
         CPU threads of the arithmetic.
     checkpoint
         File from which an interrupted training of the same data, settings and versions resumes; removed at the end.
+    keep
+        Leave the checkpoint of the finished training, for who goes on from it.
     progress
         Show a progress bar on stderr.
 
@@ -75,27 +82,90 @@ def train_vae(
     """
     train, validation = np.asarray(train, dtype=np.int64), np.asarray(validation, dtype=np.int64)
     check_data(data, train)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with _threads(threads):
         run = Run(data, train, validation, settings, n_levels=n_levels, rest=rest, seed=seed, device=device)
         key = resume.key_of(data, train, validation, settings.model_dump_json(), n_levels, rest, seed, device, threads)
-        if checkpoint is not None and (state := resume.read(checkpoint, key)) is not None:
-            run.restore(state)
-            log.info("%s: training resumes after epoch %d", checkpoint, run.epoch)
-        saved = time.monotonic()
-        with tqdm(total=run.plan.epochs, initial=run.epoch, unit="epoch", disable=not progress) as bar:
-            while not run.finished:
-                run.one_epoch()
-                bar.update(run.epoch - bar.n)
-                if run.history:
-                    bar.set_postfix_str(f"validation ELBO {run.history[-1]['validation_elbo']:.1f}", refresh=False)
-                if checkpoint is not None and time.monotonic() - saved >= SAVE_EVERY:
-                    resume.write(checkpoint, run.state() | {"key": key})
-                    saved = time.monotonic()
+        _go(run, key, checkpoint, "training", progress)
+        if checkpoint is not None and keep:
+            resume.write(checkpoint, run.state() | {"key": key})
         vae = run.best_model()
-    finally:
-        torch.set_num_threads(before)
-    if checkpoint is not None:
+    if checkpoint is not None and not keep:
         checkpoint.unlink(missing_ok=True)
     return vae, pd.DataFrame(run.history)
+
+
+def refit_vae(
+    vae: CountVAE,
+    data: CountData,
+    cells: np.ndarray,
+    epochs: int,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int = 1,
+    checkpoint: Path | None = None,
+    progress: bool = False,
+) -> CountVAE | None:
+    """Go on training for a while on more cells: those that said when to stop join those that were learned from.
+
+    The learning rate goes through a second, shorter cycle.
+
+    Parameters
+    ----------
+    vae
+        The model from `train_vae`, not yet rotated; it is left as it is.
+    data
+        Counts, library sizes and covariates of all cells.
+    cells
+        Positions of the training and validation cells.
+    epochs
+        Passes through these cells.
+    seed, device, threads, progress
+        As for `train_vae`.
+    checkpoint
+        File from which an interrupted refit resumes; left where it is at the end.
+
+    Returns
+    -------
+    The refitted model, or None if the refit diverged.
+    """
+    cells = np.asarray(cells, dtype=np.int64)
+    plan = Plan.again(vae.settings, len(cells), epochs)
+    with _threads(threads):
+        options: dict[str, Any] = {"n_levels": vae.n_levels, "rest": vae.rest, "seed": seed, "device": device}
+        run = Run(data, cells, np.empty(0, np.int64), vae.settings, **options, start=vae, plan=plan)
+        key = resume.key_of(data, cells, run.flat.values.cpu().numpy(), epochs, *options.values(), threads)
+        try:
+            _go(run, key, checkpoint, "refit", progress)
+        except Diverged as trouble:
+            log.warning("no refit on training and validation cells: %s", trouble)
+            return None
+        return run.best_model()
+
+
+def _go(run: Run, key: str, checkpoint: Path | None, what: str, progress: bool) -> None:
+    """Take up a run where its checkpoint left it, and bring it to its end."""
+    if checkpoint is not None and (state := resume.read(checkpoint, key)) is not None:
+        run.restore(state)
+        log.info("%s: %s resumes after epoch %d", checkpoint, what, run.epoch)
+    saved = time.monotonic()
+    with tqdm(total=run.plan.epochs, initial=run.epoch, desc=what, unit="epoch", disable=not progress) as bar:
+        while not run.finished:
+            run.one_epoch()
+            bar.update(run.epoch - bar.n)
+            if run.history and len(run.validation):
+                bar.set_postfix_str(f"validation ELBO {run.history[-1]['validation_elbo']:.1f}", refresh=False)
+            if checkpoint is not None and time.monotonic() - saved >= SAVE_EVERY:
+                resume.write(checkpoint, run.state() | {"key": key})
+                saved = time.monotonic()
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    """Within it, PyTorch uses `n` threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -59,6 +59,11 @@ class ModelSettings(Settings):
         ge=1,
         description="epochs without a better validation ELBO before training stops, in the second half of the schedule",
     )
+    refit: bool = Field(
+        True,
+        description="go on after training for half as many epochs on training and validation cells together; "
+        "fewer, as 2,000/cells, beyond 2,000 cells",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU when there is one")
 
     @model_validator(mode="after")

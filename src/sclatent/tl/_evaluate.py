@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from sclatent.data import slots
-from sclatent.model.batches import Batches, CountData
 from sclatent.model.vae import CountVAE
 from sclatent.tl._calibration import calibration
 from sclatent.tl._embed import active_axes
+from sclatent.tl._held_out import summarise
 from sclatent.tl._inputs import inputs
 from sclatent.tl._train import TrainedModel
 
@@ -25,10 +24,11 @@ def evaluate(prepared: AnnData, trained: TrainedModel, *, samples: int = 100, se
 
     Returns
     -------
-    ``validation`` and ``test``, each with ``n_cells``, ``elbo``, ``marginal`` (importance-weighted log p(x) with
-    `samples` draws, Burda et al. 2016; a lower bound that tightens with draws), ``marginal_se`` (standard error of the
-    mean over cells), ``kl``; ``n_active`` axes, ``kl_per_axis`` (over all cells), ``n_latent``, ``samples``,
-    ``likelihood``, ``decoder``, ``epochs``; and ``calibration`` on test cells: see `sclatent.tl.calibration`.
+    ``validation`` (before a refit on these cells, if there was one) and ``test``, each with ``n_cells``, ``elbo``,
+    ``marginal`` (importance-weighted log p(x) with `samples` draws, Burda et al. 2016; a lower bound that tightens with
+    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``; ``n_active`` axes, ``kl_per_axis`` (over
+    all cells), ``n_latent``, ``samples``, ``likelihood``, ``decoder``, ``epochs``; and ``calibration`` on test cells:
+    see `sclatent.tl.calibration`.
     """
     data = inputs(prepared, trained.card)
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
@@ -42,7 +42,10 @@ def evaluate(prepared: AnnData, trained: TrainedModel, *, samples: int = 100, se
         "epochs": len(trained.history),
     }
     for name in (slots.VALIDATION, slots.TEST):
-        result[name] = summarise(trained.vae, data, np.flatnonzero(split == name), samples=samples, seed=seed)
+        if name == slots.VALIDATION and trained.card.get("refit"):  # they are no longer unseen
+            result[name] = trained.card["validation"]
+        else:
+            result[name] = summarise(trained.vae, data, np.flatnonzero(split == name), samples=samples, seed=seed)
     mean, sd = trained.vae.posterior(data)
     result["n_active"] = int(active_axes(mean).sum())
     result["kl_per_axis"] = [round(float(kl), 6) for kl in CountVAE.kl(mean, sd).mean(0, dtype=np.float64)]
@@ -62,36 +65,3 @@ def pack(table: pd.DataFrame, pit: np.ndarray, most: int = 2000) -> dict[str, An
 def _number(value: float) -> float | None:
     """Five digits, and None for what JSON cannot hold."""
     return float(f"{value:.5g}") if np.isfinite(value) else None
-
-
-def summarise(
-    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = 100, seed: int = 0
-) -> dict[str, Any]:
-    """ELBO, marginal and KL of the cells `index`, means in nats per cell; None where there is no cell."""
-    if len(index) == 0:
-        return {"n_cells": 0, "elbo": None, "marginal": None, "marginal_se": None, "kl": None}
-    elbo, marginal = held_out(vae, data, index, samples=samples, seed=seed)
-    mean, sd = vae.posterior(data, index)
-    n = len(index)
-    return {
-        "n_cells": n,
-        "elbo": float(elbo.mean()),
-        "marginal": float(marginal.mean()),
-        "marginal_se": float(marginal.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
-        "kl": float(CountVAE.kl(mean, sd).sum(1).mean()),
-    }
-
-
-@torch.no_grad()
-def held_out(
-    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = 100, seed: int = 0, size: int = 64
-) -> tuple[np.ndarray, np.ndarray]:
-    """ELBO (mean over the draws) and importance-weighted log p(x) of each cell of `index`, float64, in nats.
-
-    Streams over cells: memory holds `size` cells and 8 draws at a time.
-    """
-    noise = torch.Generator(device=vae.device).manual_seed(seed)
-    batches = Batches(data, vae.device)
-    pairs = [vae.marginal(batch, samples, noise) for batch in batches.stream(index, size)]
-    elbo, marginal = (torch.cat(part).cpu().numpy() for part in zip(*pairs, strict=True))
-    return elbo, marginal

@@ -15,11 +15,13 @@ import torch
 import sclatent
 from sclatent.data import slots
 from sclatent.model.checkpoint import load_model
+from sclatent.model.plan import refit_epochs
 from sclatent.model.rotation import rotate_axes
-from sclatent.model.training import train_vae
+from sclatent.model.training import refit_vae, train_vae
 from sclatent.model.trouble import Diverged
 from sclatent.model.vae import CountVAE
 from sclatent.settings import DatasetSettings, InputError, did_you_mean
+from sclatent.tl._held_out import summarise
 from sclatent.tl._inputs import inputs
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ class TrainedModel:
         The trained model, on the CPU.
     card
         Plain values: ``genes``, ``batch``, ``levels``, ``covariates``, ``centre``, ``scale``, ``rest``, ``model``,
-        ``seed``, ``device``, ``threads``, ``versions``, ``cells`` (of each split).
+        ``seed``, ``device``, ``threads``, ``versions``, ``cells`` (of each split); after a refit
+        its epochs as ``refit``, and as ``validation`` the fit to these cells before.
     history
         One row per epoch.
     """
@@ -112,6 +115,8 @@ def train(
             f"set n_latent to {min(10, len(card['genes']))} or less"
         )
     data = inputs(prepared, card)
+    file = None if checkpoint is None else Path(checkpoint)
+    how: dict[str, Any] = {"seed": seed, "device": where, "threads": threads, "progress": progress}
     try:
         vae, history = train_vae(
             data,
@@ -120,16 +125,25 @@ def train(
             chosen,
             n_levels=tuple(len(levels) for levels in card["levels"]),
             rest=card["rest"],
-            seed=seed,
-            device=where,
-            threads=threads,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            progress=progress,
+            checkpoint=file,
+            keep=True,
+            **how,
         )
     except Diverged as trouble:
         if trouble.largest is None:
             raise
         raise trouble.named(list(prepared.obs_names), card["genes"]) from None
+    both = np.sort(np.concatenate([cells[slots.TRAIN], cells[slots.VALIDATION]]))
+    epochs = refit_epochs(len(both), len(history)) if chosen.refit else 0
+    if epochs:
+        card["validation"] = summarise(vae, data, cells[slots.VALIDATION])  # while these are still unseen
+        again = None if file is None else file.with_name(f"{file.stem}.refit{file.suffix}")
+        refitted = refit_vae(vae, data, both, epochs, checkpoint=again, **how)
+        vae, card["refit"] = (vae, 0) if refitted is None else (refitted, epochs)
+        if again is not None:
+            again.unlink(missing_ok=True)
+    if file is not None:
+        file.unlink(missing_ok=True)
     rotate_axes(vae, data, cells[slots.TRAIN], chosen.rotation)
     card |= {
         "model": model,

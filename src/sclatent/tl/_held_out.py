@@ -1,0 +1,44 @@
+"""How well a model predicts cells it has not seen: ELBO and importance-weighted log-likelihood."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sclatent.model.batches import Batches, CountData
+from sclatent.model.vae import CountVAE
+
+
+def summarise(
+    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = 100, seed: int = 0
+) -> dict[str, Any]:
+    """ELBO, marginal and KL of the cells `index`, means in nats per cell; None where there is no cell."""
+    if len(index) == 0:
+        return {"n_cells": 0, "elbo": None, "marginal": None, "marginal_se": None, "kl": None}
+    elbo, marginal = held_out(vae, data, index, samples=samples, seed=seed)
+    mean, sd = vae.posterior(data, index)
+    n = len(index)
+    return {
+        "n_cells": n,
+        "elbo": float(elbo.mean()),
+        "marginal": float(marginal.mean()),
+        "marginal_se": float(marginal.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
+        "kl": float(CountVAE.kl(mean, sd).sum(1).mean()),
+    }
+
+
+@torch.no_grad()
+def held_out(
+    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = 100, seed: int = 0, size: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    """ELBO (mean over the draws) and importance-weighted log p(x) of each cell of `index`, float64, in nats.
+
+    Streams over cells: memory holds `size` cells and 8 draws at a time.
+    """
+    noise = torch.Generator(device=vae.device).manual_seed(seed)
+    batches = Batches(data, vae.device)
+    pairs = [vae.marginal(batch, samples, noise) for batch in batches.stream(index, size)]
+    elbo, marginal = (torch.cat(part).cpu().numpy() for part in zip(*pairs, strict=True))
+    return elbo, marginal

@@ -1,0 +1,119 @@
+"""The refit on training and validation cells: what it learns, what is said of it, and how it is interrupted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from anndata import AnnData
+
+import sclatent as sl
+from sclatent.data import slots
+from sclatent.model import resume, run, training
+from sclatent.model.plan import refit_epochs
+from sclatent.model.trouble import Diverged
+from sclatent.settings import DatasetSettings
+from sclatent.tl._train import TrainedModel
+
+Make = Callable[..., DatasetSettings]
+
+
+@pytest.fixture
+def prepared(simulated: AnnData, make_settings: Make) -> AnnData:
+    return sl.pp.prepare(simulated, make_settings())
+
+
+def settings(make_settings: Make, **more: object) -> DatasetSettings:
+    return make_settings(models={"nb": {"n_latent": 3, "n_hidden": 16, "epochs": 20, **more}})
+
+
+def same(a: TrainedModel, b: TrainedModel) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.vae.state_dict().values(), b.vae.state_dict().values(), strict=True))
+
+
+def test_validation_cells_are_judged_before_they_are_learned_from(prepared: AnnData, make_settings: Make) -> None:
+    without = sl.tl.train(prepared, settings(make_settings, refit=False), model="nb")
+    again = sl.tl.train(prepared, settings(make_settings), model="nb")
+    assert again.card["refit"] == 10
+    assert "refit" not in without.card
+    assert not same(without, again)
+    before, after = sl.tl.evaluate(prepared, without), sl.tl.evaluate(prepared, again)
+    for measure in ("n_cells", "elbo", "marginal", "marginal_se"):
+        assert after["validation"][measure] == before["validation"][measure]
+    assert after["test"] != before["test"]
+    assert again.history.equals(without.history)
+
+
+def test_all_cells_but_the_test_cells_are_learned_from(
+    prepared: AnnData, make_settings: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    whole = run.Run.__init__
+    monkeypatch.setattr(run.Run, "__init__", lambda self, *a, **k: (runs.append(self), whole(self, *a, **k))[1])
+    sl.tl.train(prepared, settings(make_settings), model="nb")
+    _, second = runs
+    split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
+    assert (np.sort(second.train) == np.flatnonzero(split != slots.TEST)).all()
+    assert len(second.validation) == 0
+    assert (second.epoch, second.step) == (10, 10 * second.plan.steps_per_epoch)
+    assert second.plan.kl_weight(0) == 1.0
+    assert torch.equal(second.best_weights, second.average)  # no cell says when to stop
+
+
+def test_interrupted_in_the_refit(
+    prepared: AnnData, make_settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, file = settings(make_settings), tmp_path / "checkpoint.pt"
+    whole = sl.tl.train(prepared, chosen, model="nb")
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    write, one_epoch = resume.write, run.Run.one_epoch
+
+    def write_then_die(path: Path, state: dict) -> None:
+        write(path, state)
+        if path != file and len(state["history"]) > 300:  # a few epochs into the refit
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(resume, "write", write_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            sl.tl.train(prepared, chosen, model="nb", checkpoint=file)
+    assert len(list(tmp_path.iterdir())) == 2
+    epochs = []
+    monkeypatch.setattr(run.Run, "one_epoch", lambda self: (epochs.append(self.plan.epochs), one_epoch(self))[1])
+    resumed = sl.tl.train(prepared, chosen, model="nb", checkpoint=file)
+    assert set(epochs) == {10}  # the training itself is not done again
+    assert 0 < len(epochs) < 10
+    assert same(whole, resumed)
+    assert resumed.card == whole.card
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refit_that_diverges_is_left_out(
+    prepared: AnnData, make_settings: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    without = sl.tl.train(prepared, settings(make_settings, refit=False), model="nb")
+    one_epoch = run.Run.one_epoch
+
+    def diverges(self: run.Run) -> None:
+        if not len(self.validation):
+            raise Diverged(self.train)
+        one_epoch(self)
+
+    monkeypatch.setattr(run.Run, "one_epoch", diverges)
+    with caplog.at_level(logging.WARNING, logger="sclatent"):
+        kept = sl.tl.train(prepared, settings(make_settings), model="nb")
+    assert "no refit" in caplog.text
+    assert kept.card["refit"] == 0
+    assert same(without, kept)
+    assert sl.tl.evaluate(prepared, kept)["validation"] == sl.tl.evaluate(prepared, without)["validation"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "epochs", "expected"), [(500, 100, 50), (2000, 1, 0), (10_000, 45, 4), (90_000, 15, 0)]
+)
+def test_fewer_epochs_the_more_cells_there_are(cells: int, epochs: int, expected: int) -> None:
+    assert refit_epochs(cells, epochs) == expected
