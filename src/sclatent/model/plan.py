@@ -73,24 +73,24 @@ WARMUP = 0.15
 RISE = 0.1
 """Share of the schedule over which the learning rate grows."""
 REFIT = 0.5
-"""Epochs of a refit, for one of the training."""
+"""Most epochs of a refit, for one of the training."""
+MANY = 2000
+"""Training cells from which on there are many."""
 FEWEST_STEPS = 1000
 """Steps of the shortest schedule: a hundred passes through a hundred cells are far too few."""
 
 
 def refit_epochs(n: int, epochs: int) -> int:
-    """Epochs of a refit on `n` cells, after a training of `epochs`; 0 where there are so many that it would not pay."""
-    return round(REFIT * epochs * few(n))
+    """Epochs of a refit on `n` cells, after a training of `epochs`: most for 2,000 cells.
+
+    With fewer it overfits sooner, and no cell is left to say so; with more it pays less.
+    """
+    return round(REFIT * epochs * min(max(n, 1) / MANY, MANY / max(n, 1)))
 
 
 def decay(settings: ModelSettings, n: int) -> float:
     """Weight decay for `n` cells: like a prior, it counts for less the more data there are."""
-    return settings.weight_decay * few(n)
-
-
-def few(n: int) -> float:
-    """Return how much it matters that there are but `n` cells: 1 up to 2,000, then ever less."""
-    return min(1.0, 2000 / max(n, 1))
+    return settings.weight_decay * min(1.0, MANY / max(n, 1))
 
 
 def batch_size(settings: ModelSettings, n: int) -> int:

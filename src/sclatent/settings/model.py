@@ -61,8 +61,8 @@ class ModelSettings(Settings):
     )
     refit: bool = Field(
         True,
-        description="go on after training for half as many epochs on training and validation cells together; "
-        "fewer, as 2,000/cells, beyond 2,000 cells",
+        description="go on after training on training and validation cells together: half as many epochs with 2,000 "
+        "cells, and ever fewer with fewer cells (it would overfit) or more (it would not pay)",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU when there is one")
 
