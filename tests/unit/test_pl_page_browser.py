@@ -246,6 +246,21 @@ def test_axes_beyond_the_budget_are_named(browser, stages, tmp_path):
     assert not any("axis_6" in name for name in shown)
 
 
+def test_weak_axes_are_counted_not_shown(browser, stages, tmp_path):
+    adata, atlas = stages
+    atlas = atlas.copy()
+    about = dict(atlas.uns[slots.UNS])
+    about["axes"] = about["axes"].assign(strength=["strong", "weak", "strong", "weak", "strong", "strong"])
+    atlas.uns[slots.UNS] = about
+    file = sl.pl.page(atlas, pl_arrays.traversals(adata), pl_arrays.knob(adata), tmp_path / "weak.html")
+    browser.open(file)
+    browser.settle()
+    shown = browser.value("[...document.getElementById('path').options].map((o) => o.textContent)")
+    assert not any("axis_2" in name or "axis_4" in name for name in shown)
+    assert len(shown) == 1 + 4
+    assert "not shown: 2 weak axes" in browser.value("document.getElementById('weak').textContent")
+
+
 def test_no_error_and_no_request(browser, page):
     """Last of all: what the pages above wrote to the console and asked for."""
     assert browser.console() == []

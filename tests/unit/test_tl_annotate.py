@@ -20,6 +20,7 @@ from sclatent.tl._association import (
     q_values,
     spearman,
 )
+from sclatent.tl._strength import largest_fold, strength
 
 
 def settings(**sections):
@@ -211,3 +212,37 @@ def test_whole_numbers_that_label_cells_are_groups():
     assert _variable(clusters, "clusters", "label").levels == ("0", "1", "2")
     assert _variable(clusters, "n_genes", "quality").levels is None
     assert _variable(clusters.astype(float), "pseudotime", "label").levels is None
+
+
+def test_an_axis_is_strong_by_its_kl_or_by_a_gene_that_doubles():
+    """exp(4 · loading): a gene of log-rate slope .2 per SD changes 2.2-fold over ± 2 SD, one of .1 only 1.5-fold."""
+    loadings = np.zeros((4, 50))
+    loadings[1, 7], loadings[2, 7], loadings[3, 7] = -0.2, 0.1, 0.5
+    fold = largest_fold(loadings)
+    np.testing.assert_allclose(fold, [1, np.exp(0.8), np.exp(0.4), np.exp(2)])
+    found = strength(np.array([0.5, 0.02, 0.02, 0.0]), np.array([True, True, True, False]), fold)
+    assert list(found) == ["strong", "strong", "weak", "inactive"]
+
+
+def test_a_weak_axis_keeps_its_name_and_is_called_weak(toy):
+    prepared, cycle, latent = toy
+    latent = latent.copy()
+    latent.varm["loadings"][4] *= 0.001
+    latent.var.loc["axis_5", "kl"] = 0.03
+    table = tl.annotate(prepared, cycle, latent, settings(batch="batch", labels="tissue")).set_index("axis")
+    assert table["strength"]["axis_5"] == "weak"
+    assert table["name"]["axis_5"] == "tissue: skin"
+    assert table["fold"]["axis_5"] < 1.1
+    assert (table["strength"].drop("axis_5") == ["strong"] * 5 + ["inactive"]).all()
+
+
+def test_the_levels_at_both_ends_are_told(toy):
+    prepared, cycle, latent = toy
+    table = tl.annotate(prepared, cycle, latent, settings(batch="batch", labels="tissue")).set_index("axis")
+    z = pd.DataFrame(np.asarray(latent.X), columns=latent.var_names, index=prepared.obs_names)
+    z = z[(prepared.obs["split"] != "test").to_numpy()]
+    mean = ((z - z.mean()) / z.std()).groupby(prepared.obs["tissue"], observed=True).mean()["axis_4"]
+    assert table["levels_up"]["axis_4"] == ", ".join(mean[mean > 1].sort_values(ascending=False).index)
+    assert table["levels_down"]["axis_4"] == ", ".join(mean[mean < -1].sort_values().index)
+    assert table["levels_up"]["axis_5"] == "skin"
+    assert table["levels_up"]["axis_1"] == table["levels_down"]["axis_1"] == ""

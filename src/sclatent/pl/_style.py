@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -213,8 +214,13 @@ def points(
     if not isinstance(c, str) and np.ndim(c) >= 1 and len(c) == len(x):
         c = np.asarray(c)[order]
     if size is None:
-        size = float(np.clip(12000 / max(len(order), 1), 0.4, 16))
+        size = dot_size(len(order))
     return ax.scatter(x[order], y[order], c=c, s=size, linewidths=0, rasterized=True, **kwargs)
+
+
+def dot_size(n: int) -> float:
+    """Return the size of a dot (points²) among `n` cells; for groups of cells that are drawn one after the other."""
+    return float(np.clip(12000 / max(n, 1), 0.4, 16))
 
 
 def embedding_axes(ax: Axes, name: str = "UMAP") -> None:
@@ -284,7 +290,9 @@ def note(text: str, width: float = 6.0, height: float = 1.6) -> Figure:
     fig = figure(width, height)
     ax = fig.subplots()
     ax.axis("off")
-    ax.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10, color=INK)
+    # eleven letters of this size to the inch, and an inch of margin
+    lines = [fill(line, int(11 * (width - 1))) for line in text.split("\n")]
+    ax.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=10, color=INK)
     return fig
 
 

@@ -42,6 +42,10 @@ class Page {
       byId("left-out").textContent = `Not on this page, for its size: ${data.left_out.join(", ")}. They are in the traversals file.`;
       byId("left-out").hidden = false;
     }
+    if (data.weak) {
+      byId("weak").textContent = `Axes ${data.weak}. They are in the traversals file.`;
+      byId("weak").hidden = false;
+    }
     const { shown, total } = data.cells;
     this.cellWords = shown < total ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} cells are drawn.` : `All ${total.toLocaleString("en")} cells are drawn.`;
   }
