@@ -12,6 +12,9 @@ from sclatent.settings import DatasetSettings, InputError, did_you_mean, load_da
 DEMO_COUNTS = ("demo/demo.h5ad", "demo/pbmc68k.h5ad")
 """Count files that the rule `demo_counts` writes; dataset files name them like any other counts."""
 
+KEYS = ("datasets",)
+"""Of Snakemake's `config`: a misspelled one on the command line would run the datasets of ``config/config.yaml``."""
+
 _TENX_FILES = ("*matrix.mtx*", "*barcodes.tsv*", "*features.tsv*", "*genes.tsv*")
 
 
@@ -26,13 +29,20 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
     Raises
     ------
     InputError
-        One line about the first mistake in the selection, in a dataset file, or about the first missing file.
+        One line about an unknown key, the first mistake in the selection or in a dataset file, or the first missing
+        file.
     """
     if "datasets" not in config:
         found = ", ".join(f"'{key}'{did_you_mean(str(key), ['datasets'])}" for key in config) or "nothing"
         raise InputError(
             f"config: `datasets` is missing, found {found}: list your dataset files, such as "
             "`datasets: [config/datasets/demo.yaml]`"
+        )
+    unknown = [str(key) for key in config if key not in KEYS]
+    if unknown:
+        raise InputError(
+            f"config: unknown key '{unknown[0]}'{did_you_mean(unknown[0], KEYS)}: only `datasets` is known here, all "
+            "else stands in the dataset files"
         )
     datasets = load_datasets(config["datasets"])
     for settings in datasets.values():
