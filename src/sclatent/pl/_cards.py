@@ -11,8 +11,10 @@ import pandas as pd
 
 from sclatent.data import slots
 from sclatent.pl import _style as st
+from sclatent.pl._axis_table import RULE
 from sclatent.pl._paths import Path
 from sclatent.pl._traversals import mark_empty
+from sclatent.tl._strength import WEAK
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -106,6 +108,8 @@ def _headline(name: str, row: pd.Series, stability: pd.Series | None) -> str:
         parts.append(f"{st.shorten(row['evidence'], 24)} explains {float(effect):.0%} of it")
     if row["kind"] == "technical":
         parts.append("TECHNICAL")
+    if row["strength"] == WEAK:
+        parts.append(f"WEAK: {RULE}")
     if stability is not None and np.isfinite(stability["n_returned"]) and stability["n_seeds"] > 0:
         parts.append(f"came back in {int(stability['n_returned'])} of {int(stability['n_seeds'])} other seeds")
     ends = [f"{mark} {st.shorten(row[key], 44)}" for key, mark in LEVELS if row.get(key)]

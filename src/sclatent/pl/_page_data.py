@@ -71,7 +71,7 @@ def describe(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any]) -> di
         "missing": MISSING,
         "phaseColors": {st.PHASE_LABELS[p]: color for p, color in st.PHASE_COLORS.items()},
         "cycleColors": _hex(st.cycle_cmap(), 64, closed=True),
-        "axisColors": _hex("cividis", 64),
+        "axisColors": _hex(st.SEQUENTIAL, 64),
         "cells": {
             "shown": len(cells),
             "total": int(atlas.n_obs),

@@ -18,6 +18,13 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from sclatent.data.atomic import atomic
+from sclatent.data.colors import BLUE as BLUE
+from sclatent.data.colors import CATEGORIES
+from sclatent.data.colors import ORANGE as ORANGE
+from sclatent.data.colors import PHASE_COLORS as PHASE_COLORS
+from sclatent.data.colors import PURPLE as PURPLE
+from sclatent.data.colors import SKY as SKY
+from sclatent.data.colors import VERMILLION as VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,20 +65,7 @@ DPI = 160
 MAX_POINTS = 100_000
 """More cells than this are drawn as an evenly drawn subset: more dots would only lie on top of one another."""
 
-# Okabe & Ito (2008), a palette made for colour-blind readers
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
 GREY, PALE, INK = "#8C8C8C", "#D9D9D9", "#222222"
-CATEGORIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BLACK)
-PHASE_COLORS = {"G1": GREEN, "S": VERMILLION, "G2M": BLUE}
 PHASE_LABELS = {"G1": "G1", "S": "S", "G2M": "G2/M"}
 RESTING = "#B8B8B8"
 SEQUENTIAL = "cividis"
