@@ -224,6 +224,17 @@ def test_no_knob_is_a_page_too(browser, stages, tmp_path):
     assert state(browser) != before
 
 
+def test_scores_that_are_not_known_have_no_dials(browser, stages, tmp_path):
+    adata, atlas = stages
+    traversals = pl_arrays.traversals(adata, cycle=False)
+    traversals.obs[[slots.S_SCORE, slots.G2M_SCORE]] = np.nan
+    file = sl.pl.page(atlas, traversals, pl_arrays.NO_KNOB, tmp_path / "scoreless.html")
+    browser.open(file)
+    browser.settle()
+    assert browser.value("document.getElementById('scores-panel').getBoundingClientRect().height") == 0
+    assert browser.value("document.getElementById('bars').data[0].x.length") > 0
+
+
 def test_no_axis_is_a_page_too(browser, stages, tmp_path):
     adata, atlas = stages
     file = sl.pl.page(atlas, pl_arrays.traversals(adata)[:0].copy(), pl_arrays.NO_KNOB, tmp_path / "nothing.html")

@@ -19,6 +19,7 @@ class Page {
     this.dials = { s: new Dial(byId("dials"), "S", data.phaseColors.S), g2m: new Dial(byId("dials"), "G2/M", data.phaseColors["G2/M"]) };
     this.dials.s.scale(this.paths, "s");
     this.dials.g2m.scale(this.paths, "g2m");
+    byId("scores-panel").hidden = !this.dials.s.range && !this.dials.g2m.range;
     this.bars = new Bars(byId("bars"));
     this.curves = new Curves(byId("curves"));
     byId("map-box").style.aspectRatio = String(data.cells.size[0] / data.cells.size[1]);
