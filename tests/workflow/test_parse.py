@@ -102,7 +102,7 @@ def test_two_datasets_of_one_name_are_one_line(study: Study):
         ({"datasets": []}, "config: datasets: expected a list of dataset files"),
         ({"datasets": ["config/b.yaml"]}, "config/b.yaml: no such file"),
         (
-            {"datasets": ["config/a.yaml"], "dataset": ["config/b.yaml"]},
+            {"datasets": ["config/a.yaml"], "of_another_workflow": 3, "dataset": ["config/b.yaml"]},
             "config: unknown key 'dataset' (did you mean 'datasets'?)",
         ),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from sclatent.settings import DatasetSettings, InputError, did_you_mean, load_da
 DEMO_COUNTS = ("demo/demo.h5ad", "demo/pbmc68k.h5ad")
 """Count files that the rule `demo_counts` writes; dataset files name them like any other counts."""
 
-KEYS = ("datasets",)
-"""Of Snakemake's `config`: a misspelled one on the command line would run the datasets of ``config/config.yaml``."""
+DATASETS = "datasets"
+"""The key of Snakemake's `config`; misspelled on the command line, it would run what ``config/config.yaml`` lists."""
 
 _TENX_FILES = ("*matrix.mtx*", "*barcodes.tsv*", "*features.tsv*", "*genes.tsv*")
 
@@ -29,22 +30,20 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
     Raises
     ------
     InputError
-        One line about an unknown key, the first mistake in the selection or in a dataset file, or the first missing
+        One line about a misspelled key, the first mistake in the selection or in a dataset file, or the first missing
         file.
     """
-    if "datasets" not in config:
-        found = ", ".join(f"'{key}'{did_you_mean(str(key), ['datasets'])}" for key in config) or "nothing"
+    if DATASETS not in config:
+        found = ", ".join(f"'{key}'{did_you_mean(str(key), [DATASETS])}" for key in config) or "nothing"
         raise InputError(
             f"config: `datasets` is missing, found {found}: list your dataset files, such as "
             "`datasets: [config/datasets/demo.yaml]`"
         )
-    unknown = [str(key) for key in config if key not in KEYS]
-    if unknown:
-        raise InputError(
-            f"config: unknown key '{unknown[0]}'{did_you_mean(unknown[0], KEYS)}: only `datasets` is known here, all "
-            "else stands in the dataset files"
-        )
-    datasets = load_datasets(config["datasets"])
+    for key in map(str, config):
+        # a workflow that uses this one as a module may hand on keys of its own
+        if key != DATASETS and get_close_matches(key.lower(), [DATASETS], cutoff=0.8):
+            raise InputError(f"config: unknown key '{key}' (did you mean '{DATASETS}'?): nothing looks at it")
+    datasets = load_datasets(config[DATASETS])
     for settings in datasets.values():
         missing_files(settings, made=DEMO_COUNTS)
     return datasets
