@@ -14,7 +14,7 @@ VERSIONS: dict[str, int] = {
     "plot_cycle": 3,
     "train": 6,
     "embed": 2,
-    "evaluate": 1,
+    "evaluate": 2,
     "annotate": 2,
     "select": 2,
     "map": 1,

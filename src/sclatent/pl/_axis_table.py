@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from sclatent.pl import _style as st
-from sclatent.tl._strength import INACTIVE, STRONG, STRONG_FOLD, STRONG_KL, WEAK
+from sclatent.tl._strength import INACTIVE, STRONG, STRONG_FOLD, STRONG_INFORMATION, WEAK
 
-RULE = f"KL below {STRONG_KL:g} nats, and no gene changes {STRONG_FOLD:g}-fold from end to end"
+RULE = f"information below {STRONG_INFORMATION:g} nats, and no gene changes {STRONG_FOLD:g}-fold from end to end"
 """What makes an active axis a weak one."""
 _TEXT = ("name", "kind", "evidence", "also", "genes_up", "genes_down", "levels_up", "levels_down")
 _ORDER = (STRONG, WEAK, INACTIVE)

@@ -18,7 +18,7 @@ from sclatent.tl._association import (
     q_values,
     spearman,
 )
-from sclatent.tl._strength import STRONG_FOLD, STRONG_KL, WEAK, largest_fold, strength
+from sclatent.tl._strength import STRONG_FOLD, STRONG_INFORMATION, WEAK, information, largest_fold, strength
 from sclatent.tl._variables import TECHNICAL, WORDS, gather, strata
 
 if TYPE_CHECKING:
@@ -65,14 +65,15 @@ def annotate(
     -------
     One row per axis. ``axis``; ``name``; ``kind`` (``cell cycle``, ``technical``, ``label``, ``unnamed``,
     ``inactive``); ``effect`` of the variable that names it, in [0, 1], and ``evidence``, that variable; ``also``,
-    others with a large effect; ``kl`` (nats); ``active``; ``fold``, by what factor the gene that moves most changes
-    from 2 SD below a cell's place to 2 SD above it; ``strength`` (``strong``, ``weak``, ``inactive``; a weak axis keeps
-    the name it earned, but hardly a gene follows it: see `sclatent.tl._strength`); for each number ``spearman_*``, for
-    each categorical variable ``eta2_*``; for each variable ``mi_*`` (nats, scikit-learn's nearest-neighbour estimator
-    on at most 5,000 cells) and ``q_*`` (Benjamini-Hochberg over active axes and variables, from 999 permutations inside
-    batches; across batches for the batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the
-    largest loadings each way; ``levels_up`` and ``levels_down``, where categories name the axis: those whose cells lie
-    on average more than an SD above, or below, the mean of all, the outermost first;
+    others with a large effect; ``kl`` (nats); ``active``; ``information``, what the counts tell of a cell's place
+    (nats); ``fold``, by what factor the gene that moves most changes from 2 SD below a cell's place to 2 SD above it;
+    ``strength`` (``strong``, ``weak``, ``inactive``; a weak axis keeps its name, but hardly a gene follows it: see
+    `sclatent.tl._strength`); for each number ``spearman_*``, for each categorical variable ``eta2_*``; for each
+    variable ``mi_*`` (nats, scikit-learn's nearest-neighbour estimator on at most 5,000 cells) and ``q_*``
+    (Benjamini-Hochberg over active axes and variables, from 999 permutations inside batches; across batches for the
+    batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the largest loadings each way;
+    ``levels_up`` and ``levels_down``, where categories name the axis: those whose cells lie on average more than an SD
+    above, or below, the mean of all, the outermost first;
     with a GMT file ``programs_up``, ``programs_down``, and ``program``, ``program_effect``, ``program_q`` of the
     strongest (`axis_programs`).
 
@@ -89,8 +90,9 @@ def annotate(
     active = latent.var["active"].to_numpy(bool)
     columns, effects, q = _associations(z, variables, active)
     frame = pd.DataFrame({"kl": latent.var["kl"].to_numpy(float), "active": active}, index=latent.var_names)
+    frame["information"] = information(z, np.asarray(latent.layers[slots.SD])[cells])
     frame["fold"] = largest_fold(np.asarray(latent.varm["loadings"]))
-    frame["strength"] = strength(frame["kl"].to_numpy(), active, frame["fold"].to_numpy())
+    frame["strength"] = strength(frame["information"].to_numpy(), active, frame["fold"].to_numpy())
     named = [_name(k, z[:, k], variables, effects, q, active[k]) for k in range(z.shape[1])]
     head = pd.DataFrame(named, index=latent.var_names, columns=["name", "kind", "effect", "evidence", "also"])
     tail = _top_genes(latent, prepared)
@@ -105,9 +107,9 @@ def annotate(
         log.info("%d axes: %s", count, name)
     if weak.any():
         log.info(
-            "%d weak axes (KL below %g nats, and no gene changes %g-fold): %s",
+            "%d weak axes (information below %g nats, and no gene changes %g-fold): %s",
             weak.sum(),
-            STRONG_KL,
+            STRONG_INFORMATION,
             STRONG_FOLD,
             ", ".join(frame.index[weak]),
         )
