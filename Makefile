@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(READY)
-	snakemake $(DEMO)
+	snakemake --quiet reason host $(DEMO)
 	@if [ ! -e report.zip ] || [ -n "$$(find results -name '*.tsv' -newer report.zip -print -quit)" ] \
 	  || [ -n "$$(find results -name '*.png' -newer report.zip -print -quit)" ]; then \
 	  echo "writing the report"; snakemake --report report.zip $(DEMO) >logs/report.log 2>&1 || { cat logs/report.log; exit 1; }; fi

@@ -252,6 +252,18 @@ def test_tables_and_h5ad_have_the_same_bytes_twice(tmp_path, simulated):
     assert (tmp_path / "1.h5ad").read_bytes() == (tmp_path / "2.h5ad").read_bytes()
 
 
+def test_names_can_be_read_without_the_matrix(tmp_path):
+    adata = anndata.AnnData(
+        np.ones((3, 2), np.float32), pd.DataFrame({"d": [1, 2, 3]}, index=list("abc")), pd.DataFrame(index=list("xy"))
+    )
+    write_h5ad(adata, tmp_path / "out.h5ad")
+    names = read_h5ad(tmp_path / "out.h5ad", names_only=True)
+    assert names.isbacked
+    assert list(names.obs["d"]) == [1, 2, 3]
+    assert list(names.var_names) == ["x", "y"]
+    names.file.close()
+
+
 def test_reading_a_stage_file_that_is_damaged(tmp_path):
     (tmp_path / "a.h5ad").write_bytes(b"x" * 100)
     with pytest.raises(InputError, match="cannot be read as h5ad"):

@@ -40,6 +40,21 @@ def test_values_that_are_no_counts(tmp_path, value, said, form):
     assert str(path) in str(error.value)
 
 
+def test_cells_and_genes_the_wrong_way_round(tmp_path):
+    """Genes of either organism among the cells, in symbols or ids, are told; cells may be called anything else."""
+    genes = ["MCM5", "PCNA", "TYMS", "FEN1", "MCM2", "CD3D"]
+    ids = [f"ENSG{i:011d}" for i in range(6)]
+    cells = pd.DataFrame(index=[f"c{i}" for i in range(4)])
+    for names in (genes, [name.capitalize() for name in genes], ids):
+        path = h5ad(tmp_path / "a.h5ad", np.ones((6, 4)), obs=pd.DataFrame(index=names), var=cells)
+        with pytest.raises(
+            InputError, match=rf"a.h5ad: X has genes where cells should be \('{names[0]}', …\): store it"
+        ):
+            read_counts(path)
+        turned = h5ad(tmp_path / "b.h5ad", np.ones((4, 6)), obs=cells, var=pd.DataFrame(index=names))
+        assert read_counts(turned).shape == (4, 6)
+
+
 def test_the_largest_exact_count_passes():
     counts = to_counts(np.array([[2.0**24, 1.0]]), "x", ["c"], ["a", "b"])
     assert counts.toarray().tolist() == [[2**24, 1]]

@@ -15,11 +15,12 @@ from matplotlib.text import Text
 import sclatent as sl
 from sclatent.data import slots
 from sclatent.pl import _style
-from sclatent.pl._axes import _heatmap, tidy
+from sclatent.pl._axes import _heatmap
+from sclatent.pl._axis_table import by_axis
 from sclatent.pl._knob import phase_arcs
 from sclatent.pl._paths import PSEUDO, path, paths
 from sclatent.pl._route import near_steps, route
-from sclatent.pl._traversals import _overview, axis_titles
+from sclatent.pl._traversals import _overview
 
 ODD = ["a$b$ ^{x}", "a_very_long_name_that_somebody_gave_to_a_column_of_their_table", "größe/µ <b>é</b>"]
 
@@ -150,9 +151,9 @@ def test_a_hundred_axes_are_readable(stages):
     assert len(few.axes[0].get_yticklabels()) == 3
     assert "not active: 97 axes" in few.get_supxlabel()
     axes["active"] = True
-    found = {"heatmap": _style.styled(_heatmap)(tidy(axes))}
+    found = {"heatmap": _style.styled(_heatmap)(by_axis(axes))}
     steps = pl_arrays.traversals(adata, 100, steps=5, cycle=False)
-    found["overview"] = _style.styled(_overview)([path(steps, name) for name in paths(steps)], axis_titles(axes))
+    found["overview"] = _style.styled(_overview)([path(steps, name) for name in paths(steps)], by_axis(axes))
     for name, figure in found.items():
         assert cut_off(figure) == [], name
         for ax in figure.axes:
@@ -161,6 +162,32 @@ def test_a_hundred_axes_are_readable(stages):
             # labels of neighbouring rows may touch by the height of a descender, not cover one another
             assert all(a.y1 - b.y0 < 0.45 * a.height for a, b in pairwise(labels)), name
             assert all(box.height >= 5 for box in labels)
+
+
+def words(figure):
+    return " ".join(text.get_text() for text in figure.findobj(Text)) + str(figure.get_supxlabel())
+
+
+def test_weak_axes_come_last_and_are_not_drawn_in_full(stages):
+    adata, _, latent, umap = stages
+    axes = pl_arrays.axes(adata, latent)
+    axes["strength"] = ["strong", "weak", "strong", "weak", "strong", "inactive"]
+    axes["active"] = axes["strength"] != "inactive"
+    traversals = pl_arrays.traversals(adata, steps=9)
+    figures = sl.pl.axes(latent, axes, map=umap, traversals=traversals)
+    assert [name for name in figures if name.startswith("card")] == ["card_axis_1", "card_axis_3", "card_axis_5"]
+    rows = [label.get_text() for label in figures["heatmap"].axes[0].get_yticklabels()]
+    assert [row.endswith("(weak)") for row in rows] == [False, False, False, True, True]
+    assert len(figures["loadings"].axes[0].get_yticklabels()) == 3
+    drawn = sl.pl.traversals(traversals, axes)
+    assert set(drawn) == {"overview", "cycle", "axis_1", "axis_3", "axis_5"}
+    for figure in (figures["responses"], drawn["overview"]):
+        assert "not shown: 2 weak axes" in words(figure)
+        assert cut_off(figure) == []
+    # asked for, or where there is no other
+    assert "axis_2" in sl.pl.traversals(traversals, axes, weak=True)
+    axes["strength"] = "weak"
+    assert {"card_axis_1", "card_axis_2"} <= set(sl.pl.axes(latent, axes, traversals=traversals))
 
 
 def test_the_same_data_give_the_same_bytes(stages, tmp_path):
@@ -237,9 +264,7 @@ def test_no_cycle_gives_a_figure_that_says_why(stages):
     cycle.uns[slots.UNS]["cycle"]["reason"] = "2 of 43 S genes are there"
     figures = sl.pl.cycle(adata, cycle)
     assert list(figures) == ["scores"]
-    assert "2 of 43 S genes" in figures["scores"].findobj(Text)[-1].get_text() or any(
-        "2 of 43 S genes" in t.get_text() for t in figures["scores"].findobj(Text)
-    )
+    assert "2 of 43 S genes" in words(figures["scores"]).replace("\n", " ")
     none = sl.pl.knob(pl_arrays.NO_KNOB, pl_arrays.traversals(adata, cycle=False), cycle=cycle)
     assert list(none) == ["evidence"]
     assert any("3 of 600 cells" in t.get_text() for t in none["evidence"].findobj(Text))

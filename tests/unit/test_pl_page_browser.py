@@ -170,7 +170,7 @@ def test_cells_are_coloured_by_a_column(browser, page):
 
 def test_names_are_only_ever_names(browser, page):
     """Axis, gene and category names that are code are shown as text, and not run."""
-    for number in range(7):
+    for number in range(browser.value("document.getElementById('path').options.length")):
         choose(browser, number)
     browser.keys("#gene", "<img", "enter")
     assert "<img src=x" in browser.value("document.getElementById('gene-message').textContent")
@@ -224,6 +224,17 @@ def test_no_knob_is_a_page_too(browser, stages, tmp_path):
     assert state(browser) != before
 
 
+def test_scores_that_are_not_known_have_no_dials(browser, stages, tmp_path):
+    adata, atlas = stages
+    traversals = pl_arrays.traversals(adata, cycle=False)
+    traversals.obs[[slots.S_SCORE, slots.G2M_SCORE]] = np.nan
+    file = sl.pl.page(atlas, traversals, pl_arrays.NO_KNOB, tmp_path / "scoreless.html")
+    browser.open(file)
+    browser.settle()
+    assert browser.value("document.getElementById('scores-panel').getBoundingClientRect().height") == 0
+    assert browser.value("document.getElementById('bars').data[0].x.length") > 0
+
+
 def test_no_axis_is_a_page_too(browser, stages, tmp_path):
     adata, atlas = stages
     file = sl.pl.page(atlas, pl_arrays.traversals(adata)[:0].copy(), pl_arrays.NO_KNOB, tmp_path / "nothing.html")
@@ -240,10 +251,25 @@ def test_axes_beyond_the_budget_are_named(browser, stages, tmp_path):
     assert file.stat().st_size <= limit
     browser.open(file)
     words = browser.value("document.getElementById('left-out').textContent")
-    assert re.search(r"Not on this page, for its size: .*axis_6", words)
+    assert re.search(r"Not on this page, for its size: .*axis_5", words)
     shown = browser.value("[...document.getElementById('path').options].map((o) => o.textContent)")
     assert shown[0].startswith("Cell cycle")
-    assert not any("axis_6" in name for name in shown)
+    assert not any("axis_5" in name for name in shown)
+
+
+def test_weak_axes_are_counted_not_shown(browser, stages, tmp_path):
+    adata, atlas = stages
+    atlas = atlas.copy()
+    about = dict(atlas.uns[slots.UNS])
+    about["axes"] = about["axes"].assign(strength=["strong", "weak", "strong", "weak", "strong", "inactive"])
+    atlas.uns[slots.UNS] = about
+    file = sl.pl.page(atlas, pl_arrays.traversals(adata), pl_arrays.knob(adata), tmp_path / "weak.html")
+    browser.open(file)
+    browser.settle()
+    shown = browser.value("[...document.getElementById('path').options].map((o) => o.textContent)")
+    assert not any("axis_2" in name or "axis_4" in name for name in shown)
+    assert len(shown) == 1 + 3
+    assert "not shown: 2 weak axes" in browser.value("document.getElementById('weak').textContent")
 
 
 def test_no_error_and_no_request(browser, page):

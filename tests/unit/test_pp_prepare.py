@@ -83,6 +83,14 @@ def test_metrics_by_hand(counts):
     np.testing.assert_array_equal(var["n_cells_by_counts"], (dense > 0).sum(axis=0))
 
 
+def test_spike_ins_are_told(counts, make_settings, caplog):
+    prepare(counts, make_settings())
+    assert "spike-ins" not in caplog.text
+    counts.var_names = ["ERCC-00002", "ERCC-00171", "ERCC1", *counts.var_names[3:]]
+    prepare(counts, make_settings())
+    assert "2 spike-ins (ERCC-00002, …)" in caplog.text
+
+
 def test_filters_say_what_they_took(counts, make_settings, caplog):
     dense = counts.X.toarray()
     genes, total = (dense > 0).sum(axis=1), dense.sum(axis=1)

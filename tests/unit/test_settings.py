@@ -122,6 +122,18 @@ traverse: {steps: 41}
         ("counts: 3", "counts: "),
         ("counts: []", "counts: found nothing, expected at least 1"),
         ("counts: x.h5\nseeds: []", "seeds: found nothing, expected at least 1"),
+        ("counts: x.h5\norganism: Mouse", "for 'Mouse' (did you mean 'mouse'?): use"),
+        ("counts: x.h5\nseeds: 3", "seeds: expected a list such as [0, 1, 2], found 3"),
+        ("counts: x.h5\nmodels: nb", 'models: expected a mapping such as {nb: {likelihood: nb}}, found "nb"'),
+        (
+            "counts: x.h5\n  batch: b",
+            "line 2, column 8: mapping values are not allowed here: is this line indented",
+        ),
+        (
+            "models:\n\tnb: {}",
+            "line 2, column 1: found character '\\t' that cannot start any token: indent with",
+        ),
+        ("counts:x.h5", "expected `key: value` lines, found text: put a space after each colon"),
         (f"counts: {{path: a, url: 's3://b/a', sha256: {'a' * 64}}}", "url: 's3://b/a' must start with https://"),
     ],
 )
@@ -133,7 +145,7 @@ def test_missing_and_unreadable_dataset_files(tmp_path, write):
     assert line(tmp_path / "none.yaml") == "no such file"
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"counts: \xff\xfe")
-    assert "cannot be read" in line(path)
+    assert "cannot be read as UTF-8 text: a dataset file is YAML" in line(path)
 
 
 def test_two_datasets_of_one_name_are_refused(write):

@@ -29,6 +29,7 @@ def table(names, active=None):
             "name": names,
             "kind": "label",
             "active": [True] * k if active is None else active,
+            "strength": "strong",
         }
     )
 
@@ -135,4 +136,4 @@ def test_models_table_holds_what_the_stages_said(two):
     assert (row["model"], row["seed"], row["selected"], row["test_marginal"]) == ("nb", 3, True, -5.0)
     assert (row["best_axis_S"], row["best_mi_S"], row["second_mi_S"]) == ("axis_2", 0.9, 0.3)
     assert row["best_spearman_S"] == 0.8
-    assert (row["n_named"], row["n_technical"]) == (3, 1)
+    assert (row["n_named"], row["n_technical"], row["n_strong"]) == (3, 1, 4)

@@ -61,6 +61,17 @@ def test_control_genes_are_as_abundant_as_the_list_genes(world):
         assert abs(np.log(mean).mean() - np.log(mean[listed]).mean()) > 1
 
 
+def test_a_score_of_too_few_genes_is_missing():
+    """As in the cycle stage: with one list gene the score would be that gene."""
+    genes = pd.Index([f"g{i}" for i in range(200)])
+    cycle = pd.DataFrame({"phase": ["S"] * 4 + ["G2M"] * 5}, index=genes[:9])
+    chosen = _decode.score_genes(genes, cycle, np.full(200, 1 / 200))
+    assert not chosen.s.any()
+    s, g2m = chosen.scores(np.full((3, 200), 1 / 200))
+    assert np.isnan(s).all()
+    assert np.isfinite(g2m).all()
+
+
 def test_axes_of_the_cycle_move_the_scores_and_others_do_not(result):
     span = result.obs.groupby("path", observed=True)[["S_score", "G2M_score"]].agg(np.ptp).max(axis=1)
     assert span["axis_1"] > 0.5

@@ -101,6 +101,10 @@ def test_two_datasets_of_one_name_are_one_line(study: Study):
         ({"dataset": ["config/a.yaml"]}, "config: `datasets` is missing, found 'dataset' (did you mean 'datasets'?)"),
         ({"datasets": []}, "config: datasets: expected a list of dataset files"),
         ({"datasets": ["config/b.yaml"]}, "config/b.yaml: no such file"),
+        (
+            {"datasets": ["config/a.yaml"], "of_another_workflow": 3, "dataset": ["config/b.yaml"]},
+            "config: unknown key 'dataset' (did you mean 'datasets'?)",
+        ),
     ],
 )
 def test_a_mistake_in_the_selection_is_one_line(study: Study, config, line):

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.colors import CATEGORIES, PHASE_COLORS
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-# Okabe & Ito (2008), a palette made for colour-blind readers
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
-PHASE_COLORS = {"G1": "#009E73", "S": "#D55E00", "G2M": "#0072B2"}
-
 
 def set_colors(adata: AnnData, columns: Iterable[str]) -> None:
-    """Set the colours of the categorical columns among `columns`: Okabe–Ito up to 8 levels, scanpy's beyond."""
+    """Set the colours of the categorical columns among `columns`: `CATEGORIES` up to 8 levels, scanpy's beyond."""
     from scanpy.plotting import palettes
 
     for column in dict.fromkeys(columns):
@@ -28,8 +25,8 @@ def set_colors(adata: AnnData, columns: Iterable[str]) -> None:
         n = len(levels)
         if column == slots.PHASE:
             colors = [PHASE_COLORS[level] for level in levels]
-        elif n <= len(OKABE_ITO):
-            colors = list(OKABE_ITO[:n])
+        elif n <= len(CATEGORIES):
+            colors = list(CATEGORIES[:n])
         elif n <= len(palettes.default_20):
             colors = list(palettes.default_20[:n])
         elif n <= len(palettes.default_28):

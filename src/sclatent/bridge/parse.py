@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from sclatent.settings import DatasetSettings, InputError, did_you_mean, load_da
 
 DEMO_COUNTS = ("demo/demo.h5ad", "demo/pbmc68k.h5ad")
 """Count files that the rule `demo_counts` writes; dataset files name them like any other counts."""
+
+DATASETS = "datasets"
+"""The key of Snakemake's `config`; misspelled on the command line, it would run what ``config/config.yaml`` lists."""
 
 _TENX_FILES = ("*matrix.mtx*", "*barcodes.tsv*", "*features.tsv*", "*genes.tsv*")
 
@@ -26,15 +30,20 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
     Raises
     ------
     InputError
-        One line about the first mistake in the selection, in a dataset file, or about the first missing file.
+        One line about a misspelled key, the first mistake in the selection or in a dataset file, or the first missing
+        file.
     """
-    if "datasets" not in config:
-        found = ", ".join(f"'{key}'{did_you_mean(str(key), ['datasets'])}" for key in config) or "nothing"
+    if DATASETS not in config:
+        found = ", ".join(f"'{key}'{did_you_mean(str(key), [DATASETS])}" for key in config) or "nothing"
         raise InputError(
             f"config: `datasets` is missing, found {found}: list your dataset files, such as "
             "`datasets: [config/datasets/demo.yaml]`"
         )
-    datasets = load_datasets(config["datasets"])
+    for key in map(str, config):
+        # a workflow that uses this one as a module may hand on keys of its own
+        if key != DATASETS and get_close_matches(key.lower(), [DATASETS], cutoff=0.8):
+            raise InputError(f"config: unknown key '{key}' (did you mean '{DATASETS}'?): nothing looks at it")
+    datasets = load_datasets(config[DATASETS])
     for settings in datasets.values():
         missing_files(settings, made=DEMO_COUNTS)
     return datasets

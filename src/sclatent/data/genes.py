@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sclatent.settings.dataset import ORGANISMS
 from sclatent.settings.errors import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ORGANISMS = ("human", "mouse")
-"""Organisms with a built-in list of cell-cycle genes."""
 
 _ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})(\.\d+)?")
 _GENOME_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39)_+(?=.)")
@@ -172,6 +170,27 @@ def look_like_ids(names: Sequence[str]) -> bool:
     return len(names) > 0 and sum(_ENSEMBL.fullmatch(name) is not None for name in clean_names(names)) > len(names) / 2
 
 
+def _all_cycle_genes() -> set[str]:
+    """Return the built-in cell-cycle genes of all organisms, in upper case."""
+    return {gene.upper() for organism in ORGANISMS for gene in cycle_genes(organism)["gene"]}
+
+
+def swapped(cells: Sequence[str], genes: Sequence[str]) -> str:
+    """Return a cell that is called like a gene if cells and genes are the wrong way round, else an empty string.
+
+    They are if the cells have Ensembl ids, or if five cell-cycle genes stand among them, and the genes have neither.
+    """
+    known = _all_cycle_genes()
+
+    def likely(names: Sequence[str]) -> list[str]:
+        if look_like_ids(names):
+            return list(names)
+        return [str(name) for name in names if str(name).upper() in known]
+
+    found = likely(cells)
+    return found[0] if len(found) >= 5 and len(likely(genes)) < 5 else ""
+
+
 def symbol_column(var: pd.DataFrame) -> str | None:
     """Guess which column of `var` holds gene symbols when the names are Ensembl ids.
 
@@ -180,7 +199,7 @@ def symbol_column(var: pd.DataFrame) -> str | None:
     """
     if not look_like_ids(list(var.index)):
         return None
-    known = {gene.upper() for organism in ORGANISMS for gene in cycle_genes(organism)["gene"]}
+    known = _all_cycle_genes()
     best, most = None, 4
     for column in var.columns:
         values = var[column]

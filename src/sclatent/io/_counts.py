@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data import slots
+from sclatent.data.genes import swapped
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
@@ -178,6 +179,12 @@ def assemble(
             f"{path}: {twice.nunique()} cell name(s) stand more than once, such as '{twice[0]}': cell names must be "
             f"unique; "
             "if the file holds several samples, put the sample into the name"
+        )
+    # of a dense table the reader finds, or the user says, which way round it is
+    gene = "" if "orientation" in info else swapped(list(obs.index), list(var.index))
+    if gene:
+        raise InputError(
+            f"{path}: {where} has genes where cells should be ('{gene}', …): store it as cells × genes (`adata.T`)"
         )
     counts = to_counts(matrix, path, list(obs.index), list(var.index), where=where, other=other)
     repeated = var.index[var.index.duplicated()].unique()

@@ -15,8 +15,15 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
-def read_h5ad(path: str | Path) -> AnnData:
+def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
     """Read a stage file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    names_only
+        Leave the matrix on disk (anndata's backed mode), for who asks about cells and genes only.
 
     Raises
     ------
@@ -26,7 +33,7 @@ def read_h5ad(path: str | Path) -> AnnData:
     import anndata
 
     with parsing(path, "h5ad"):
-        return anndata.read_h5ad(path)
+        return anndata.read_h5ad(path, backed="r" if names_only else None)
 
 
 def write_h5ad(adata: AnnData, path: str | Path) -> None:

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from sclatent.pl import _style as st
+from sclatent.pl._axis_table import RULE, by_axis, left_out, row_label, shown, title
 from sclatent.pl._cards import card, response_panel
 from sclatent.pl._paths import Path, path, paths, symbols_of
-from sclatent.pl._traversals import axis_titles
 from sclatent.tl._annotate import MAX_Q, MIN_EFFECT
+from sclatent.tl._strength import STRONG, WEAK
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MAX_COLUMNS = 140
 """Genes in the heatmap of the loadings."""
-_TEXT = ("name", "kind", "evidence", "also", "genes_up", "genes_down")
 
 
 @st.styled
@@ -30,8 +30,11 @@ def axes(
     map: AnnData | None = None,
     traversals: AnnData | None = None,
     stability: pd.DataFrame | None = None,
+    weak: bool = False,
 ) -> st.Figures:
     """Draw what each latent axis goes with and which genes it moves.
+
+    Weak axes (column ``strength``) are rows of the heatmap and of the stability, below the strong ones, and no more.
 
     Parameters
     ----------
@@ -45,45 +48,38 @@ def axes(
         ``traversals.h5ad``, for the response curves.
     stability
         ``stability.tsv``.
+    weak
+        Whether weak axes are drawn like the others; they are where no axis is strong.
 
     Returns
     -------
     dict of Figure
         ``heatmap`` (axes × scores), ``loadings``, ``responses`` (a grid of response curves), ``stability`` (with more
-        than one seed), and ``card_{axis}`` for every active axis.
+        than one seed), and ``card_{axis}`` for every strong axis.
     """
-    table = tidy(axes)
+    table = by_axis(axes)
     figures = {"heatmap": _heatmap(table)}
-    active = [a for a in table.index if bool(table.loc[a, "active"])]
-    if active:
-        figures["loadings"] = _loadings(latent, table, active, symbols_of(latent, traversals))
+    drawn = shown(table, weak=weak)
+    if drawn:
+        figures["loadings"] = _loadings(latent, table, drawn, symbols_of(latent, traversals))
     views = {name: path(traversals, name) for name in paths(traversals)} if traversals is not None else {}
-    open_views = {a: views[a] for a in active if a in views}
+    open_views = {a: views[a] for a in drawn if a in views}
     if open_views:
-        figures["responses"] = _responses(open_views, axis_titles(axes))
+        figures["responses"] = _responses(open_views, table)
     if stability is not None and len(stability) and stability["n_seeds"].max() > 0:
         figures["stability"] = _stability(stability, table)
     known = stability.set_index("axis") if stability is not None and "axis" in stability else None
-    for name in active:
+    for name in drawn:
         figures[f"card_{name}"] = card(
             name,
-            table.loc[name],
+            table.T[name],
             latent,
             map=map,
             view=views.get(name),
-            stability=known.loc[name] if known is not None and name in known.index else None,
+            stability=known.T[name] if known is not None and name in known.index else None,
             symbols=symbols_of(latent, traversals),
         )
     return figures
-
-
-def tidy(axes: pd.DataFrame) -> pd.DataFrame:
-    """Return ``axes.tsv`` indexed by axis, with empty strings where the file had nothing."""
-    table = axes.set_index("axis") if "axis" in axes else axes.copy()
-    for column in _TEXT:
-        table[column] = table[column].fillna("").astype(str) if column in table else ""
-    table["active"] = table["active"].astype(str).str.lower() == "true"
-    return table
 
 
 def effects(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -99,35 +95,44 @@ def effects(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFra
 def _heatmap(table: pd.DataFrame) -> st.Figure:
     """Axes × scores: signed rank correlation with numbers, share of variance by categories; KL on the left.
 
-    Axes that are not active are only counted, unless there is no other.
+    Axes that are not active are only counted, unless there is no other. A line parts strong axes from weak ones.
     """
     idle = int((~table["active"]).sum())
     if idle < len(table):
         table = table[table["active"]]
+    n_weak = int((table["strength"] == WEAK).sum())
     spearman, eta2, q = effects(table)
     n = len(table)
     row = 0.17 if n <= 40 else 0.135
     widths = [1.3, max(0.26 * spearman.shape[1], 0.3), max(0.26 * eta2.shape[1], 0.3)]
-    names = [_row_label(a, table) for a in table.index]
+    names = [row_label(a, table) for a in table.index]
     left = 0.055 * max(len(name) for name in names)
     above = 0.06 * max((len(st.shorten(c, 22)) for c in [*spearman.columns, *eta2.columns]), default=0)
     fig = st.figure(left + sum(widths) + 1.9, 1.2 + above + row * n)
     panels = fig.subplots(1, 3, sharey=True, gridspec_kw={"width_ratios": widths, "wspace": 0.03})
     position = np.arange(n)
-    colors = [st.BLUE if a else st.PALE for a in table["active"]]
+    strong = (table["strength"] == STRONG).to_numpy()
+    colors = [st.BLUE if a else st.PALE for a in strong]
     panels[0].barh(position, table["kl"], color=colors, height=0.75)
     panels[0].set(xlabel="KL (nats per cell)", ylim=(n - 0.5, -0.5))
     panels[0].set_yticks(position, names, fontsize=7 if n <= 40 else 6)
-    for label, active in zip(panels[0].get_yticklabels(), table["active"], strict=True):
-        label.set_color(st.INK if active else st.GREY)
+    for label, dark in zip(panels[0].get_yticklabels(), strong, strict=True):
+        label.set_color(st.INK if dark else st.GREY)
     panels[0].tick_params(axis="y", length=0)
     for ax, values, signed in ((panels[1], spearman, True), (panels[2], eta2, False)):
         _cells(fig, ax, values, q, table, signed)
-    fig.supxlabel(
-        f"• explains ≥ {MIN_EFFECT:.0%} of the axis' variance (ρ² or η²) and q ≤ {MAX_Q}\n"
-        f"· q ≤ {MAX_Q} only;   box: the score that names the axis" + (f"\nnot active: {idle} axes" if idle else ""),
-        fontsize=7,
-    )
+    if 0 < n_weak < n:
+        for ax in panels:
+            ax.axhline(n - n_weak - 0.5, color=st.INK, lw=0.8)
+    lines = [
+        f"• explains ≥ {MIN_EFFECT:.0%} of the axis' variance (ρ² or η²) and q ≤ {MAX_Q}",
+        f"· q ≤ {MAX_Q} only;   box: the score that names the axis",
+    ]
+    if n_weak:
+        lines.append(f"weak: {RULE}")
+    if idle:
+        lines.append(f"not active: {idle} axes")
+    fig.supxlabel("\n".join(lines), fontsize=7)
     return fig
 
 
@@ -175,45 +180,42 @@ def _cells(fig: st.Figure, ax: Axes, values: pd.DataFrame, q: pd.DataFrame, tabl
     ).ax.tick_params(labelsize=6)
 
 
-def _row_label(axis: str, table: pd.DataFrame) -> str:
-    name = str(table["name"][axis])
-    return axis if name in ("", "unnamed", "inactive") else f"{st.shorten(name, 26)} · {axis}"
-
-
-def _loadings(latent: AnnData, table: pd.DataFrame, active: list[str], symbols: np.ndarray) -> st.Figure:
+def _loadings(latent: AnnData, table: pd.DataFrame, drawn: list[str], symbols: np.ndarray) -> st.Figure:
     """Axes × genes: the genes with the largest loadings of each axis, in the order of the axes."""
-    loadings = np.nan_to_num(np.asarray(latent.varm["loadings"], dtype=float)[latent.var_names.get_indexer(active)])
-    per_axis = max(MAX_COLUMNS // len(active), 1)
+    loadings = np.nan_to_num(np.asarray(latent.varm["loadings"], dtype=float)[latent.var_names.get_indexer(drawn)])
+    per_axis = max(MAX_COLUMNS // len(drawn), 1)
     picked: list[int] = []
-    for k in range(len(active)):
+    for k in range(len(drawn)):
         order = np.argsort(-loadings[k], kind="stable")
         up, down = -(-per_axis // 2), per_axis // 2
         some = [*order[: min(up, 5)], *(order[::-1][: min(down, 5)][::-1])]
         picked += [g for g in dict.fromkeys(some) if g not in picked]
     shown = loadings[:, picked]
     limit = max(float(np.quantile(np.abs(shown), 0.99)), 1e-3)
-    labels = [_row_label(a, table) for a in active]
-    fig = st.figure(1.6 + 0.055 * max(map(len, labels)) + 0.105 * len(picked), 1.5 + 0.15 * len(active))
+    labels = [row_label(a, table) for a in drawn]
+    fig = st.figure(1.6 + 0.055 * max(map(len, labels)) + 0.105 * len(picked), 1.5 + 0.15 * len(drawn))
     ax = fig.subplots()
     image = ax.imshow(shown, cmap=st.DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-    ax.set_yticks(range(len(active)), labels)
+    ax.set_yticks(range(len(drawn)), labels)
     ax.set_xticks(range(len(picked)), [st.shorten(symbols[g], 14) for g in picked], rotation=90, fontsize=5.5)
     ax.tick_params(length=0)
     ax.set_title("Genes with the largest loadings of each axis")
-    bar = fig.colorbar(image, ax=ax, pad=0.01, aspect=min(25, 6 + len(active)), fraction=0.02)
-    bar.set_label("log-rate change\nover ± 1 SD")
+    bar = fig.colorbar(image, ax=ax, pad=0.01, aspect=min(25, 6 + len(drawn)), fraction=0.02)
+    bar.set_label("log-rate change\nper SD of the axis")
     return fig
 
 
-def _responses(views: dict[str, Path], titles: dict[str, str]) -> st.Figure:
+def _responses(views: dict[str, Path], table: pd.DataFrame) -> st.Figure:
     """Return a grid of panels, one per axis: how the genes that change most respond."""
     n = len(views)
     fig, panels = st.panel_grid(n, min(n, 3 if n <= 12 else 5), 2.3, 1.3, left=0.4)
     for ax, (name, view) in zip(panels, views.items(), strict=True):
         response_panel(ax, view, each=3)
-        ax.set_title(st.shorten(titles.get(name, name), 32), fontsize=8)
+        ax.set_title(st.shorten(title(name, table), 32), fontsize=8)
     height = fig.get_size_inches()[1]
     words = "position on the axis (latent units)\nbands: ± 1 SD over posterior draws; hatched: no cells"
+    missing = left_out(table, views)
+    words += f"; {missing}" if missing else ""
     fig.text(0.5, 0.08 / height, words, ha="center", va="bottom", fontsize=8)
     fig.supylabel("log₂ fold change over the axis' mean" if height > 3 else "log₂ fold change", fontsize=8, x=0.01)
     return fig
@@ -224,7 +226,7 @@ def _stability(stability: pd.DataFrame, table: pd.DataFrame) -> st.Figure:
     rows = stability.set_index("axis")
     rows = rows.loc[[a for a in table.index if a in rows.index and np.isfinite(rows["n_returned"][a])]]
     labels = [
-        f"{_row_label(str(axis), table)}  {int(row['n_returned'])}/{int(row['n_seeds'])}"
+        f"{row_label(str(axis), table)}  {int(row['n_returned'])}/{int(row['n_seeds'])}"
         for axis, row in rows.iterrows()
     ]
     n = len(rows)

@@ -11,8 +11,10 @@ import pandas as pd
 
 from sclatent.data import slots
 from sclatent.pl import _style as st
+from sclatent.pl._axis_table import RULE
 from sclatent.pl._paths import Path
 from sclatent.pl._traversals import mark_empty
+from sclatent.tl._strength import WEAK
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -23,6 +25,7 @@ ENDS = 0.05
 N_GENES = 10
 N_SCORES = 10
 UP, DOWN = st.VERMILLION, st.BLUE
+LEVELS = (("levels_up", "high:"), ("levels_down", "low:"))
 COLUMNS = ((0.5, 2.3), (3.65, 2.25), (7.2, 2.25))
 """Left edge and width of the panels, inches; between them is room for the names of genes and scores."""
 ROWS = ((2.95, 1.9), (0.5, 1.7))
@@ -105,8 +108,13 @@ def _headline(name: str, row: pd.Series, stability: pd.Series | None) -> str:
         parts.append(f"{st.shorten(row['evidence'], 24)} explains {float(effect):.0%} of it")
     if row["kind"] == "technical":
         parts.append("TECHNICAL")
+    if row["strength"] == WEAK:
+        parts.append(f"WEAK: {RULE}")
     if stability is not None and np.isfinite(stability["n_returned"]) and stability["n_seeds"] > 0:
         parts.append(f"came back in {int(stability['n_returned'])} of {int(stability['n_seeds'])} other seeds")
+    ends = [f"{mark} {st.shorten(row[key], 44)}" for key, mark in LEVELS if row.get(key)]
+    if ends:
+        parts.append("   ".join(ends))
     if row["also"]:
         parts.append(f"also {st.shorten(row['also'], 40)}")
     return "  |  ".join(parts)
@@ -144,7 +152,7 @@ def _genes(ax: Axes, loading: npt.NDArray[np.float64], symbols: npt.NDArray[np.s
     genes = [*order[:n], *order[len(order) - n :]]
     ax.barh(range(len(genes)), loading[genes], color=[UP if loading[g] > 0 else DOWN for g in genes], height=0.75)
     ax.set_yticks(range(len(genes)), [st.shorten(symbols[g], 16) for g in genes], fontsize=6)
-    ax.set(ylim=(len(genes) - 0.5, -0.5), title="Top genes both ways", xlabel="loading: log-rate change over ± 1 SD")
+    ax.set(ylim=(len(genes) - 0.5, -0.5), title="Top genes both ways", xlabel="loading: log-rate change per SD")
     ax.axvline(0, color=st.INK, lw=0.6)
     ax.tick_params(axis="y", length=0)
 

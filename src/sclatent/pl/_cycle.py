@@ -85,8 +85,11 @@ def _scores(obs: pd.DataFrame, reason: str) -> st.Figure:
     low, high = panels[0].get_ylim()
     panels[0].set_ylim(low, high + 0.38 * (high - low))
     if used.any():
-        st.points(panels[1], s[~used], g2m[~used], "#E4E4E4")
-        drawn = st.points(panels[1], s[used], g2m[used], angle[used], cmap=st.cycle_cmap(), vmin=0, vmax=2 * np.pi)
+        size = st.dot_size(len(obs))
+        st.points(panels[1], s[~used], g2m[~used], "#E4E4E4", size=size)
+        drawn = st.points(
+            panels[1], s[used], g2m[used], angle[used], size=size, cmap=st.cycle_cmap(), vmin=0, vmax=2 * np.pi
+        )
         panels[1].set_title("Angle (pale: not cycling)")
         panels[1].set_ylim(panels[0].get_ylim())
         bar = fig.colorbar(drawn, ax=panels[1], label="cycle angle (radians)")
@@ -107,6 +110,7 @@ def _polar(obs: pd.DataFrame, used: npt.NDArray[np.bool_]) -> st.Figure:
     ax.set_title(
         f"{int(used.sum()):,} cycling cells, {rest:,} not cycling ({rest / len(obs):.0%})", pad=14, loc="center"
     )
+    fig.supxlabel("rings: cells in an arc of 10°", fontsize=7)
     return fig
 
 
@@ -144,7 +148,11 @@ def polar_histogram(ax: PolarAxes, obs: pd.DataFrame, used: npt.NDArray[np.bool_
     ax.set_yticks(np.sqrt(rings), [f"{t:,.0f}" for t in rings], fontsize=6)
     ax.set_rlabel_position(60)
     ax.set_ylim(0, np.sqrt(top) * 1.04)
-    ax.grid(color="#DDDDDD", linewidth=0.6)
+    # the rings and their numbers of cells lie over the bars, which would hide them
+    ax.set_axisbelow(False)
+    ax.grid(color="white", linewidth=0.6, alpha=0.6)
+    for number in ax.get_yticklabels():
+        number.set(zorder=5, bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"})
     ax.legend(loc="upper left", bbox_to_anchor=(-0.12, 0.02), handlelength=0.8)
 
 

@@ -167,8 +167,11 @@ def _cells(
     fig = st.figure(4.6 * len(panels) + 0.5, 4.4)
     axes = fig.subplots(1, len(panels), squeeze=False)[0]
     for ax, (title, name, xy, line) in zip(axes, panels, strict=True):
-        st.points(ax, xy[~used, 0], xy[~used, 1], "#DFDFDF")
-        drawn = st.points(ax, xy[used, 0], xy[used, 1], angle[used], cmap=st.cycle_cmap(), vmin=0, vmax=2 * np.pi)
+        size = st.dot_size(len(xy))
+        st.points(ax, xy[~used, 0], xy[~used, 1], "#DFDFDF", size=size)
+        drawn = st.points(
+            ax, xy[used, 0], xy[used, 1], angle[used], size=size, cmap=st.cycle_cmap(), vmin=0, vmax=2 * np.pi
+        )
         if line is not None:
             ax.plot(*np.vstack([line, line[:1]]).T, color="white", lw=3.2)
             ax.plot(*np.vstack([line, line[:1]]).T, color=st.INK, lw=1.3)

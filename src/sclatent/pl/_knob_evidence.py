@@ -30,7 +30,7 @@ def evidence(knob: Mapping[str, Any], symbols: Mapping[str, str] | None = None) 
     tests = knob.get("tests") or []
     path, held, books = (knob.get(key) or {} for key in ("path", "held_out", "literature"))
     if not tests and not path:
-        return st.note(f"{verdict[0].upper() + verdict[1:]}.\n\n{textwrap.fill(reason, 90)}", 7.0, 2.0)
+        return st.note(f"{verdict[0].upper() + verdict[1:]}.\n\n{reason[:1].upper() + reason[1:]}", 7.0, 2.0)
     known = dict(symbols or {})
     fig = st.figure(10.0, 6.6)
     top, bottom = np.asarray(fig.subfigures(2, 1, height_ratios=[1.0, 1.25]))
@@ -200,12 +200,14 @@ def _literature(ax: Axes, books: Mapping[str, Any], symbols: Mapping[str, str]) 
                 textcoords="offset points",
                 ha="center",
                 fontsize=6,
+                bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7},
             )
     stages = ["G1/S", "S", "G2", "G2/M", "M/G1"]
     shown = [int(r) for r in np.unique(rank)]
     ax.set_xticks(shown, [stages[r - 1] if 1 <= r <= len(stages) else str(r) for r in shown])
     ax.set_yticks(np.arange(5) * np.pi / 2, ["0", "π/2", "π", "3π/2", "2π"])
-    ax.set(ylim=(0, TURN), xlabel="stage in the literature", ylabel="peak along the path,\nfrom mid G1 (radians)")
+    # head room for the words at the top
+    ax.set(ylim=(0, 1.1 * TURN), xlabel="stage in the literature", ylabel="peak along the path,\nfrom mid G1 (radians)")
     if books.get("spearman") is not None:
         ax.text(
             0.02,

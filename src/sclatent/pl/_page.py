@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from sclatent.data.atomic import atomic
 from sclatent.pl import _style as st
+from sclatent.pl._axis_table import left_out, shown
 from sclatent.pl._page_data import axes_table, describe, describe_path, pack, path_title
-from sclatent.pl._paths import paths, symbols
+from sclatent.pl._paths import CYCLE, paths, symbols
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 MAX_BYTES = 8_000_000
@@ -25,7 +27,13 @@ SCRIPTS = ("data.js", "knob.js", "map.js", "charts.js", "main.js")
 
 @st.styled
 def page(
-    atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any], path: str | Path, *, max_bytes: int = MAX_BYTES
+    atlas: AnnData,
+    traversals: AnnData,
+    knob: Mapping[str, Any],
+    path: str | Path,
+    *,
+    weak: bool = False,
+    max_bytes: int = MAX_BYTES,
 ) -> Path:
     """Write a page on which one turns the cell-cycle knob or any axis: one file, no network, opens from disk.
 
@@ -41,6 +49,9 @@ def page(
         ``knob.json``: verdict, reason, tests.
     path
         Where to write; appears whole or not at all.
+    weak
+        Whether weak axes (column ``strength`` of ``uns["sclatent"]["axes"]``) are on the page too; they are where no
+        axis is strong.
     max_bytes
         Axes are added in the order of their KL until the page would be larger than this.
 
@@ -55,6 +66,10 @@ def page(
     data = describe(atlas, traversals, knob)
     axes = axes_table(atlas)
     names = _in_order(paths(traversals), axes)
+    if axes is not None:
+        wanted = shown(axes, weak=weak)
+        names = [name for name in names if name == CYCLE or name in wanted]
+    data["weak"] = "" if axes is None else left_out(axes, names)
     data["genes"] = [str(gene) for gene in symbols(traversals)]
     # the page without any path, on which all are said to be left out
     data["paths"], data["left_out"] = [], [path_title(name, axes) for name in names]
@@ -72,7 +87,7 @@ def page(
     return path
 
 
-def _in_order(names: list[str], axes: Any) -> list[str]:
+def _in_order(names: list[str], axes: pd.DataFrame | None) -> list[str]:
     """Return the paths with the cycle first and the axes by falling KL."""
     if axes is None:
         return names

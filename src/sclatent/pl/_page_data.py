@@ -12,9 +12,11 @@ import numpy.typing as npt
 
 from sclatent.data import slots
 from sclatent.pl import _style as st
+from sclatent.pl._axis_table import RULE, by_axis, title
 from sclatent.pl._knob import phase_arcs
 from sclatent.pl._paths import CYCLE, PSEUDO, Path, path, paths
 from sclatent.pl._route import near_steps, route
+from sclatent.tl._strength import WEAK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +71,7 @@ def describe(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any]) -> di
         "missing": MISSING,
         "phaseColors": {st.PHASE_LABELS[p]: color for p, color in st.PHASE_COLORS.items()},
         "cycleColors": _hex(st.cycle_cmap(), 64, closed=True),
-        "axisColors": _hex("cividis", 64),
+        "axisColors": _hex(st.SEQUENTIAL, 64),
         "cells": {
             "shown": len(cells),
             "total": int(atlas.n_obs),
@@ -142,9 +144,7 @@ def describe_path(
 def axes_table(atlas: AnnData) -> pd.DataFrame | None:
     """Return ``uns["sclatent"]["axes"]`` by axis."""
     table = atlas.uns.get(slots.UNS, {}).get("axes")
-    if table is None:
-        return None
-    return table.set_index("axis") if "axis" in table else table
+    return None if table is None else by_axis(table)
 
 
 def _frame(xy: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], list[float], list[float]]:
@@ -237,10 +237,7 @@ def _phases(atlas: AnnData, position: npt.NDArray[np.float64]) -> list[str]:
 
 def path_title(name: str, axes: pd.DataFrame | None) -> str:
     """Return what a path is called on the page."""
-    if name == CYCLE:
-        return "Cell cycle (the knob)"
-    given = str(axes.loc[name, "name"]) if axes is not None and name in axes.index else ""
-    return name if given in ("", "nan", "unnamed") else f"{name}: {given}"
+    return "Cell cycle (the knob)" if name == CYCLE else title(name, axes)
 
 
 def _facts(name: str, row: pd.Series | None, view: Path, knob: Mapping[str, Any]) -> list[list[str]]:
@@ -254,18 +251,25 @@ def _facts(name: str, row: pd.Series | None, view: Path, knob: Mapping[str, Any]
             facts.append(["Latent variance along the knob", f"{float(found['variance_share']):.1%}"])
     elif row is not None:
         facts.append(["KL", f"{float(row['kl']):.2f} nats per cell"])
-        if str(row.get("evidence", "")) not in ("", "nan"):
+        if row["strength"] == WEAK:
+            facts.append(["Weak", RULE])
+        if row["evidence"]:
             facts.append(["Named by", f"{row['evidence']}, which explains {float(row['effect']):.0%} of its variance"])
         else:
             facts.append(["Named by", "nothing: no score explains a quarter of its variance"])
-        if str(row.get("also", "")) not in ("", "nan"):
+        if row["also"]:
             facts.append(["Also", str(row["also"])])
         if "n_seeds" in row.index and np.isfinite(float(row["n_seeds"])) and float(row["n_seeds"]) > 0:
             facts.append(["Stability", f"came back in {int(row['n_returned'])} of {int(row['n_seeds'])} other seeds"])
         else:
             facts.append(["Stability", "not known: trained with one seed"])
-        for key, label in (("genes_up", "Rising genes"), ("genes_down", "Falling genes")):
-            if str(row.get(key, "")) not in ("", "nan"):
+        for key, label in (
+            ("levels_up", f"Upper end ({row['evidence']})"),
+            ("levels_down", f"Lower end ({row['evidence']})"),
+            ("genes_up", "Rising genes"),
+            ("genes_down", "Falling genes"),
+        ):
+            if row[key]:
                 facts.append([label, str(row[key])])
     facts.append(["Steps without cells", f"{empty} of {len(view.supported)}, greyed out" if empty else "none"])
     return facts

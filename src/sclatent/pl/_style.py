@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -17,6 +18,13 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from sclatent.data.atomic import atomic
+from sclatent.data.colors import BLUE as BLUE
+from sclatent.data.colors import CATEGORIES
+from sclatent.data.colors import ORANGE as ORANGE
+from sclatent.data.colors import PHASE_COLORS as PHASE_COLORS
+from sclatent.data.colors import PURPLE as PURPLE
+from sclatent.data.colors import SKY as SKY
+from sclatent.data.colors import VERMILLION as VERMILLION
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,20 +65,7 @@ DPI = 160
 MAX_POINTS = 100_000
 """More cells than this are drawn as an evenly drawn subset: more dots would only lie on top of one another."""
 
-# Okabe & Ito (2008), a palette made for colour-blind readers
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILLION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
 GREY, PALE, INK = "#8C8C8C", "#D9D9D9", "#222222"
-CATEGORIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, BLACK)
-PHASE_COLORS = {"G1": GREEN, "S": VERMILLION, "G2M": BLUE}
 PHASE_LABELS = {"G1": "G1", "S": "S", "G2M": "G2/M"}
 RESTING = "#B8B8B8"
 SEQUENTIAL = "cividis"
@@ -213,8 +208,13 @@ def points(
     if not isinstance(c, str) and np.ndim(c) >= 1 and len(c) == len(x):
         c = np.asarray(c)[order]
     if size is None:
-        size = float(np.clip(12000 / max(len(order), 1), 0.4, 16))
+        size = dot_size(len(order))
     return ax.scatter(x[order], y[order], c=c, s=size, linewidths=0, rasterized=True, **kwargs)
+
+
+def dot_size(n: int) -> float:
+    """Return the size of a dot (points²) among `n` cells; for groups of cells that are drawn one after the other."""
+    return float(np.clip(12000 / max(n, 1), 0.4, 16))
 
 
 def embedding_axes(ax: Axes, name: str = "UMAP") -> None:
@@ -284,7 +284,9 @@ def note(text: str, width: float = 6.0, height: float = 1.6) -> Figure:
     fig = figure(width, height)
     ax = fig.subplots()
     ax.axis("off")
-    ax.text(0.5, 0.5, text, ha="center", va="center", wrap=True, fontsize=10, color=INK)
+    # eleven letters of this size to the inch, and an inch of margin
+    lines = [fill(line, int(11 * (width - 1))) for line in text.split("\n")]
+    ax.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=10, color=INK)
     return fig
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.pl import _style as st
+from sclatent.pl._axis_table import by_axis, left_out, shown, title
 from sclatent.pl._paths import CYCLE, Path, path, paths
 
 if TYPE_CHECKING:
@@ -23,15 +24,19 @@ N_OVERVIEW = 5
 
 
 @st.styled
-def traversals(traversals: AnnData, axes: pd.DataFrame | None = None) -> st.Figures:
+def traversals(traversals: AnnData, axes: pd.DataFrame | None = None, *, weak: bool = False) -> st.Figures:
     """Draw every path: genes × steps, with the decoded scores above, and an overview of all axes.
+
+    Weak axes (column ``strength`` of ``axes.tsv``) are left out: hardly a gene changes along them.
 
     Parameters
     ----------
     traversals
         ``traversals.h5ad``.
     axes
-        ``axes.tsv``, for the names of the axes.
+        ``axes.tsv``, for the names of the axes, and which are weak.
+    weak
+        Whether weak axes are drawn too; they are where no axis is strong.
 
     Returns
     -------
@@ -41,27 +46,18 @@ def traversals(traversals: AnnData, axes: pd.DataFrame | None = None) -> st.Figu
     names = paths(traversals)
     if not names:
         return {"overview": st.note("No axis is active, so there is nothing to traverse.")}
-    titles = axis_titles(axes)
-    figures = {}
+    table = None if axes is None else by_axis(axes)
+    if table is not None:
+        wanted = shown(table, weak=weak)
+        names = [name for name in names if name == CYCLE] + [name for name in wanted if name in names]
     views = {name: path(traversals, name) for name in names}
+    figures = {}
     open_paths = [views[name] for name in names if name != CYCLE]
     if open_paths:
-        figures["overview"] = _overview(open_paths, titles)
+        figures["overview"] = _overview(open_paths, table)
     for name, view in views.items():
-        figures[name] = one_path(view, titles.get(name, "cell cycle" if name == CYCLE else name))
+        figures[name] = one_path(view, "cell cycle" if name == CYCLE else title(name, table))
     return figures
-
-
-def axis_titles(axes: pd.DataFrame | None) -> dict[str, str]:
-    """Return axis → 'axis_3 · cell cycle: S', from ``axes.tsv``."""
-    if axes is None:
-        return {}
-    keys = axes["axis"] if "axis" in axes else axes.index.to_series()
-    given = axes.get("name", keys)
-    return {
-        str(key): f"{key} · {name}" if str(name) not in ("", "nan", "unnamed", str(key)) else str(key)
-        for key, name in zip(keys, given, strict=True)
-    }
 
 
 def one_path(view: Path, title: str, n_genes: int = N_GENES) -> st.Figure:
@@ -161,7 +157,7 @@ def position_axis(ax: Axes, view: Path) -> None:
         ax.set_xlabel(f"position on {view.name} (latent units)")
 
 
-def _overview(views: list[Path], titles: dict[str, str]) -> st.Figure:
+def _overview(views: list[Path], table: pd.DataFrame | None) -> st.Figure:
     """Draw a strip per axis: its most changing genes, one colour scale for all axes."""
     columns = 1 if len(views) == 1 else 2 if len(views) <= 12 else 4
     picked = [view.in_order(view.changing(N_OVERVIEW)) for view in views]
@@ -171,7 +167,7 @@ def _overview(views: list[Path], titles: dict[str, str]) -> st.Figure:
     for ax, view, genes in zip(panels, views, picked, strict=True):
         mesh = heat_map(ax, view, genes, limit, fontsize=6.5)
         ax.locator_params(axis="x", nbins=6)
-        ax.set_title(st.shorten(titles.get(view.name, view.name), 28 if columns < 4 else 21), fontsize=8)
+        ax.set_title(st.shorten(title(view.name, table), 38 if columns < 4 else 32), fontsize=8)
         if np.isfinite(view.s_score).any():
             text = "   ".join(
                 f"{st.PHASE_LABELS[p]} {np.ptp(v[view.supported] if view.supported.any() else v):.2f}"
@@ -180,6 +176,8 @@ def _overview(views: list[Path], titles: dict[str, str]) -> st.Figure:
             ax.set_title(text, loc="right", fontsize=6.5, fontweight="normal", color=st.GREY)
     width, height = fig.get_size_inches()
     words = "position on the axis (latent units)\ngrey numbers: range of the decoded S and G2/M scores"
+    missing = "" if table is None else left_out(table, [view.name for view in views])
+    words += f"; {missing}" if missing else ""
     fig.text(0.5, 0.08 / height, words, ha="center", va="bottom", fontsize=8)
     tall = min(height - 0.8, 3.0)
     place = fig.add_axes((1 - 0.85 / width, (height - 0.3 - tall) / height, 0.14 / width, tall / height))

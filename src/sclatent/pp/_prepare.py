@@ -12,7 +12,7 @@ from sclatent.io._counts import to_counts
 from sclatent.io._dataset import add_column
 from sclatent.pp._columns import categories, check_library, covariate, library_column, need
 from sclatent.pp._genes import FLAVOR, find_cycle, find_kept, gene_symbols, highly_variable
-from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
+from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets, spike_ins
 from sclatent.pp._split import check_number, split_cells
 from sclatent.settings import DatasetSettings, InputError
 
@@ -63,6 +63,14 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     _check_columns(counts, settings)
     library = library_column(counts.obs, settings) if settings.library_size is not None else None
     symbols, symbol_source = gene_symbols(counts, settings)
+    spikes = spike_ins(symbols)
+    if spikes:
+        log.warning(
+            "%d spike-ins (%s, …) are among the genes, and the model may see them: take them out of the counts if that "
+            "is not wanted",
+            len(spikes),
+            spikes[0],
+        )
     kept = find_kept(counts.var_names, symbols, settings)
     metrics, gene_metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var[[]]), symbols)
     passed = _pass_cells(matrix, counts.obs, metrics, settings, filters, bool(gene_metrics[slots.MITO].any()))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MITOCHONDRIAL = re.compile(r"MT[-.].+", re.IGNORECASE)
+SPIKE_IN = re.compile(r"ERCC[-_.]\d{5}")
 RIBOSOMAL = re.compile(r"RP[SL]\d+(?:[AXYL]\d?|AL|L\d)?|RPLP[0-2]|RPSA", re.IGNORECASE)
 """Proteins of the ribosome itself: RPS6 and RPL36AL, but not the kinase RPS6KA1 nor the pseudogene RPL7P1."""
 
@@ -34,6 +35,11 @@ def is_mitochondrial(symbols: Sequence[str]) -> np.ndarray:
 def is_ribosomal(symbols: Sequence[str]) -> np.ndarray:
     """Return which genes are proteins of the cytosolic ribosome, by symbol."""
     return np.array([RIBOSOMAL.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
+
+
+def spike_ins(symbols: Sequence[str]) -> list[str]:
+    """Return the names of external RNA controls (``ERCC-00002`` …), which tell of the plate, not of the cell."""
+    return [str(name) for name in symbols if SPIKE_IN.fullmatch(str(name))]
 
 
 def auto_min_genes(n_genes: int) -> int:

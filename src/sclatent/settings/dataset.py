@@ -9,9 +9,12 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 
 from sclatent.settings._base import Settings
 from sclatent.settings.cycle import CycleSettings
+from sclatent.settings.errors import did_you_mean
 from sclatent.settings.model import ModelSettings
 
 _SCHEMES = ("https://", "http://", "ftp://")
+ORGANISMS = ("human", "mouse")
+"""Organisms with a built-in list of cell-cycle genes."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -198,9 +201,10 @@ class DatasetSettings(Settings):
                 raise ValueError(f"counts: two samples are called '{twice}'")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: a seed is listed twice")
-        if self.cycle.genes is None and self.organism not in ("human", "mouse"):
+        if self.cycle.genes is None and self.organism not in ORGANISMS:
             raise ValueError(
-                f"organism: no built-in cell-cycle genes for '{self.organism}': use human or mouse, or give "
+                f"organism: no built-in cell-cycle genes for '{self.organism}'"
+                f"{did_you_mean(self.organism, ORGANISMS)}: use human or mouse, or give "
                 "`cycle: {genes: FILE}`"
             )
         return self

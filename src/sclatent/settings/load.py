@@ -32,6 +32,14 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
+_ADVICE = {
+    "mapping values are not allowed": ": is this line indented more than the one above, or a value with a colon in it "
+    "not quoted?",
+    "'\\t'": ": indent with spaces, not with tabs",
+    "could not find expected ':'": ": does the line above lack a colon?",
+}
+"""What to do about what YAML's parser says, which knows no users."""
+
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 
 
@@ -48,20 +56,27 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: cannot be read as UTF-8 text: a dataset file is YAML that names the counts (`counts: FILE`), not "
+            "the counts themselves"
+        ) from None
+    except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     try:
         content = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise InputError(f"{path}: {where}{error.problem or 'not valid YAML'}") from None
+        said = error.problem or "not valid YAML"
+        hint = next((advice for words, advice in _ADVICE.items() if words in said), "")
+        raise InputError(f"{path}: {where}{said}{hint}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
-        raise InputError(
-            f"{path}: expected `key: value` lines, found {'nothing' if content is None else type(content).__name__}"
-        )
+        found = {type(None): "nothing", list: "list", str: "text"}.get(type(content), type(content).__name__)
+        hint = ": put a space after each colon" if isinstance(content, str) and ":" in content else ""
+        raise InputError(f"{path}: expected `key: value` lines, found {found}{hint}")
     return content
 
 
@@ -166,6 +181,9 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
             raise InputError(f"{settings.file}: {key}: no such file: {path}{hint}")
 
 
+_EXAMPLES = {"seeds": "[0, 1, 2]", "models": "{nb: {likelihood: nb}}"}
+
+
 def first_line(error: ValidationError, model: type[BaseModel]) -> str:
     """Turn the first problem of a pydantic error into one line a user understands."""
     # A misspelled key also leaves its right name missing: the misspelling is the line that helps.
@@ -188,6 +206,9 @@ def first_line(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where}: '{found}' is not one of {expected}{did_you_mean(found, words)}"
     if kind == "too_short":
         return f"{where}: found nothing, expected at least {problem['ctx']['min_length']}"
+    if kind in ("list_type", "dict_type"):
+        what, example = ("list", "[…]") if kind == "list_type" else ("mapping", "{…}")
+        return f"{where}: expected a {what} such as {_EXAMPLES.get(where, example)}, found {_short(found)}"
     said = problem["msg"].replace("Input should be", "should be").replace("Value error, ", "")
     return f"{where}: {said}, found {_short(found)}"
 

@@ -18,6 +18,7 @@ from sclatent.tl._association import (
     q_values,
     spearman,
 )
+from sclatent.tl._strength import STRONG_FOLD, STRONG_INFORMATION, WEAK, information, largest_fold, strength
 from sclatent.tl._variables import TECHNICAL, WORDS, gather, strata
 
 if TYPE_CHECKING:
@@ -64,10 +65,15 @@ def annotate(
     -------
     One row per axis. ``axis``; ``name``; ``kind`` (``cell cycle``, ``technical``, ``label``, ``unnamed``,
     ``inactive``); ``effect`` of the variable that names it, in [0, 1], and ``evidence``, that variable; ``also``,
-    others with a large effect; ``kl`` (nats); ``active``; for each number ``spearman_*``, for each categorical variable
-    ``eta2_*``; for each variable ``mi_*`` (nats, scikit-learn's nearest-neighbour estimator on at most 5,000 cells) and
-    ``q_*`` (Benjamini-Hochberg over active axes and variables, from 999 permutations inside batches; across batches for
-    the batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the largest loadings each way;
+    others with a large effect; ``kl`` (nats); ``active``; ``information``, what the counts tell of a cell's place
+    (nats); ``fold``, by what factor the gene that moves most changes from 2 SD below a cell's place to 2 SD above it;
+    ``strength`` (``strong``, ``weak``, ``inactive``; a weak axis keeps its name, but hardly a gene follows it: see
+    `sclatent.tl._strength`); for each number ``spearman_*``, for each categorical variable ``eta2_*``; for each
+    variable ``mi_*`` (nats, scikit-learn's nearest-neighbour estimator on at most 5,000 cells) and ``q_*``
+    (Benjamini-Hochberg over active axes and variables, from 999 permutations inside batches; across batches for the
+    batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the largest loadings each way;
+    ``levels_up`` and ``levels_down``, where categories name the axis: those whose cells lie on average more than an SD
+    above, or below, the mean of all, the outermost first;
     with a GMT file ``programs_up``, ``programs_down``, and ``program``, ``program_effect``, ``program_q`` of the
     strongest (`axis_programs`).
 
@@ -84,16 +90,29 @@ def annotate(
     active = latent.var["active"].to_numpy(bool)
     columns, effects, q = _associations(z, variables, active)
     frame = pd.DataFrame({"kl": latent.var["kl"].to_numpy(float), "active": active}, index=latent.var_names)
+    frame["information"] = information(z, np.asarray(latent.layers[slots.SD])[cells])
+    frame["fold"] = largest_fold(np.asarray(latent.varm["loadings"]))
+    frame["strength"] = strength(frame["information"].to_numpy(), active, frame["fold"].to_numpy())
     named = [_name(k, z[:, k], variables, effects, q, active[k]) for k in range(z.shape[1])]
     head = pd.DataFrame(named, index=latent.var_names, columns=["name", "kind", "effect", "evidence", "also"])
     tail = _top_genes(latent, prepared)
-    frame = pd.concat([head, frame, pd.DataFrame(columns, index=latent.var_names), tail], axis=1)
+    ends = _end_levels(z, head["evidence"], variables)
+    frame = pd.concat([head, frame, pd.DataFrame(columns, index=latent.var_names), tail, ends], axis=1)
     if settings.axes.programs is not None:
         from sclatent.tl._enrichment import axis_programs
 
         frame = pd.concat([frame, axis_programs(loadings(latent, prepared), settings.axes.programs)], axis=1)
-    for name, count in frame.loc[active, "name"].value_counts().items():
-        log.info("%d active axes: %s", count, name)
+    weak = frame["strength"] == WEAK
+    for name, count in frame.loc[active & ~weak, "name"].value_counts().items():
+        log.info("%d axes: %s", count, name)
+    if weak.any():
+        log.info(
+            "%d weak axes (information below %g nats, and no gene changes %g-fold): %s",
+            weak.sum(),
+            STRONG_INFORMATION,
+            STRONG_FOLD,
+            ", ".join(frame.index[weak]),
+        )
     return frame.rename_axis("axis").reset_index()
 
 
@@ -174,6 +193,25 @@ def _words(variable: Variable, axis: np.ndarray) -> str:
     ]
     best = int(np.argmax(parts))
     return f"{word}: {variable.levels[best]}" if parts[best] >= LEVEL * whole else word
+
+
+def _end_levels(z: np.ndarray, evidence: pd.Series, variables: list[Variable]) -> pd.DataFrame:
+    """Return which categories of the variable that names an axis (index of `evidence`) lie at either end of it."""
+    known = {v.name: v for v in variables if v.levels is not None}
+    standard = (z - z.mean(axis=0)) / np.maximum(z.std(axis=0), 1e-12)
+    rows = []
+    for k, name in enumerate(evidence):
+        up: list[str] = []
+        down: list[str] = []
+        if name in known:
+            codes, levels = known[name].values, known[name].levels or ()
+            there = np.unique(codes[codes >= 0])
+            mean = np.array([standard[codes == code, k].mean() for code in there])
+            for at in np.argsort(-np.abs(mean), kind="stable"):
+                if abs(mean[at]) > 1:
+                    (up if mean[at] > 0 else down).append(levels[int(there[at])])
+        rows.append((", ".join(up), ", ".join(down)))
+    return pd.DataFrame(rows, index=evidence.index, columns=["levels_up", "levels_down"])
 
 
 def _top_genes(latent: ad.AnnData, prepared: ad.AnnData) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sclatent.data import slots
+from sclatent.tl._strength import STRONG
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -45,10 +46,10 @@ def compare(
     Returns
     -------
     One row per model and seed. Numbers of ``metrics.json`` under their own names, those of a split under ``test_*`` and
-    ``validation_*``; ``n_named``, ``n_technical`` axes; for S and G2M the axis with the largest mutual information with
-    the score (``best_axis_S``, ``best_mi_S`` in nats, ``second_mi_S``), and the largest |Spearman|
-    (``best_spearman_S``); mixing as ``batch_entropy_*``, ``ilisi_*``, ``clisi_*``, ``label_accuracy_*``, one per
-    column.
+    ``validation_*``; numbers of axes ``n_named``, ``n_technical``, ``n_strong``; for S and G2M the axis with the
+    largest mutual information with the score (``best_axis_S``, ``best_mi_S`` in nats, ``second_mi_S``), and the largest
+    |Spearman| (``best_spearman_S``); mixing as ``batch_entropy_*``, ``ilisi_*``, ``clisi_*``, ``label_accuracy_*``, one
+    per column.
     """
     rows = []
     for run, values in metrics.items():
@@ -82,6 +83,7 @@ def _best_axes(table: pd.DataFrame) -> dict[str, Any]:
     out: dict[str, Any] = {
         "n_named": int((~active["kind"].isin(["unnamed", "inactive"])).sum()),
         "n_technical": int((active["kind"] == "technical").sum()),
+        "n_strong": int((table["strength"] == STRONG).sum()),
     }
     for phase, score in SCORES.items():
         information = table.get(f"mi_{score}")

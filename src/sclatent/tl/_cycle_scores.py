@@ -45,7 +45,8 @@ def symbols(var: pd.DataFrame) -> tuple[list[str], str]:
     cell-cycle genes when names are Ensembl ids, else the names.
     """
     if SYMBOL in var and not look_like_ids([str(name) for name in var[SYMBOL]]):
-        return [str(name) for name in var[SYMBOL]], f"var column '{SYMBOL}'"
+        same = bool((var[SYMBOL].astype(str) == var.index.astype(str)).all())
+        return [str(name) for name in var[SYMBOL]], "gene names" if same else f"var column '{SYMBOL}'"
     column = symbol_column(var)
     if column is not None:
         return [str(name) for name in var[column]], f"var column '{column}'"

@@ -168,11 +168,17 @@ def score_genes(genes: pd.Index, cycle_var: pd.DataFrame, mean: Array) -> ScoreG
     mean
         (genes,) mean fraction of the library, by which control genes of like abundance are found: the ten nearest
         (log scale) of every list gene, out of the model's genes that the cycle stage did not use.
+
+    Returns
+    -------
+    Neither list nor controls of a phase with fewer genes than the cycle stage asks for: its score is missing then.
     """
+    from sclatent.tl._cycle_scores import MIN_GENES
+
     phase = cycle_var["phase"].astype(str).reindex(genes).fillna("").to_numpy(dtype=str)
     free = ~np.asarray(genes.isin(cycle_var.index))
     level = np.log(np.maximum(np.asarray(mean, dtype=np.float64), _TINY))
-    s, g2m = phase == "S", phase == "G2M"
+    s, g2m = ((phase == name) & ((phase == name).sum() >= MIN_GENES) for name in ("S", "G2M"))
     return ScoreGenes(s, g2m, _controls(level, s, free), _controls(level, g2m, free))
 
 

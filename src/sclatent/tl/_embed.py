@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     """Return the posterior of every cell, cells × axes.
 
-    ``X`` holds posterior means and ``layers["sd"]`` their SDs (float32); ``var``: ``kl`` (mean over cells, nats) and
-    ``active`` (variance of the posterior mean above 0.01); ``varm["loadings"]`` (axes × genes of the model, in the
-    order of ``uns["genes"]``): see `loadings`.
+    ``X`` holds posterior means and ``layers["sd"]`` their SDs (float32); ``obs``: ``split``; ``var``: ``kl`` (mean over
+    cells, nats) and ``active`` (variance of the posterior mean above 0.01); ``varm["loadings"]`` (axes × genes of the
+    model, in the order of ``uns["genes"]``): see `loadings`.
     """
     from anndata import AnnData
 
@@ -36,7 +36,8 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     )
     return AnnData(
         X=mean,
-        obs=pd.DataFrame(index=prepared.obs_names.copy()),
+        # so that `stability` can leave out test cells without another file
+        obs=prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy(),
         var=var,
         layers={slots.SD: sd},
         varm={"loadings": loadings(trained.vae, data, mean)},

@@ -74,7 +74,7 @@ def knob(
     data = inputs(prepared, trained.card)
     scene = set_scene(trained.vae, data, latent, cycle, (angle, sd, on))
     if not (scene.genes.s.any() and scene.genes.g2m.any()):
-        return _none(cycle, "the model's genes hold no S or no G2/M gene, so a path cannot be judged")
+        return _none(cycle, "the model's genes hold too few S or G2/M genes, so a path cannot be judged")
     entries = {"path": _describe(scene, cycle), "order": _order(scene)}
     entries |= held_out(scene, prepared, cycle, settings)
     is_knob, reason, tests = evidence.judge(entries)

@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Bool = npt.NDArray[np.bool_]
 TURN = 2 * np.pi
 EIGHTH = TURN / 8
 """How far from the peak of its phase a gene may peak and still count as being there."""

@@ -12,6 +12,7 @@ import pandas as pd
 from sclatent.data import slots
 from sclatent.settings import InputError
 from sclatent.tl._stability import stability
+from sclatent.tl._strength import STRONG
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -38,7 +39,8 @@ def select(
     Returns
     -------
     Which seed was chosen and why (``seed``, ``criterion``, ``value``, ``values`` of every seed, ``failed`` seeds,
-    ``n_active``, ``n_stable``), and the table of `sclatent.tl.stability` for that seed, with the axes' names.
+    ``n_active``, ``n_strong``, ``n_stable``), and the table of `sclatent.tl.stability` for that seed, with the axes'
+    names.
 
     Raises
     ------
@@ -69,6 +71,7 @@ def select(
         "values": {str(s): finite.get(s) for s in sorted(values)},
         "failed": [int(s) for s in failed],
         "n_active": int(axes[seed]["active"].sum()),
+        "n_strong": int((axes[seed]["strength"] == STRONG).sum()),
         "n_stable": int(table["stable"].sum()) if len(usable) > 1 else None,
     }
     return chosen, table

@@ -19,6 +19,7 @@ class Page {
     this.dials = { s: new Dial(byId("dials"), "S", data.phaseColors.S), g2m: new Dial(byId("dials"), "G2/M", data.phaseColors["G2/M"]) };
     this.dials.s.scale(this.paths, "s");
     this.dials.g2m.scale(this.paths, "g2m");
+    byId("scores-panel").hidden = !this.dials.s.range && !this.dials.g2m.range;
     this.bars = new Bars(byId("bars"));
     this.curves = new Curves(byId("curves"));
     byId("map-box").style.aspectRatio = String(data.cells.size[0] / data.cells.size[1]);
@@ -41,6 +42,10 @@ class Page {
     if (data.left_out.length) {
       byId("left-out").textContent = `Not on this page, for its size: ${data.left_out.join(", ")}. They are in the traversals file.`;
       byId("left-out").hidden = false;
+    }
+    if (data.weak) {
+      byId("weak").textContent = `Axes ${data.weak}. They are in the traversals file.`;
+      byId("weak").hidden = false;
     }
     const { shown, total } = data.cells;
     this.cellWords = shown < total ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} cells are drawn.` : `All ${total.toLocaleString("en")} cells are drawn.`;
