@@ -10,6 +10,10 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from sclatent.model import CountData, CountVAE
+from sclatent.model.plan import refit_epochs
+from sclatent.model.training import refit_vae
+
 ROOT = Path(__file__).resolve().parents[2]
 PEER_SETS = ("pbmc_ifnb_two_batches", "pbmc_citeseq_two_batches", "lung3cl_celseq2_dropseq")
 """The three sets on which all peers were measured."""
@@ -37,6 +41,21 @@ def load(name: str) -> ad.AnnData:
     adata = adata[:, genes].copy()
     adata.X = csr_matrix(adata.X, dtype=np.float32)
     return adata
+
+
+def refitted(
+    vae: CountVAE,
+    data: CountData,
+    train: np.ndarray,
+    validation: np.ndarray,
+    epochs: int,
+    *,
+    seed: int,
+    threads: int = 1,
+) -> CountVAE:
+    """Go on from a training of so many epochs with its validation cells, as the train stage does."""
+    both = np.sort(np.concatenate([train, validation]))
+    return refit_vae(vae, data, both, refit_epochs(len(both), epochs), seed=seed, threads=threads) or vae
 
 
 def test_cells(n: int) -> np.ndarray:

@@ -24,15 +24,13 @@ from collections.abc import Callable
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _common import PEER_SETS, data_folder, load, peer_split
+from _common import PEER_SETS, data_folder, load, peer_split, refitted
 from scipy.sparse import csr_matrix
 
 import sclatent as sl
 from sclatent.data.genes import cycle_genes
 from sclatent.model import CountData, train_vae
-from sclatent.model.plan import refit_epochs
 from sclatent.model.rotation import rotate_axes
-from sclatent.model.training import refit_vae
 from sclatent.settings import ModelSettings
 from sclatent.tl._disentangle import (
     SIMILARITIES,
@@ -126,8 +124,7 @@ def ours(name: str, adata: ad.AnnData, batch: str | None, seed: int, threads: in
     order = np.random.default_rng(seed).permutation(adata.n_obs)
     n = adata.n_obs // 10
     vae, history = train_vae(data, order[n:], order[:n], settings, n_levels=levels, seed=seed, threads=threads)
-    epochs = refit_epochs(adata.n_obs, len(history))
-    vae = refit_vae(vae, data, np.sort(order), epochs, seed=seed, threads=threads) or vae
+    vae = refitted(vae, data, order[n:], order[:n], len(history), seed=seed, threads=threads)
     rotate_axes(vae, data, order[n:], settings.rotation)
     z = vae.posterior(data)[0]
     return z[:, active_axes(z)]
@@ -200,9 +197,8 @@ def likelihoods(name: str, seed: int, threads: int, n_latent: int) -> list[tuple
         vae, history = train_vae(
             data, split["train"], split["validation"], settings, n_levels=levels, seed=seed, threads=threads
         )
-        both = np.sort(np.concatenate([split["train"], split["validation"]]))
-        epochs = refit_epochs(len(both), len(history))
-        vae = refit_vae(vae, data, both, epochs, seed=seed, threads=threads) or vae
+        cells = (split["train"], split["validation"])
+        vae = refitted(vae, data, *cells, len(history), seed=seed, threads=threads)
         out.append((f"ll {dataset}", float(held_out(vae, data, split["test"])[1].mean())))
     return out
 

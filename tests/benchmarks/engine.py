@@ -25,14 +25,12 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import torch
-from _common import PEER_SETS, load, peer_results, peer_split
+from _common import PEER_SETS, load, peer_results, peer_split, refitted
 from scipy.sparse import csr_matrix, vstack
 
 from sclatent.model import CountData
 from sclatent.model._parallel import only_shared
-from sclatent.model.plan import refit_epochs
 from sclatent.model.run import Run
-from sclatent.model.training import refit_vae
 from sclatent.settings import ModelSettings
 from sclatent.tl._held_out import held_out
 
@@ -177,8 +175,7 @@ def fit(args: argparse.Namespace) -> None:
                 validation.append(held_out(vae, data, cells["validation"])[1].mean())
                 before.append(held_out(vae, data, cells["test"])[1].mean())
                 start = time.process_time()
-                both = np.sort(np.concatenate([cells["train"], cells["validation"]]))
-                vae = refit_vae(vae, data, both, refit_epochs(len(both), len(run.history)), seed=seed) or vae
+                vae = refitted(vae, data, cells["train"], cells["validation"], len(run.history), seed=seed)
                 seconds[-1] += time.process_time() - start
                 test = held_out(vae, data, cells["test"])[1]
                 values.append(test.mean())

@@ -54,13 +54,21 @@ def title(axis: str, table: pd.DataFrame | None) -> str:
     """Return 'axis_3 · cell cycle: S', and say so if the axis is weak."""
     if table is None or axis not in table.index:
         return axis
-    name = str(table["name"][axis])
-    words = axis if name in ("", "unnamed", "inactive", axis) else f"{axis} · {name}"
-    return f"{words} (weak)" if table["strength"][axis] == WEAK else words
+    name = _name(axis, table)
+    return _marked(f"{axis} · {name}" if name else axis, axis, table)
 
 
 def row_label(axis: str, table: pd.DataFrame) -> str:
     """Return the label of a row, the name before the axis: 'cell cycle: S · axis_3'."""
+    name = _name(axis, table)
+    return _marked(f"{st.shorten(name, 26)} · {axis}" if name else axis, axis, table)
+
+
+def _name(axis: str, table: pd.DataFrame) -> str:
+    """Return what the axis is called, empty if it earned no name."""
     name = str(table["name"][axis])
-    words = axis if name in ("", "unnamed", "inactive") else f"{st.shorten(name, 26)} · {axis}"
+    return "" if name in ("unnamed", "inactive", axis) else name
+
+
+def _marked(words: str, axis: str, table: pd.DataFrame) -> str:
     return f"{words} (weak)" if table["strength"][axis] == WEAK else words
