@@ -26,5 +26,5 @@ VERSIONS: dict[str, int] = {
     "export": 1,
     "page": 2,
     "compare": 2,
-    "plot_models": 2,
+    "plot_models": 3,
 }

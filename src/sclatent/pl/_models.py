@@ -107,7 +107,8 @@ def _held_out(models: pd.DataFrame) -> st.Figure:
     handles, labels = panels[0].get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside lower center", ncols=3)
     fig.suptitle(
-        "Bars: ± 1 standard error over cells. Seeds are selected on validation cells; test cells only judge.",
+        "Bars: ± 1 standard error over cells. "
+        "Seeds are selected on validation cells, before any refit on them; test cells only judge.",
         fontsize=8,
     )
     return fig
