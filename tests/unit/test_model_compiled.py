@@ -13,11 +13,14 @@ from scipy import sparse
 
 from sclatent.model import CountData
 from sclatent.model._parallel import ahead, only_shared, share
-from sclatent.model.compiled import CompiledStep, compiles
+from sclatent.model.compiled import CompiledStep, compiles, prepare
+from sclatent.model.optimizer import Mover
 from sclatent.model.run import Run
 from sclatent.settings import ModelSettings
 
 CELLS, GENES = 90, 40
+STILL = Mover(*np.zeros((2, 0), np.float32), np.zeros(0), np.zeros(0, np.int64), np.zeros((0, 3), np.float32), 1.0)
+"""Moves no weights."""
 
 
 def a_run(*, covariates: bool = False, rest: bool = False, density: float = 0.15, **settings: object) -> Run:
@@ -51,7 +54,8 @@ def test_same_gradients_and_values_as_autograd(likelihood: str, options: dict) -
         run._step(np.arange(31))
     cells = np.arange(20, 57)
     start = run.noise.get_state()
-    sums = run._compiled_backward(run.batches.gather(cells))
+    counts = prepare(run.vae, run.batches.gather(cells))
+    sums = CompiledStep(run.vae, run.flat, len(cells))(counts, run.noise, run.plan.kl_weight(run.step), STILL)
     compiled = {name: p.grad.clone() for name, p in run.vae.named_parameters()}
     after = run.noise.get_state()
     run.noise.set_state(start)
@@ -72,11 +76,11 @@ def test_same_gradients_and_values_as_autograd(likelihood: str, options: dict) -
 def test_a_step_knows_no_other_step() -> None:
     """Buffers that stay must not carry anything from one batch to the next."""
     run = a_run(dropout=0.0)
-    step = CompiledStep(run.vae, 20)
-    first, second = (run.batches.gather(np.arange(at, at + 20)) for at in (0, 40))
-    alone = [step(first, torch.Generator().manual_seed(1), 0.5), run.flat.gradient.clone()]
-    step(second, torch.Generator().manual_seed(2), 1.0)
-    again = [step(first, torch.Generator().manual_seed(1), 0.5), run.flat.gradient.clone()]
+    step = CompiledStep(run.vae, run.flat, 20)
+    first, second = (prepare(run.vae, run.batches.gather(np.arange(at, at + 20))) for at in (0, 40))
+    alone = [step(first, torch.Generator().manual_seed(1), 0.5, STILL), run.flat.gradient.clone()]
+    step(second, torch.Generator().manual_seed(2), 1.0, STILL)
+    again = [step(first, torch.Generator().manual_seed(1), 0.5, STILL), run.flat.gradient.clone()]
     assert all(torch.equal(a, b) for a, b in zip(alone, again, strict=True))
 
 

@@ -19,7 +19,7 @@ def two_groups(width: int) -> list[list[nn.Parameter]]:
     return [[nn.Parameter(torch.randn(shape, generator=generator)) for shape in group] for group in shapes]
 
 
-@pytest.mark.parametrize("width", [5, optimizer.FEW // 7 + 1])
+@pytest.mark.parametrize("width", [5, optimizer.PIECE // 7 + 1])
 @pytest.mark.parametrize(("threads", "compiled"), [(1, True), (3, True), (1, False)])  # False: what a GPU runs
 def test_same_steps_as_pytorch(width: int, threads: int, compiled: bool) -> None:
     ours, theirs = two_groups(width), [[nn.Parameter(p.double()) for p in group] for group in two_groups(width)]

@@ -33,9 +33,19 @@ def _sum(values):  # type: ignore[no-untyped-def]
     return total
 
 
+@njit(**{**OPTIONS, "fastmath": {"nnan", "nsz"}})
+def _largest(values):  # type: ignore[no-untyped-def]
+    """Largest value; any number where one of them is none, which `_exponentials` then keeps."""
+    top = values[0]
+    for g in range(values.shape[0]):
+        top = values[g] if values[g] > top else top
+    return top
+
+
 @njit(**OPTIONS)
-def _softmax(logits, top, deep):  # type: ignore[no-untyped-def]
-    """Turn logits into softmax(logits); return log Σ exp(logits) in float64. `top` is the largest logit."""
+def _exponentials(logits, deep):  # type: ignore[no-untyped-def]
+    """Turn logits into multiples of softmax(logits); return the factor to it and log Σ exp(logits) in float64."""
+    top = _largest(logits)
     total = 0.0
     if deep:
         for g in range(logits.shape[0]):
@@ -44,49 +54,34 @@ def _softmax(logits, top, deep):  # type: ignore[no-untyped-def]
         logits[g] = exp32(logits[g] - top)
     if not deep:
         total = _sum(logits)
-    scale = _f(1.0 / total)
-    for g in range(logits.shape[0]):
-        logits[g] *= scale
-    return np.float64(top) + math.log(total)
+    return 1.0 / total, np.float64(top) + math.log(total)
 
 
 @njit(**OPTIONS)
-def poisson_rows(  # type: ignore[no-untyped-def]
-    first,
-    last,
-    n_genes,
-    logits,
-    tops,
-    library,
-    offsets,
-    columns,
-    values,
-    totals,
-    log_prob,
-):
-    """Poisson log p without Σ log x! (rows,); `logits` (rows × logits) are overwritten by its gradient to them."""
+def poisson_rows(first, last, n_genes, logits, library, offsets, columns, values, totals, log_prob, weight):  # type: ignore[no-untyped-def]
+    """Poisson log p without Σ log x! (rows,); `logits` (rows × logits) become `weight` times its gradient to them."""
     n_out = logits.shape[1]
     for b in range(first, last):
-        fraction = logits[b]
+        row = logits[b]
         total = 0.0
         weighted = 0.0
         for i in range(offsets[b], offsets[b + 1]):
             total += values[i]
-            weighted += np.float64(values[i]) * np.float64(logits[b, columns[i]])
-        lse = _softmax(fraction, tops[b], totals[b] > DEEP)
+            weighted += np.float64(values[i]) * np.float64(row[columns[i]])
+        scale, lse = _exponentials(row, totals[b] > DEEP)
         in_genes = np.float64(library[b])
         if n_out > n_genes:
-            in_genes *= 1.0 - np.float64(fraction[n_genes])
+            in_genes *= 1.0 - np.float64(row[n_genes]) * scale
         log_library = math.log(max(np.float64(library[b]), 1e-30))
         log_prob[b] = weighted + total * (log_library - lse) - in_genes
         score = total - in_genes
-        at_genes = _f(-(np.float64(library[b]) + score))
+        at_genes = _f(-(np.float64(library[b]) + score) * scale * weight)
         for g in range(n_genes):
-            fraction[g] *= at_genes
+            row[g] *= at_genes
         for g in range(n_genes, n_out):
-            fraction[g] *= _f(-score)
+            row[g] *= _f(-score * scale * weight)
         for i in range(offsets[b], offsets[b + 1]):
-            fraction[columns[i]] += values[i]
+            row[columns[i]] += values[i] * weight
 
 
 @njit(inline="always", **OPTIONS)
@@ -126,7 +121,7 @@ def _nb_large(x, log_mu, theta):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _small_counts(columns, values, fraction, rate, theta, inverse_theta, zero, log_p, score, by_theta):  # type: ignore[no-untyped-def]
+def _small_counts(columns, values, row, rate, theta, inverse_theta, zero, log_p, score, by_theta):  # type: ignore[no-untyped-def]
     """NB log p and its derivatives to log μ and θ at the non-zeros of a cell, right for counts up to FEW; float32.
 
     log Π_{j<x} (θ + j) μ/(θ + μ) − θ log1p(μ/θ): nothing in it cancels, whatever θ.
@@ -135,7 +130,7 @@ def _small_counts(columns, values, fraction, rate, theta, inverse_theta, zero, l
         g = columns[i]
         x = values[i]
         th = theta[g]
-        mu = fraction[g] * rate
+        mu = row[g] * rate
         share = mu / (th + mu)
         product = th * share
         digamma = ONE / th
@@ -157,19 +152,19 @@ def nb_rows(  # type: ignore[no-untyped-def]
     last,
     n_genes,
     logits,
-    tops,
     library,
-    theta,
-    inverse_theta,
     offsets,
     columns,
     values,
     totals,
     log_prob,
+    weight,
+    theta,
+    inverse_theta,
     per,
     by_theta,
 ):
-    """NB log p without Σ log x! (rows,); `logits` (rows × logits) are overwritten by its gradient to them.
+    """NB log p without Σ log x! (rows,); `logits` (rows × logits) become `weight` times its gradient to them.
 
     ``theta`` and its inverse are (1 | rows) × genes. The gradient to θ is summed over `per` rows at a time, which lie
     all or none between `first` and `last`: ⌈rows / per⌉ × genes.
@@ -181,17 +176,17 @@ def nb_rows(  # type: ignore[no-untyped-def]
     at_p, at_score = np.empty(n_genes, np.float32), np.empty(n_genes, np.float32)
     at_theta, done = np.empty(n_genes, np.float32), np.empty(n_genes, np.bool_)
     for b in range(first, last):
-        fraction = logits[b]
+        row = logits[b]
         deep = totals[b] > DEEP
         for i in range(offsets[b], offsets[b + 1]):
-            at_logit[i - offsets[b]] = logits[b, columns[i]]
-        lse = _softmax(fraction, tops[b], deep)
-        rate = library[b]
-        log_shift = math.log(max(np.float64(rate), 1e-30)) - lse
+            at_logit[i - offsets[b]] = row[columns[i]]
+        scale, lse = _exponentials(row, deep)
+        rate = _f(np.float64(library[b]) * scale)
+        log_shift = math.log(max(np.float64(library[b]), 1e-30)) - lse
         t = b if theta.shape[0] > 1 else 0
         theta_b, inverse_b = theta[t], inverse_theta[t]
         for g in range(n_genes):
-            mu = fraction[g] * rate
+            mu = row[g] * rate
             r = mu * inverse_b[g]
             u = ONE + r
             inverse = ONE / u
@@ -206,7 +201,7 @@ def nb_rows(  # type: ignore[no-untyped-def]
             _small_counts(
                 columns[offsets[b] : offsets[b + 1]],
                 values[offsets[b] : offsets[b + 1]],
-                fraction,
+                row,
                 rate,
                 theta_b,
                 inverse_b,
@@ -236,7 +231,7 @@ def nb_rows(  # type: ignore[no-untyped-def]
                     mu64 = math.exp(log_mu)
                     log1p64 = math.log1p(mu64 / th)
                 else:
-                    mu64 = np.float64(fraction[g]) * np.float64(rate)
+                    mu64 = np.float64(row[g]) * np.float64(rate)
                     log1p64 = np.float64(zero[g] * inverse_b[g])
                 inverse64 = 1.0 / (th + mu64)
                 log_p, by = _rising(int(x), th, mu64 * inverse64)
@@ -248,11 +243,11 @@ def nb_rows(  # type: ignore[no-untyped-def]
             score[g] = _f(s)
             by_b[g] = _f(by)
         log_prob[b] = nonzero - _sum(zero)
-        total = _f(_sum(score))
+        total = _f(_sum(score) * scale)
         for g in range(n_genes):
-            fraction[g] = score[g] - fraction[g] * total
+            row[g] = (score[g] - row[g] * total) * weight
         for g in range(n_genes, n_out):
-            fraction[g] *= -total
+            row[g] *= -total * weight
         summed = by_theta[b // per]
         if b % per:
             for g in range(n_genes):

@@ -11,12 +11,16 @@ from functools import cache
 from itertools import pairwise
 from typing import TypeVar
 
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401  (loads the BLAS)
 import torch
+from threadpoolctl import ThreadpoolController
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 _threads: ContextVar[int | None] = ContextVar("_threads", default=None)
 _alone = threading.local()
+_in_turn = threading.Lock()
 
 
 @cache
@@ -43,9 +47,15 @@ def _available() -> int:
     return _threads.get() or torch.get_num_threads()
 
 
+@cache
+def _libraries() -> ThreadpoolController:
+    """Return the BLAS that compiled functions call, which has threads of its own."""
+    return ThreadpoolController().select(user_api="blas")
+
+
 @contextmanager
 def only_shared() -> Iterator[None]:
-    """Within it, PyTorch's operations use one thread each and only `share` uses the others.
+    """Within it, operations of PyTorch and BLAS use one thread each and only `share` uses the others.
 
     To wake the threads takes as long as a small operation does, and PyTorch wakes its own for every one.
     """
@@ -53,7 +63,8 @@ def only_shared() -> Iterator[None]:
     token = _threads.set(threads)
     torch.set_num_threads(1)
     try:
-        yield
+        with _libraries().limit(limits=1):
+            yield
     finally:
         torch.set_num_threads(threads)
         _threads.reset(token)
@@ -81,6 +92,19 @@ def share(n: int, work: Callable[[int, int], object], own: Callable[[], object] 
             own()
     finally:  # nobody writes any more once this has returned
         wait(others)
+    for other in others:
+        other.result()
+
+
+def together(work: Callable[..., object], *given: object) -> None:
+    """Call ``work(part, threads, counter, *given)`` in every thread at once; in it they meet at `counter`, at first 0.
+
+    `work` is compiled and raises nothing, or who waits for the others would wait for ever.
+    """
+    threads, counter = _available(), np.zeros(1, np.int64)
+    with _in_turn:  # all parts of one call stand in the queue before those of another, which so cannot block them
+        others = [_submit(threads, work, part, threads, counter, *given) for part in range(1, threads)]
+    work(0, threads, counter, *given)
     for other in others:
         other.result()
 

@@ -37,13 +37,13 @@ def _mantissa_ir(typingctx: Any, value: Any) -> Any:
     return types.float32(types.float32), codegen
 
 
-def _power_of_two_ir(typingctx: Any, value: Any) -> Any:
-    """Whole float32 n between -126 and 127 → 2ⁿ."""
+def _power_of_two_ir(typingctx: Any, rounded: Any) -> Any:
+    """n + ROUND, for a whole n between -126 and 127 → 2ⁿ as float32: n is in the lowest bits of the sum."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         i32 = ir.IntType(32)
-        n = builder.add(builder.fptosi(args[0], i32), ir.Constant(i32, 127))
-        return builder.bitcast(builder.shl(n, ir.Constant(i32, 23)), ir.FloatType())
+        exponent = builder.shl(builder.bitcast(args[0], i32), ir.Constant(i32, 23))
+        return builder.bitcast(builder.add(exponent, ir.Constant(i32, 127 << 23)), ir.FloatType())
 
     return types.float32(types.float32), codegen
 
@@ -65,13 +65,14 @@ ONE, HALF, LOWEST = _f(1.0), _f(0.5), _f(-87.0)
 
 @njit(inline="always", **OPTIONS)
 def exp32(x):  # type: ignore[no-untyped-def]
-    """Exponential of a float32 ≤ 0, below -87 that of -87."""
-    x = x if x > LOWEST else LOWEST
-    n = (x * LOG2E + ROUND) - ROUND
+    """Exponential of a float32 ≤ 0, below -87 that of -87; what is not a number stays so."""
+    x = LOWEST if x < LOWEST else x
+    rounded = x * LOG2E + ROUND
+    n = rounded - ROUND
     r = (x - n * LN2_HIGH) - n * LN2_LOW
     p = ((((E0 * r + E1) * r + E2) * r + E3) * r + E4) * r + E5
     p = (p * r) * r + r + ONE
-    return p * _power_of_two(n)
+    return p * _power_of_two(rounded)
 
 
 @njit(inline="always", **OPTIONS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -23,9 +24,10 @@ def _compiled(logits: Tensor) -> bool:
     return logits.device.type == "cpu" and logits.dtype == torch.float32
 
 
-def sparse_arrays(batch: Batch) -> tuple[Any, ...]:
-    """Return the counts as the compiled kernels take them."""
-    return batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy()
+def kernel_arrays(batch: Batch, logits: Tensor, log_prob: Tensor, weight: float = 1.0) -> tuple[Any, ...]:
+    """Return what the compiled kernels take after the rows: `logits` become `weight` times the gradient to them."""
+    counts = (batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy())
+    return batch.n_genes, logits.numpy(), batch.library.numpy(), *counts, log_prob.numpy(), np.float32(weight)
 
 
 class _Poisson(torch.autograd.Function):
@@ -36,9 +38,8 @@ class _Poisson(torch.autograd.Function):
         if _compiled(logits):
             gradient = logits.clone(memory_format=torch.contiguous_format)
             log_prob = torch.empty(len(batch), dtype=torch.float64)
-            head = (batch.n_genes, gradient.numpy(), logits.amax(1).numpy(), batch.library.numpy())
-            tail = (*sparse_arrays(batch), log_prob.numpy())
-            share(len(batch), lambda first, last: _kernels.poisson_rows(first, last, *head, *tail))
+            arrays = kernel_arrays(batch, gradient, log_prob)
+            share(len(batch), lambda first, last: _kernels.poisson_rows(first, last, *arrays))
             log_prob -= batch.log_factorial
         else:
             log_prob, gradient = _formulas.poisson(logits, batch)
@@ -60,10 +61,9 @@ class _NegativeBinomial(torch.autograd.Function):
             gradient, theta = logits.clone(memory_format=torch.contiguous_format), theta.contiguous()
             log_prob = torch.empty(len(batch), dtype=torch.float64)
             by_theta = torch.empty(len(batch), batch.n_genes)
-            head = (batch.n_genes, gradient.numpy(), logits.amax(1).numpy(), batch.library.numpy())
-            dispersion = (theta.numpy(), theta.reciprocal().numpy())
-            tail = (log_prob.numpy(), 1, by_theta.numpy())
-            share(len(batch), lambda a, b: _kernels.nb_rows(a, b, *head, *dispersion, *sparse_arrays(batch), *tail))
+            arrays = kernel_arrays(batch, gradient, log_prob)
+            dispersion = (theta.numpy(), theta.reciprocal().numpy(), 1, by_theta.numpy())
+            share(len(batch), lambda first, last: _kernels.nb_rows(first, last, *arrays, *dispersion))
             log_prob -= batch.log_factorial
         else:
             log_prob, gradient, by_theta = _formulas.negative_binomial(logits, theta, batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +18,19 @@ _f = np.float32
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """The defaults of PyTorch."""
 TO_MEAN, TO_SQUARE, TINY = _f(1.0 - BETA1), _f(1.0 - BETA2), _f(EPSILON)
-FEW = 1 << 16
-"""Weights of a group that one thread does sooner than two."""
+PIECE = 1 << 13
+"""So many weights are the share of one thread at least; the norm is a sum over such pieces, whoever does them."""
+
+
+class Mover(NamedTuple):
+    """What the compiled pass needs: moments, the squared norms of the pieces, and of each part its end and numbers."""
+
+    mean: Any
+    square: Any
+    squares: Any
+    ends: Any
+    numbers: Any  # of each part: what decay leaves of a weight, pace of the mean, factor on the root of the square
+    largest: Any
 
 
 class AdamW:
@@ -48,6 +59,8 @@ class AdamW:
         self.fused: torch.optim.AdamW | None = None
         if compiled or (compiled is None and flat.values.device.type == "cpu"):
             self.moments = torch.zeros(2, len(flat.values))
+            self.squares = np.zeros(-(-len(flat.values) // PIECE))
+            self.ends = np.cumsum([len(part) for part in flat.parts])
         else:
             parts = [{"params": [part], **group} for part, group in zip(flat.parts, groups, strict=True)]
             self.fused = torch.optim.AdamW(parts, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
@@ -63,19 +76,19 @@ class AdamW:
                 group["lr"] = rate * group["speed"]
             self.fused.step()
             return
+        values, gradient, mover = self.flat.values.numpy(), self.flat.gradient.numpy(), self.mover(rate)
+        add_squares(0, len(self.squares), gradient, self.squares)
+        scale = scale_of(mover)
+        share(len(self.squares), lambda first, last: move(first, last, values, gradient, mover, scale))
+
+    def mover(self, rate: float) -> Mover:
+        """Return what `move` needs for the next step, at this learning rate."""
         self.steps += 1
-        norm = math.sqrt(float(torch.dot(self.flat.gradient, self.flat.gradient)))
-        # a norm that is not a number spoils all weights, which the next step notices
-        scale = 1.0 if norm <= self.largest else self.largest / norm
         toward, shrink = 1.0 - BETA1**self.steps, 1.0 / math.sqrt(1.0 - BETA2**self.steps)
-        mean, square = self.moments.numpy()
-        arrays = (self.flat.values.numpy(), self.flat.gradient.numpy(), mean, square)
-        start = 0
-        for part, group in zip(self.flat.parts, self.groups, strict=True):
-            pace = rate * group["speed"]
-            numbers = [_f(x) for x in (scale, 1.0 - pace * group["weight_decay"], pace / toward, shrink)]
-            _move_part(start, len(part), *arrays, *numbers)
-            start += len(part)
+        paces = [rate * group["speed"] for group in self.groups]
+        decays = [1.0 - pace * group["weight_decay"] for pace, group in zip(paces, self.groups, strict=True)]
+        numbers = [(keep, pace / toward, shrink) for keep, pace in zip(decays, paces, strict=True)]
+        return Mover(*self.moments.numpy(), self.squares, self.ends, np.array(numbers, np.float32), self.largest)
 
     def state(self) -> dict[str, Any]:
         """Return a copy of what decides how the steps go on, as tensors and numbers."""
@@ -92,22 +105,52 @@ class AdamW:
             self.fused.load_state_dict(_copied(state))
 
 
-def _move_part(start: int, n: int, *rest: Any) -> None:
-    if n < FEW:
-        _move(start, start + n, *rest)
-    else:
-        share(n, lambda first, last: _move(start + first, start + last, *rest))
+@njit(**{**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}})
+def _dot(values):  # type: ignore[no-untyped-def]
+    total = _f(0.0)
+    for i in range(values.shape[0]):
+        total += values[i] * values[i]
+    return total
 
 
 @njit(**OPTIONS)
-def _move(first, last, values, gradient, mean, square, scale, keep, pace, shrink):  # type: ignore[no-untyped-def]
-    """One step of AdamW on the weights first..last."""
-    w, gradients, means, squares = values[first:last], gradient[first:last], mean[first:last], square[first:last]
+def add_squares(first, last, gradient, squares):  # type: ignore[no-untyped-def]
+    """Write the sum of squares of the pieces first..last."""
+    for i in range(first, last):
+        squares[i] = _dot(gradient[i * PIECE : (i + 1) * PIECE])
+
+
+@njit(**OPTIONS)
+def scale_of(mover):  # type: ignore[no-untyped-def]
+    """Factor that clips the gradient, of the squares of all pieces."""
+    total = 0.0
+    for square in mover.squares:
+        total += square
+    norm = math.sqrt(total)
+    # a norm that is not a number spoils all weights, which the next step notices
+    return _f(1.0) if norm <= mover.largest else _f(mover.largest / norm)
+
+
+@njit(**OPTIONS)
+def move(first, last, values, gradient, mover, scale):  # type: ignore[no-untyped-def]
+    """One step of AdamW on the pieces first..last, with `scale` times the gradient."""
+    start, stop = first * PIECE, min(last * PIECE, values.shape[0])
+    for part in range(len(mover.ends)):
+        end = min(stop, mover.ends[part])
+        if start < end:
+            keep, pace, shrink = mover.numbers[part, 0], mover.numbers[part, 1], mover.numbers[part, 2]
+            moments = (mover.mean[start:end], mover.square[start:end])
+            _move(values[start:end], gradient[start:end], *moments, scale, keep, pace, shrink)
+            start = end
+
+
+@njit(**OPTIONS)
+def _move(w, gradient, mean, square, scale, keep, pace, shrink):  # type: ignore[no-untyped-def]
     for i in range(w.shape[0]):
-        g = gradients[i] * scale
-        means[i] += (g - means[i]) * TO_MEAN
-        squares[i] += (g * g - squares[i]) * TO_SQUARE
-        w[i] = w[i] * keep - pace * means[i] / (np.sqrt(squares[i]) * shrink + TINY)
+        g = gradient[i] * scale
+        mean[i] += (g - mean[i]) * TO_MEAN
+        square[i] += (g * g - square[i]) * TO_SQUARE
+        w[i] = w[i] * keep - pace * mean[i] / (np.sqrt(square[i]) * shrink + TINY)
 
 
 def _copied(state: dict[str, Any]) -> dict[str, Any]:

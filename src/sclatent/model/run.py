@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from sclatent.model._parallel import ahead, only_shared
-from sclatent.model.batches import Batch, Batches, CountData
-from sclatent.model.compiled import CompiledStep, compiles
+from sclatent.model._step import Counts
+from sclatent.model.batches import Batches, CountData
+from sclatent.model.compiled import CompiledStep, compiles, prepare
 from sclatent.model.flat import FlatWeights
 from sclatent.model.optimizer import AdamW
 from sclatent.model.plan import Plan, decay
@@ -125,9 +126,9 @@ class Run:
         """One epoch of steps; return the mean log p(x | z) and KL of the training cells."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
         minibatches = self.plan.minibatches(self.order.permutation(self.train))
-        gathered = ahead(self.batches.gather, minibatches) if self.compiled else repeat(None)
-        for cells, batch in zip(minibatches, gathered, strict=False):
-            sums += self._step(cells, batch)
+        gathered = ahead(self._prepared, minibatches) if self.compiled else repeat(None)
+        for cells, counts in zip(minibatches, gathered, strict=False):
+            sums += self._step(cells, counts)
             if self.batches.device.type == "cpu" and not bool(torch.isfinite(sums).all()):
                 raise Diverged(cells)
         if not bool(torch.isfinite(sums).all()):
@@ -137,15 +138,15 @@ class Run:
             raise Diverged(self.train, "the loss runs away")
         return log_prob, kl
 
-    def _step(self, cells: np.ndarray, batch: Batch | None = None) -> Tensor:
+    def _step(self, cells: np.ndarray, counts: Counts | None = None) -> Tensor:
         """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
         if self.compiled:
-            sums = self._compiled_backward(self.batches.gather(cells) if batch is None else batch)
+            sums = self._compiled_step(self._prepared(cells) if counts is None else counts)
         else:
             self.flat.forget()
             sums = self._backward(cells)
             self.flat.collect()
-        self.optimizer.step(self._learning_rate())
+            self.optimizer.step(self._learning_rate())
         self.step += 1
         if self.step % AVERAGE_EVERY == 0:
             # the average of the first steps is a plain mean, which forgets where training started
@@ -175,12 +176,16 @@ class Run:
                 if noise is not None and self.batches.device.type == "cuda":
                     self.noise.set_state(noise)
 
-    def _compiled_backward(self, batch: Batch) -> Tensor:
-        """`_backward` without autograd."""
-        n = len(batch)
+    def _prepared(self, cells: np.ndarray) -> Counts:
+        return prepare(self.vae, self.batches.gather(cells))
+
+    def _compiled_step(self, counts: Counts) -> Tensor:
+        """Do `_backward` and the optimiser's step without autograd."""
+        n = len(counts.library)
         if n not in self.compiled_steps:  # the steps of an epoch differ by one cell at most
-            self.compiled_steps[n] = CompiledStep(self.vae, n)
-        return self.compiled_steps[n](batch, self.noise, self.plan.kl_weight(self.step))
+            self.compiled_steps[n] = CompiledStep(self.vae, self.flat, n)
+        mover = self.optimizer.mover(self._learning_rate())
+        return self.compiled_steps[n](counts, self.noise, self.plan.kl_weight(self.step), mover)
 
     def _make_room(self, n: int) -> None:
         """After an out-of-memory error: smaller gathers, then the counts in CPU memory, each with one line."""

@@ -1,0 +1,314 @@
+"""One step of the default model in one compiled call, which all threads of a team make together.
+
+`compiled.CompiledStep` makes the buffers and says what they hold. Parameters are stretches of one vector: `places` says
+where each starts. Matrix products are BLAS's, by way of numba.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from sclatent.model._csr import sparse_product
+from sclatent.model._kernels import nb_rows, poisson_rows
+from sclatent.model._layers import draw_rows, draw_rows_gradient, hidden_rows, hidden_rows_gradient
+from sclatent.model._team import meet, stretch
+from sclatent.model._vector_math import OPTIONS
+from sclatent.model.optimizer import add_squares, move, scale_of
+
+TOGETHER = 32
+"""The gradient to θ is summed over so many cells at a time: the sums do not depend on the number of threads."""
+_f = np.float32
+NONE = _f(0.0)
+
+
+class Places(NamedTuple):
+    """Where the parameters start. Of a network: one row per layer, of its weights, bias, and the norm's two."""
+
+    encoder: Any
+    decoder: Any
+    head: Any  # weights, bias
+    last: Any  # weights, bias, covariates, log θ
+
+
+class Network(NamedTuple):
+    """What hidden layers leave for the way back: (layers × cells × units), `inverse` (layers × cells)."""
+
+    x: Any
+    drawn: Any
+    normal: Any
+    inverse: Any
+    out: Any  # of the decoder without its last layer
+    to_x: Any  # cells × units
+
+
+class Ends(NamedTuple):
+    """Posterior and last layer: see `_layers.draw_rows`; ``seen`` are the units of the network, then z."""
+
+    head: Any
+    to_head: Any
+    eps: Any
+    sd: Any
+    slope: Any
+    kl: Any
+    seen: Any
+    to_seen: Any
+    logits: Any
+    log_prob: Any
+    theta: Any  # θ and 1 / θ (2 × genes); no genes under a Poisson likelihood
+    by_theta: Any
+    sums: Any
+
+
+class Counts(NamedTuple):
+    """The counts of a batch: `values`, their logs, and those by gene."""
+
+    n_genes: Any
+    library: Any
+    total: Any
+    log_factorial: Any
+    offsets: Any
+    columns: Any
+    values: Any
+    logs: Any
+    by_gene: Any
+    design: Any
+
+
+class Rates(NamedTuple):
+    """Numbers: see `hidden_rows` and `draw_rows`; `share` is the factor on the decoder's network."""
+
+    left_out: Any
+    factor: Any
+    share: Any
+    offset: Any
+    smallest: Any
+    log_theta: Any
+    kl_weight: Any
+
+
+@njit(**OPTIONS)
+def _matrix(vector, start, rows, columns):  # type: ignore[no-untyped-def]
+    return vector[start : start + rows * columns].reshape(rows, columns)
+
+
+@njit(**OPTIONS)
+def _product(a, b, out):  # type: ignore[no-untyped-def]
+    np.dot(a, b, out)  # here only, since each place of a call is compiled
+
+
+@njit(**OPTIONS)
+def _dense(inputs, vector, place, out):  # type: ignore[no-untyped-def]
+    """Out = inputs · weightᵀ + bias, of the layer whose weights and bias start at `place`."""
+    _product(inputs, _matrix(vector, place[0], out.shape[1], inputs.shape[1]).T, out)
+    bias = vector[place[1] : place[1] + out.shape[1]]
+    for b in range(out.shape[0]):
+        row = out[b]
+        for h in range(row.shape[0]):
+            row[h] += bias[h]
+
+
+@njit(**OPTIONS)
+def _dense_gradient(inputs, upstream, gradient, place):  # type: ignore[no-untyped-def]
+    """Write the gradient of `_dense` to its weights and bias."""
+    _product(upstream.T, inputs, _matrix(gradient, place[0], upstream.shape[1], inputs.shape[1]))
+    _sum_rows(upstream, gradient[place[1] : place[1] + upstream.shape[1]])
+
+
+@njit(**OPTIONS)
+def _columns(matrix, first, last):  # type: ignore[no-untyped-def]
+    out = np.empty((matrix.shape[0], last - first), np.float32)
+    for b in range(matrix.shape[0]):
+        for k in range(first, last):
+            out[b, k - first] = matrix[b, k]
+    return out
+
+
+@njit(**OPTIONS)
+def _back(upstream, vector, start, width):  # type: ignore[no-untyped-def]
+    """Gradient to `width` inputs of a layer whose weights start at `start`."""
+    out = np.empty((upstream.shape[0], width), np.float32)
+    _product(upstream, _matrix(vector, start, upstream.shape[1], width), out)
+    return out
+
+
+@njit(**OPTIONS)
+def _sum_rows(rows, total):  # type: ignore[no-untyped-def]
+    total[:] = NONE
+    for b in range(rows.shape[0]):
+        row = rows[b]
+        for h in range(total.shape[0]):
+            total[h] += row[h]
+
+
+@njit(**OPTIONS)
+def _hidden(network, i, vector, place, rates, factor, out):  # type: ignore[no-untyped-def]
+    width = network.x.shape[2]
+    weight, bias = vector[place[2] : place[2] + width], vector[place[3] : place[3] + width]
+    made = (network.normal[i], network.inverse[i], out)
+    hidden_rows(network.x[i], weight, bias, network.drawn[i], rates.left_out, factor, *made)
+
+
+@njit(**OPTIONS)
+def _hidden_gradient(network, i, upstream, vector, gradient, place, factor, out):  # type: ignore[no-untyped-def]
+    """Leave the gradients of the norm, and in ``network.to_x`` that to x."""
+    width = network.x.shape[2]
+    weight = vector[place[2] : place[2] + width]
+    to_weight, to_bias = gradient[place[2] : place[2] + width], gradient[place[3] : place[3] + width]
+    made = (network.normal[i], network.inverse[i], weight, out)
+    hidden_rows_gradient(upstream, *made, factor, network.to_x, to_weight, to_bias)
+
+
+@njit(**OPTIONS)
+def _forward(values, places, encoder, decoder, ends, counts, rates):  # type: ignore[no-untyped-def]
+    """From the counts to what the last layer sees."""
+    n, width = encoder.x.shape[1:]
+    first = places.encoder[0]
+    weight, bias = _matrix(values, first[0], counts.n_genes, width), values[first[1] : first[1] + width]
+    sparse_product(*stretch(n, 0, 1), counts.offsets, counts.columns, counts.logs, weight, bias, encoder.x[0])
+    for i in range(len(places.encoder)):
+        if i:
+            _dense(encoder.out[i - 1], values, places.encoder[i], encoder.x[i])
+        _hidden(encoder, i, values, places.encoder[i], rates, rates.factor, encoder.out[i])
+    _dense(encoder.out[-1], values, places.head, ends.head)
+    draw_rows(ends.head, rates.offset, rates.smallest, ends.eps, ends.sd, ends.slope, ends.seen, ends.kl)
+    inputs, last = _inputs(ends, counts.design), len(places.decoder) - 1
+    for i in range(last + 1):
+        _dense(inputs, values, places.decoder[i], decoder.x[i])
+        if i < last:
+            inputs = decoder.out[i]
+            _hidden(decoder, i, values, places.decoder[i], rates, rates.factor, inputs)
+    _hidden(decoder, last, values, places.decoder[last], rates, rates.factor * rates.share, ends.seen)
+    low, high = rates.log_theta
+    theta, inverse = ends.theta
+    for g in range(len(theta)):
+        theta[g] = math.exp(min(max(np.float64(values[places.last[3] + g]), low), high))
+        inverse[g] = _f(1.0) / theta[g]
+
+
+@njit(**OPTIONS)
+def _inputs(ends, design):  # type: ignore[no-untyped-def]
+    """What the first layer of the decoder sees: z and the covariates."""
+    n, n_axes = ends.eps.shape
+    inputs = np.empty((n, n_axes + design.shape[1]), np.float32)
+    for b in range(n):
+        for k in range(n_axes):
+            inputs[b, k] = ends.seen[b, ends.seen.shape[1] - n_axes + k]
+        for k in range(design.shape[1]):
+            inputs[b, n_axes + k] = design[b, k]
+    return inputs
+
+
+@njit(**OPTIONS)
+def _cells(first, last, values, places, ends, counts):  # type: ignore[no-untyped-def]
+    """Write log p, and its gradient / −n to logits, θ and what the last layer sees, for the cells first..last."""
+    n, n_out = ends.logits.shape
+    some, design = ends.logits[first:last], counts.design
+    weight = _matrix(values, places.last[0], ends.seen.shape[1], n_out)
+    bias = values[places.last[1] : places.last[1] + n_out]
+    _product(ends.seen[first:last], weight, some)
+    for b in range(first, last):
+        row = ends.logits[b]
+        for g in range(n_out):
+            row[g] += bias[g]
+    if design.shape[1]:
+        added = np.empty_like(some)
+        _product(design[first:last], _matrix(values, places.last[2], design.shape[1], n_out), added)
+        for b in range(last - first):
+            for g in range(n_out):
+                some[b, g] += added[b, g]
+    sparse = (counts.offsets, counts.columns, counts.values, counts.total)
+    kernel = (counts.n_genes, ends.logits, counts.library, *sparse, ends.log_prob, _f(-1.0 / n))
+    if ends.theta.shape[1]:
+        nb_rows(first, last, *kernel, ends.theta[:1], ends.theta[1:], TOGETHER, ends.by_theta)
+    else:
+        poisson_rows(first, last, *kernel)
+    _product(some, weight.T, ends.to_seen[first:last])
+
+
+@njit(**OPTIONS)
+def _last_gradient(first, last, gradient, places, ends, counts):  # type: ignore[no-untyped-def]
+    """Leave the gradient of the last layer for the inputs first..last, and their share of the other gradients."""
+    n_in, n_out, design = ends.seen.shape[1], ends.logits.shape[1], counts.design
+    to_weight = _matrix(gradient, places.last[0], n_in, n_out)
+    _product(_columns(ends.seen, first, last).T, ends.logits, to_weight[first:last])
+    start, stop = first * n_out // n_in, last * n_out // n_in
+    _sum_rows(ends.logits[:, start:stop], gradient[places.last[1] + start : places.last[1] + stop])
+    start, stop = first * design.shape[1] // n_in, last * design.shape[1] // n_in
+    if stop > start:
+        to_covariates = _matrix(gradient, places.last[2], design.shape[1], n_out)
+        _product(_columns(design, start, stop).T, ends.logits, to_covariates[start:stop])
+
+
+@njit(**OPTIONS)
+def _backward(values, gradient, places, encoder, decoder, ends, counts, rates):  # type: ignore[no-untyped-def]
+    """Leave the gradients of everything below the last layer, and that of θ."""
+    (n, width), n_axes = encoder.x.shape[1:], ends.eps.shape[1]
+    inputs, last = _inputs(ends, counts.design), len(places.decoder) - 1
+    _hidden_gradient(
+        decoder, last, ends.to_seen, values, gradient, places.decoder[last], rates.factor * rates.share, ends.seen
+    )
+    for i in range(last, 0, -1):
+        _dense_gradient(decoder.out[i - 1], decoder.to_x, gradient, places.decoder[i])
+        upstream = _back(decoder.to_x, values, places.decoder[i, 0], width)
+        at = places.decoder[i - 1]
+        _hidden_gradient(decoder, i - 1, upstream, values, gradient, at, rates.factor, decoder.out[i - 1])
+    _dense_gradient(inputs, decoder.to_x, gradient, places.decoder[0])
+    to_inputs = _back(decoder.to_x, values, places.decoder[0, 0], inputs.shape[1])
+    for b in range(n):
+        for k in range(n_axes):
+            ends.to_seen[b, width + k] += to_inputs[b, k]
+
+    to_kl = _f(rates.kl_weight / n)
+    draw_rows_gradient(ends.head, ends.eps, ends.sd, ends.slope, ends.to_seen, to_kl, ends.to_head)
+    upstream, place = ends.to_head, places.head
+    for i in range(len(places.encoder) - 1, -1, -1):
+        _dense_gradient(encoder.out[i], upstream, gradient, place)
+        upstream = _back(upstream, values, place[0], width)
+        place = places.encoder[i, :2]
+        _hidden_gradient(encoder, i, upstream, values, gradient, places.encoder[i], rates.factor, encoder.out[i])
+        upstream = encoder.to_x
+    _sum_rows(upstream, gradient[place[1] : place[1] + width])
+    to_first = _matrix(gradient, place[0], counts.n_genes, width)
+    sparse_product(*stretch(counts.n_genes, 0, 1), *counts.by_gene, upstream, np.zeros(width, np.float32), to_first)
+
+    low, high = rates.log_theta
+    for g in range(ends.theta.shape[1]):
+        log_theta, total = values[places.last[3] + g], NONE
+        for piece in range(len(ends.by_theta)):
+            total += ends.by_theta[piece, g]
+        inside = (log_theta >= low) & (log_theta <= high)
+        gradient[places.last[3] + g] = total * ends.theta[0, g] * _f(-1.0 / n) if inside else NONE
+
+
+@njit(**OPTIONS)
+def step(part, threads, team, values, gradient, places, encoder, decoder, ends, counts, rates, mover):  # type: ignore[no-untyped-def]
+    """What the `part`-th of some threads does of a step; each must call it. `mover` is of `optimizer.AdamW`.
+
+    No sum is made by more than one thread, so the bytes do not depend on their number.
+    """
+    n, n_in = ends.seen.shape
+    if part == 0:  # alone: to fetch what others have changed of the weights would take as long
+        _forward(values, places, encoder, decoder, ends, counts, rates)
+    meet(team, threads, 1)
+    # from the last layer's input to its gradient cells have nothing to do with one another
+    first, last = stretch((n + TOGETHER - 1) // TOGETHER, part, threads)
+    _cells(first * TOGETHER, min(last * TOGETHER, n), values, places, ends, counts)
+    meet(team, threads, 2)
+    # with two threads half of the work each, and the weights of either half stay with one of them
+    if part == 0:
+        _backward(values, gradient, places, encoder, decoder, ends, counts, rates)
+        ends.sums[:] = 0.0
+        for b in range(n):
+            ends.sums[0] += ends.log_prob[b] - counts.log_factorial[b]
+            ends.sums[1] += ends.kl[b]
+    if part > 0 or threads == 1:
+        _last_gradient(*stretch(n_in, max(part - 1, 0), max(threads - 1, 1)), gradient, places, ends, counts)
+    meet(team, threads, 3)
+    first, last = stretch(len(mover.squares), part, threads)
+    add_squares(first, last, gradient, mover.squares)
+    meet(team, threads, 4)
+    move(first, last, values, gradient, mover, scale_of(mover))
