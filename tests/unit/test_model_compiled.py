@@ -92,6 +92,22 @@ def test_what_is_not_a_number_is_noticed() -> None:
         assert not torch.isfinite(run._step(np.arange(80))).all(), name
 
 
+@pytest.mark.parametrize("likelihood", ["nb", "poisson"])
+def test_threads_do_not_change_a_byte(likelihood: str) -> None:
+    """Sizes at which BLAS rounds differently in products of other heights."""
+    ends, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3, 5):
+            torch.set_num_threads(threads)
+            run = a_run(likelihood=likelihood, batch_size=80, n_hidden=96, covariates=True, n_layers=2)
+            for _ in range(3):
+                run.one_epoch()
+            ends.append(run.flat.values)
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(end, ends[0]) for end in ends[1:])
+
+
 @pytest.mark.parametrize(
     "options",
     [

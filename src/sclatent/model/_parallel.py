@@ -49,8 +49,14 @@ def _available() -> int:
 
 @cache
 def _libraries() -> ThreadpoolController:
-    """Return the BLAS that compiled functions call, which has threads of its own."""
     return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Within it, the BLAS that compiled functions call uses none of the threads that it has."""
+    with _libraries().limit(limits=1):
+        yield
 
 
 @contextmanager
@@ -63,7 +69,7 @@ def only_shared() -> Iterator[None]:
     token = _threads.set(threads)
     torch.set_num_threads(1)
     try:
-        with _libraries().limit(limits=1):
+        with one_blas_thread():
             yield
     finally:
         torch.set_num_threads(threads)

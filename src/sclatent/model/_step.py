@@ -19,8 +19,6 @@ from sclatent.model._team import meet, stretch
 from sclatent.model._vector_math import OPTIONS
 from sclatent.model.optimizer import add_squares, move, scale_of
 
-TOGETHER = 32
-"""The gradient to θ is summed over so many cells at a time: the sums do not depend on the number of threads."""
 _f = np.float32
 NONE = _f(0.0)
 
@@ -59,7 +57,7 @@ class Ends(NamedTuple):
     logits: Any
     log_prob: Any
     theta: Any  # θ and 1 / θ (2 × genes); no genes under a Poisson likelihood
-    by_theta: Any
+    by_theta: Any  # gradients summed over `grain` cells at a time, which does not depend on the number of threads
     sums: Any
 
 
@@ -79,7 +77,10 @@ class Counts(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Numbers: see `hidden_rows` and `draw_rows`; `share` is the factor on the decoder's network."""
+    """Numbers: see `hidden_rows` and `draw_rows`; `share` is the factor on the decoder's network.
+
+    Threads share the cells, and the inputs of the last layer, by multiples of `grain`: see `compiled.grain`.
+    """
 
     left_out: Any
     factor: Any
@@ -87,6 +88,7 @@ class Rates(NamedTuple):
     offset: Any
     smallest: Any
     log_theta: Any
+    grain: Any
     kl_weight: Any
 
 
@@ -96,14 +98,15 @@ def _matrix(vector, start, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _product(a, b, out):  # type: ignore[no-untyped-def]
-    np.dot(a, b, out)  # here only, since each place of a call is compiled
+def product(a, b, out):  # type: ignore[no-untyped-def]
+    """Write a · b to `out`; either of them may be a transpose."""
+    np.dot(a, b, out)  # here only: wherever it stands it is compiled anew
 
 
 @njit(**OPTIONS)
 def _dense(inputs, vector, place, out):  # type: ignore[no-untyped-def]
     """Out = inputs · weightᵀ + bias, of the layer whose weights and bias start at `place`."""
-    _product(inputs, _matrix(vector, place[0], out.shape[1], inputs.shape[1]).T, out)
+    product(inputs, _matrix(vector, place[0], out.shape[1], inputs.shape[1]).T, out)
     bias = vector[place[1] : place[1] + out.shape[1]]
     for b in range(out.shape[0]):
         row = out[b]
@@ -114,7 +117,7 @@ def _dense(inputs, vector, place, out):  # type: ignore[no-untyped-def]
 @njit(**OPTIONS)
 def _dense_gradient(inputs, upstream, gradient, place):  # type: ignore[no-untyped-def]
     """Write the gradient of `_dense` to its weights and bias."""
-    _product(upstream.T, inputs, _matrix(gradient, place[0], upstream.shape[1], inputs.shape[1]))
+    product(upstream.T, inputs, _matrix(gradient, place[0], upstream.shape[1], inputs.shape[1]))
     _sum_rows(upstream, gradient[place[1] : place[1] + upstream.shape[1]])
 
 
@@ -131,7 +134,7 @@ def _columns(matrix, first, last):  # type: ignore[no-untyped-def]
 def _back(upstream, vector, start, width):  # type: ignore[no-untyped-def]
     """Gradient to `width` inputs of a layer whose weights start at `start`."""
     out = np.empty((upstream.shape[0], width), np.float32)
-    _product(upstream, _matrix(vector, start, upstream.shape[1], width), out)
+    product(upstream, _matrix(vector, start, upstream.shape[1], width), out)
     return out
 
 
@@ -203,30 +206,30 @@ def _inputs(ends, design):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def _cells(first, last, values, places, ends, counts):  # type: ignore[no-untyped-def]
+def _cells(first, last, values, places, ends, counts, grain):  # type: ignore[no-untyped-def]
     """Write log p, and its gradient / −n to logits, θ and what the last layer sees, for the cells first..last."""
     n, n_out = ends.logits.shape
     some, design = ends.logits[first:last], counts.design
     weight = _matrix(values, places.last[0], ends.seen.shape[1], n_out)
     bias = values[places.last[1] : places.last[1] + n_out]
-    _product(ends.seen[first:last], weight, some)
+    product(ends.seen[first:last], weight, some)
     for b in range(first, last):
         row = ends.logits[b]
         for g in range(n_out):
             row[g] += bias[g]
     if design.shape[1]:
         added = np.empty_like(some)
-        _product(design[first:last], _matrix(values, places.last[2], design.shape[1], n_out), added)
+        product(design[first:last], _matrix(values, places.last[2], design.shape[1], n_out), added)
         for b in range(last - first):
             for g in range(n_out):
                 some[b, g] += added[b, g]
     sparse = (counts.offsets, counts.columns, counts.values, counts.total)
     kernel = (counts.n_genes, ends.logits, counts.library, *sparse, ends.log_prob, _f(-1.0 / n))
     if ends.theta.shape[1]:
-        nb_rows(first, last, *kernel, ends.theta[:1], ends.theta[1:], TOGETHER, ends.by_theta)
+        nb_rows(first, last, *kernel, ends.theta[:1], ends.theta[1:], grain, ends.by_theta)
     else:
         poisson_rows(first, last, *kernel)
-    _product(some, weight.T, ends.to_seen[first:last])
+    product(some, weight.T, ends.to_seen[first:last])
 
 
 @njit(**OPTIONS)
@@ -234,13 +237,11 @@ def _last_gradient(first, last, gradient, places, ends, counts):  # type: ignore
     """Leave the gradient of the last layer for the inputs first..last, and their share of the other gradients."""
     n_in, n_out, design = ends.seen.shape[1], ends.logits.shape[1], counts.design
     to_weight = _matrix(gradient, places.last[0], n_in, n_out)
-    _product(_columns(ends.seen, first, last).T, ends.logits, to_weight[first:last])
+    product(_columns(ends.seen, first, last).T, ends.logits, to_weight[first:last])
     start, stop = first * n_out // n_in, last * n_out // n_in
     _sum_rows(ends.logits[:, start:stop], gradient[places.last[1] + start : places.last[1] + stop])
-    start, stop = first * design.shape[1] // n_in, last * design.shape[1] // n_in
-    if stop > start:
-        to_covariates = _matrix(gradient, places.last[2], design.shape[1], n_out)
-        _product(_columns(design, start, stop).T, ends.logits, to_covariates[start:stop])
+    if first == 0 and design.shape[1]:
+        product(design.T, ends.logits, _matrix(gradient, places.last[2], design.shape[1], n_out))
 
 
 @njit(**OPTIONS)
@@ -285,6 +286,13 @@ def _backward(values, gradient, places, encoder, decoder, ends, counts, rates): 
 
 
 @njit(**OPTIONS)
+def _grains(n, grain, part, parts):  # type: ignore[no-untyped-def]
+    """As `stretch`, cut at multiples of `grain`."""
+    first, last = stretch((n + grain - 1) // grain, part, parts)
+    return min(first * grain, n), min(last * grain, n)
+
+
+@njit(**OPTIONS)
 def step(part, threads, team, values, gradient, places, encoder, decoder, ends, counts, rates, mover):  # type: ignore[no-untyped-def]
     """What the `part`-th of some threads does of a step; each must call it. `mover` is of `optimizer.AdamW`.
 
@@ -295,8 +303,8 @@ def step(part, threads, team, values, gradient, places, encoder, decoder, ends, 
         _forward(values, places, encoder, decoder, ends, counts, rates)
     meet(team, threads, 1)
     # from the last layer's input to its gradient cells have nothing to do with one another
-    first, last = stretch((n + TOGETHER - 1) // TOGETHER, part, threads)
-    _cells(first * TOGETHER, min(last * TOGETHER, n), values, places, ends, counts)
+    some = _grains(n, rates.grain, part, threads)
+    _cells(*some, values, places, ends, counts, rates.grain)
     meet(team, threads, 2)
     # with two threads half of the work each, and the weights of either half stay with one of them
     if part == 0:
@@ -306,7 +314,8 @@ def step(part, threads, team, values, gradient, places, encoder, decoder, ends, 
             ends.sums[0] += ends.log_prob[b] - counts.log_factorial[b]
             ends.sums[1] += ends.kl[b]
     if part > 0 or threads == 1:
-        _last_gradient(*stretch(n_in, max(part - 1, 0), max(threads - 1, 1)), gradient, places, ends, counts)
+        inputs = _grains(n_in, rates.grain, max(part - 1, 0), max(threads - 1, 1))
+        _last_gradient(*inputs, gradient, places, ends, counts)
     meet(team, threads, 3)
     first, last = stretch(len(mover.squares), part, threads)
     add_squares(first, last, gradient, mover.squares)

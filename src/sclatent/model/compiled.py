@@ -9,6 +9,7 @@ which no thread shares. Here the same step is one compiled call (`_step.step`) i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from sclatent.model import _step
 from sclatent.model._csr import by_column
-from sclatent.model._parallel import together
+from sclatent.model._parallel import one_blas_thread, together
 from sclatent.model.batches import Batch, Batches
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
 from sclatent.model.flat import FlatWeights
@@ -59,6 +60,40 @@ def prepare(vae: CountVAE, batch: Batch) -> _step.Counts:
     )
 
 
+@cache
+def grain(n: int, n_in: int, n_out: int) -> int:
+    """Return a number of rows such that products cut at its multiples are what they would be uncut, to the byte.
+
+    BLAS goes over the rows of a product in tiles, and rounds differently in the last ones, which are narrower. How wide
+    tiles are it does not say, so it is tried: without this the bytes would depend on the number of threads.
+    """
+    rng = np.random.default_rng(0)
+    seen, weight = rng.normal(size=(n, n_in)).astype(_f), rng.normal(size=(n_in, n_out)).astype(_f)
+    logits = rng.normal(size=(n, n_out)).astype(_f)
+
+    def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        out = _empty(a.shape[0], b.shape[1])
+        _step.product(a, b, out)
+        return out
+
+    def keeps(a: np.ndarray, b: np.ndarray, rows: int) -> bool:
+        whole, last = product(a, b), (len(a) - 1) // rows * rows
+        return all(
+            np.array_equal(product(some.copy("A"), b), whole[at])
+            for cut in {rows, last // 2 // rows * rows, last} - {0}
+            for at in (slice(0, cut), slice(cut, None))
+            for some in (a[at],)
+        )
+
+    with one_blas_thread():
+        for rows in (12, 24, 48):
+            if rows >= max(n, n_in):
+                break
+            if keeps(seen, weight, rows) and keeps(logits, weight.T, rows) and keeps(seen.T, logits, rows):
+                return rows
+    return max(n, n_in)
+
+
 class CompiledStep:
     """A step of training on `n` cells.
 
@@ -78,6 +113,7 @@ class CompiledStep:
         assert isinstance(decoder, MLPDecoder)
         width, n_axes, n_out = settings.n_hidden, settings.n_axes, decoder.bias.shape[0]
         n_theta = vae.n_genes if vae.uses_theta else 0
+        rows = grain(n, width + n_axes, n_out)
 
         def places(linears: Sequence[Any], norms: Sequence[Any]) -> np.ndarray:
             pairs = zip(linears, norms, strict=True)
@@ -110,12 +146,12 @@ class CompiledStep:
             logits=_empty(n, n_out),
             log_prob=np.empty(n),
             theta=_empty(2, n_theta),
-            by_theta=_empty(-(-n // _step.TOGETHER), n_theta),
+            by_theta=_empty(-(-n // rows), n_theta),
             sums=np.empty(2),
         )
         self.left_out, factor = bytes_left_out(settings.dropout)
         numbers = (_f(factor), _f(NETWORK_SHARE), _f(SD_OFFSET), _f(SMALLEST_SD), LOG_THETA)
-        self.rates = _step.Rates(self.left_out, *numbers, kl_weight=0.0)
+        self.rates = _step.Rates(self.left_out, *numbers, rows, kl_weight=0.0)
 
     def __call__(self, counts: _step.Counts, generator: torch.Generator, kl_weight: float, mover: Mover) -> Tensor:
         """Move the weights against the gradient of the mean of kl_weight · KL − log p; return the sums of log p and KL.
