@@ -54,7 +54,7 @@ def test_same_gradients_and_values_as_autograd(likelihood: str, options: dict) -
         run._step(np.arange(31))
     cells = np.arange(20, 57)
     start = run.noise.get_state()
-    counts = prepare(run.vae, run.batches.gather(cells))
+    counts = prepare(run.vae, run.batches, cells)
     sums = CompiledStep(run.vae, run.flat, len(cells))(counts, run.noise, run.plan.kl_weight(run.step), STILL)
     compiled = {name: p.grad.clone() for name, p in run.vae.named_parameters()}
     after = run.noise.get_state()
@@ -77,7 +77,7 @@ def test_a_step_knows_no_other_step() -> None:
     """Buffers that stay must not carry anything from one batch to the next."""
     run = a_run(dropout=0.0)
     step = CompiledStep(run.vae, run.flat, 20)
-    first, second = (prepare(run.vae, run.batches.gather(np.arange(at, at + 20))) for at in (0, 40))
+    first, second = (prepare(run.vae, run.batches, np.arange(at, at + 20)) for at in (0, 40))
     alone = [step(first, torch.Generator().manual_seed(1), 0.5, STILL), run.flat.gradient.clone()]
     step(second, torch.Generator().manual_seed(2), 1.0, STILL)
     again = [step(first, torch.Generator().manual_seed(1), 0.5, STILL), run.flat.gradient.clone()]

@@ -236,6 +236,8 @@ def _cells(first, last, values, places, ends, counts, grain):  # type: ignore[no
 def _last_gradient(first, last, gradient, places, ends, counts):  # type: ignore[no-untyped-def]
     """Leave the gradient of the last layer for the inputs first..last, and their share of the other gradients."""
     n_in, n_out, design = ends.seen.shape[1], ends.logits.shape[1], counts.design
+    if first == last:
+        return
     to_weight = _matrix(gradient, places.last[0], n_in, n_out)
     product(_columns(ends.seen, first, last).T, ends.logits, to_weight[first:last])
     start, stop = first * n_out // n_in, last * n_out // n_in
@@ -306,16 +308,18 @@ def step(part, threads, team, values, gradient, places, encoder, decoder, ends, 
     some = _grains(n, rates.grain, part, threads)
     _cells(*some, values, places, ends, counts, rates.grain)
     meet(team, threads, 2)
-    # with two threads half of the work each, and the weights of either half stay with one of them
+    # the first one has the layers below to do, and so a quarter of what the others have of the last one
+    quarters = 4 * threads - 3
+    inputs = _grains(n_in, rates.grain, 0, quarters)
     if part == 0:
         _backward(values, gradient, places, encoder, decoder, ends, counts, rates)
         ends.sums[:] = 0.0
         for b in range(n):
             ends.sums[0] += ends.log_prob[b] - counts.log_factorial[b]
             ends.sums[1] += ends.kl[b]
-    if part > 0 or threads == 1:
-        inputs = _grains(n_in, rates.grain, max(part - 1, 0), max(threads - 1, 1))
-        _last_gradient(*inputs, gradient, places, ends, counts)
+    else:
+        inputs = (_grains(n_in, rates.grain, 4 * part - 3, quarters)[0], _grains(n_in, rates.grain, 4 * part, quarters)[1])
+    _last_gradient(*inputs, gradient, places, ends, counts)
     meet(team, threads, 3)
     first, last = stretch(len(mover.squares), part, threads)
     add_squares(first, last, gradient, mover.squares)

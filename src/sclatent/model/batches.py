@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse import csr_matrix, issparse
 from torch import Tensor
 
-from sclatent.model._csr import gather_rows, row_sums
+from sclatent.model._csr import gather_rows, row_sums, take_rows
 
 log = logging.getLogger("sclatent")
 
@@ -183,6 +184,11 @@ class Batches:
         if self.device.type != "cpu":
             tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         return Batch(**tensors, n_genes=self.n_genes)
+
+    def take(self, index: np.ndarray) -> tuple[tuple[Any, ...], dict[str, np.ndarray]]:
+        """Return what `_csr.take_rows` makes of the counts at positions `index`, and what else is known of the cells."""
+        sparse = take_rows(index, self._offsets, self._columns, self._values, self.n_genes)
+        return sparse, {name: array[index] for name, array in self._cells.items()}
 
     def _gather_there(self, there: dict[str, Tensor], index: Tensor) -> Batch:
         start = there["offsets"][index]

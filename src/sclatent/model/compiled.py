@@ -17,9 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from sclatent.model import _step
-from sclatent.model._csr import by_column
 from sclatent.model._parallel import one_blas_thread, together
-from sclatent.model.batches import Batch, Batches
+from sclatent.model.batches import Batches
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
 from sclatent.model.flat import FlatWeights
 from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out, random_bytes
@@ -42,21 +41,21 @@ def compiles(vae: CountVAE, batches: Batches) -> bool:
     )
 
 
-def prepare(vae: CountVAE, batch: Batch) -> _step.Counts:
-    """Return what `CompiledStep` needs of a batch. It depends on no weights, so another thread can do it ahead."""
-    offsets, columns, values = batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy()
-    logs = np.log1p(values)
+def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> _step.Counts:
+    """Return the cells `index` for `CompiledStep`. It depends on no weights, so another thread can do it ahead."""
+    (offsets, columns, values, logs, by_gene), cells = batches.take(np.ascontiguousarray(index, np.int64))
+    covariates = (torch.from_numpy(cells["categorical"]), torch.from_numpy(cells["continuous"]))
     return _step.Counts(
-        n_genes=batch.n_genes,
-        library=batch.library.numpy(),
-        total=batch.total.numpy(),
-        log_factorial=batch.log_factorial.numpy(),
+        n_genes=batches.n_genes,
+        library=cells["library"],
+        total=cells["total"],
+        log_factorial=cells["log_factorial"],
         offsets=offsets,
         columns=columns,
         values=values,
         logs=logs,
-        by_gene=by_column(offsets, columns, logs, batch.n_genes),
-        design=vae.design(batch.categorical, batch.continuous).numpy(),
+        by_gene=by_gene,
+        design=vae.design(*covariates).numpy(),
     )
 
 

@@ -129,7 +129,7 @@ class Run:
         gathered = ahead(self._prepared, minibatches) if self.compiled else repeat(None)
         for cells, counts in zip(minibatches, gathered, strict=False):
             sums += self._step(cells, counts)
-            if self.batches.device.type == "cpu" and not bool(torch.isfinite(sums).all()):
+            if self.batches.device.type == "cpu" and not math.isfinite(float(sums.sum())):
                 raise Diverged(cells)
         if not bool(torch.isfinite(sums).all()):
             raise Diverged(self.train)
@@ -177,7 +177,7 @@ class Run:
                     self.noise.set_state(noise)
 
     def _prepared(self, cells: np.ndarray) -> Counts:
-        return prepare(self.vae, self.batches.gather(cells))
+        return prepare(self.vae, self.batches, cells)
 
     def _compiled_step(self, counts: Counts) -> Tensor:
         """Do `_backward` and the optimiser's step without autograd."""
