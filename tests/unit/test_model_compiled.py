@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from numba import njit
 from scipy import sparse
 
 from sclatent.model import CountData
-from sclatent.model._parallel import ahead, only_shared, share
-from sclatent.model.compiled import CompiledStep, compiles, prepare
+from sclatent.model._layers import product
+from sclatent.model._parallel import ahead, one_blas_thread, only_shared, share, together
+from sclatent.model._team import meet
+from sclatent.model.compiled import CompiledStep, compiles, grain, prepare
 from sclatent.model.optimizer import Mover
 from sclatent.model.run import Run
 from sclatent.settings import ModelSettings
@@ -155,12 +158,9 @@ def test_every_stretch_once_and_errors_come_through(threads: int) -> None:
     try:
         with only_shared():
             assert torch.get_num_threads() == 1
-            for own in (False, True):
-                done: list[tuple[int, int]] = []
-                alone = partial(done.append, (-1, -1)) if own else None
-                share(10, lambda *stretch, done=done: done.append(stretch), alone)  # type: ignore[misc]
-                assert sorted(i for a, b in done for i in range(a, b)) == list(range(10))
-                assert ((-1, -1) in done) == own
+            done: list[tuple[int, int]] = []
+            share(10, lambda *stretch: done.append(stretch))
+            assert sorted(i for a, b in done for i in range(a, b)) == list(range(10))
             assert list(ahead(lambda i: i * i, range(5))) == [0, 1, 4, 9, 16]
             with pytest.raises(ZeroDivisionError):
                 share(10, lambda a, b: 1 // (10 - b))
@@ -174,3 +174,46 @@ def test_every_stretch_once_and_errors_come_through(threads: int) -> None:
         assert seen == [threads]  # a new thread finds what the user has set
     finally:
         torch.set_num_threads(before)
+
+
+@njit(nogil=True)
+def _passes_on(part, threads, counter, rounds, places):  # type: ignore[no-untyped-def]
+    """In every round each thread adds one to what its neighbour has left in the round before."""
+    for i in range(rounds):
+        taken = places[(part + 1) % threads]
+        meet(counter, threads, 2 * i + 1)
+        places[part] = taken + 1
+        meet(counter, threads, 2 * i + 2)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_meet(threads: int) -> None:
+    """Also when there are more of them than cores, and when two calls want the same threads at once."""
+    rounds, before = 300, torch.get_num_threads()
+    made = [np.zeros(threads, np.int64) for _ in range(4)]
+
+    def calls(places: np.ndarray) -> None:
+        torch.set_num_threads(threads)
+        with only_shared():
+            together(_passes_on, rounds, places)
+
+    try:
+        calls(np.zeros(threads, np.int64))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(calls, made))
+    finally:
+        torch.set_num_threads(before)
+    assert all((places == rounds).all() for places in made)
+
+
+def test_products_keep_their_bytes_at_the_cuts() -> None:
+    rng = np.random.default_rng(3)
+    seen, weight = rng.normal(size=(80, 106)).astype(np.float32), rng.normal(size=(106, 500)).astype(np.float32)
+    whole, cut = np.empty((80, 500), np.float32), np.empty((80, 500), np.float32)
+    rows = grain(80, 106, 500)
+    with one_blas_thread():
+        product(seen, weight, whole)
+        for at in range(rows, 80, rows):
+            product(seen[:at], weight, cut[:at])
+            product(seen[at:], weight, cut[at:])
+            assert np.array_equal(cut, whole)

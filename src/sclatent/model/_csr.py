@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sclatent.model._vector_math import OPTIONS, log1p32
+from sclatent.model._vector_math import ONE, OPTIONS, log1p32
 
 
 @njit(**OPTIONS)
@@ -50,27 +50,6 @@ def _by_column(offsets, columns, values, starts, rows, moved):  # type: ignore[n
 
 
 @njit(**OPTIONS)
-def take_rows(index, source_offsets, source_columns, source_values, n_columns):  # type: ignore[no-untyped-def]
-    """Return offsets, columns, values and log(1 + values) of the CSR rows `index`, and these logs as `by_column` does."""
-    offsets = np.zeros(len(index) + 1, np.int64)
-    for b in range(len(index)):
-        offsets[b + 1] = offsets[b] + source_offsets[index[b] + 1] - source_offsets[index[b]]
-    n = offsets[-1]
-    columns, values, logs = np.empty(n, np.int64), np.empty(n, np.float32), np.empty(n, np.float32)
-    for b in range(len(index)):
-        start = source_offsets[index[b]]
-        for i in range(offsets[b + 1] - offsets[b]):
-            columns[offsets[b] + i] = source_columns[start + i]
-            values[offsets[b] + i] = source_values[start + i]
-    for i in range(n):
-        u = np.float32(1.0) + values[i]
-        logs[i] = log1p32(values[i], u, np.float32(1.0) / u)
-    starts, rows, moved = np.zeros(n_columns + 1, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
-    _by_column(offsets, columns, logs, starts, rows, moved)
-    return offsets, columns, values, logs, (starts, rows, moved)
-
-
-@njit(**OPTIONS)
 def gather_rows(  # type: ignore[no-untyped-def]
     index,
     source_offsets,
@@ -89,6 +68,23 @@ def gather_rows(  # type: ignore[no-untyped-def]
             rows[i] = b
             columns[i] = source_columns[at]
             values[i] = source_values[at]
+
+
+@njit(**OPTIONS)
+def take_rows(index, source_offsets, source_columns, source_values, n_columns):  # type: ignore[no-untyped-def]
+    """Return offsets, columns, values and log(1 + values) of the CSR rows `index`, and the logs as `by_column` does."""
+    offsets = np.zeros(len(index) + 1, np.int64)
+    for b in range(len(index)):
+        offsets[b + 1] = offsets[b] + source_offsets[index[b] + 1] - source_offsets[index[b]]
+    n = offsets[-1]
+    rows, columns, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
+    gather_rows(index, source_offsets, source_columns, source_values, offsets, rows, columns, values)
+    logs, moved, starts = np.empty(n, np.float32), np.empty(n, np.float32), np.zeros(n_columns + 1, np.int64)
+    for i in range(n):
+        u = ONE + values[i]
+        logs[i] = log1p32(values[i], u, ONE / u)
+    _by_column(offsets, columns, logs, starts, rows, moved)
+    return offsets, columns, values, logs, (starts, rows, moved)
 
 
 @njit(**OPTIONS)

@@ -1,8 +1,12 @@
-"""Compiled passes over the rows of the small layers: norm, ReLU and dropout together; the draw from the posterior."""
+"""Compiled layers: products; norm, ReLU and dropout together; the draw from the posterior.
+
+The weights of a layer are stretches of the vector of all parameters. Matrix products are BLAS's, by way of numba.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -15,6 +19,72 @@ EPSILON = 1e-5
 SUMS = {**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}}
 _f = np.float32
 NONE, ONE, HALF = _f(0.0), _f(1.0), _f(0.5)
+
+
+class Network(NamedTuple):
+    """What hidden layers leave for the way back: (layers × cells × units), `inverse` (layers × cells)."""
+
+    x: Any
+    drawn: Any
+    normal: Any
+    inverse: Any
+    out: Any  # of the decoder without its last layer
+    to_x: Any  # cells × units
+
+
+@njit(**OPTIONS)
+def matrix(vector, start, rows, columns):  # type: ignore[no-untyped-def]
+    return vector[start : start + rows * columns].reshape(rows, columns)
+
+
+@njit(**OPTIONS)
+def product(a, b, out):  # type: ignore[no-untyped-def]
+    """Write a · b to `out`; either of them may be a transpose."""
+    np.dot(a, b, out)  # here only: wherever it stands it is compiled anew
+
+
+@njit(**OPTIONS)
+def dense(inputs, vector, place, out):  # type: ignore[no-untyped-def]
+    """Out = inputs · weightᵀ + bias, of the layer whose weights and bias start at `place`."""
+    product(inputs, matrix(vector, place[0], out.shape[1], inputs.shape[1]).T, out)
+    bias = vector[place[1] : place[1] + out.shape[1]]
+    for b in range(out.shape[0]):
+        row = out[b]
+        for h in range(row.shape[0]):
+            row[h] += bias[h]
+
+
+@njit(**OPTIONS)
+def dense_gradient(inputs, upstream, gradient, place):  # type: ignore[no-untyped-def]
+    """Write the gradient of `dense` to its weights and bias."""
+    product(upstream.T, inputs, matrix(gradient, place[0], upstream.shape[1], inputs.shape[1]))
+    sum_rows(upstream, gradient[place[1] : place[1] + upstream.shape[1]])
+
+
+@njit(**OPTIONS)
+def columns_of(matrix, first, last):  # type: ignore[no-untyped-def]
+    out = np.empty((matrix.shape[0], last - first), np.float32)
+    for b in range(matrix.shape[0]):
+        for k in range(first, last):
+            out[b, k - first] = matrix[b, k]
+    return out
+
+
+@njit(**OPTIONS)
+def input_gradient(upstream, vector, start, width):  # type: ignore[no-untyped-def]
+    """Gradient to `width` inputs of a layer whose weights start at `start`."""
+    out = np.empty((upstream.shape[0], width), np.float32)
+    product(upstream, matrix(vector, start, upstream.shape[1], width), out)
+    return out
+
+
+@njit(**OPTIONS)
+def sum_rows(rows, total):  # type: ignore[no-untyped-def]
+    total[:] = NONE
+    for b in range(rows.shape[0]):
+        row = rows[b]
+        for h in range(total.shape[0]):
+            total[h] += row[h]
 
 
 @njit(**SUMS)
@@ -74,6 +144,24 @@ def hidden_rows_gradient(upstream, normal, inverse, weight, out, factor, to_x, t
         scale = inverse[b]
         for h in range(width):
             gradient[h] = scale * (gradient[h] - total - norm[h] * along)
+
+
+@njit(**OPTIONS)
+def hidden(network, i, vector, place, rates, factor, out):  # type: ignore[no-untyped-def]
+    width = network.x.shape[2]
+    weight, bias = vector[place[2] : place[2] + width], vector[place[3] : place[3] + width]
+    made = (network.normal[i], network.inverse[i], out)
+    hidden_rows(network.x[i], weight, bias, network.drawn[i], rates.left_out, factor, *made)
+
+
+@njit(**OPTIONS)
+def hidden_gradient(network, i, upstream, vector, gradient, place, factor, out):  # type: ignore[no-untyped-def]
+    """Leave the gradients of the norm, and in ``network.to_x`` that to x."""
+    width = network.x.shape[2]
+    weight = vector[place[2] : place[2] + width]
+    to_weight, to_bias = gradient[place[2] : place[2] + width], gradient[place[3] : place[3] + width]
+    made = (network.normal[i], network.inverse[i], weight, out)
+    hidden_rows_gradient(upstream, *made, factor, network.to_x, to_weight, to_bias)
 
 
 @njit(**OPTIONS)

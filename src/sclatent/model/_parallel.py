@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (loads the BLAS)
@@ -21,6 +21,7 @@ Made = TypeVar("Made")
 _threads: ContextVar[int | None] = ContextVar("_threads", default=None)
 _alone = threading.local()
 _in_turn = threading.Lock()
+_limits: list[Any] = []
 
 
 @cache
@@ -55,8 +56,18 @@ def _libraries() -> ThreadpoolController:
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Within it, the BLAS that compiled functions call uses none of the threads that it has."""
-    with _libraries().limit(limits=1):
+    with _in_turn:
+        _limits.append(_libraries().limit(limits=1))
+    try:
         yield
+    finally:
+        with _in_turn:
+            # other threads may be within it too: whoever leaves last restores what the first one found
+            if len(_limits) == 1:
+                _limits[0].restore_original_limits()
+                _limits.clear()
+            else:
+                _limits.pop()
 
 
 @contextmanager
@@ -76,26 +87,16 @@ def only_shared() -> Iterator[None]:
         _threads.reset(token)
 
 
-def share(n: int, work: Callable[[int, int], object], own: Callable[[], object] | None = None) -> None:
+def share(n: int, work: Callable[[int, int], object]) -> None:
     """Call ``work(first, last)`` on stretches that cover range(n), one per thread.
 
     The compiled kernels and PyTorch's operations release the interpreter's lock, so the stretches run at the same time.
-    With `own`, which must not depend on `work`, this thread does that instead, and the others share the stretches.
     """
     threads = min(_available(), max(n, 1))
-    if threads == 1:
-        work(0, n)
-        if own is not None:
-            own()
-        return
-    parts = threads if own is None else threads - 1
-    stretches = list(pairwise(n * i // parts for i in range(parts + 1)))
-    others = [_submit(threads, work, *stretch) for stretch in stretches[1 if own is None else 0 :]]
+    stretches = list(pairwise(n * i // threads for i in range(threads + 1)))
+    others = [_submit(threads, work, *stretch) for stretch in stretches[1:]]
     try:
-        if own is None:
-            work(*stretches[0])
-        else:
-            own()
+        work(*stretches[0])
     finally:  # nobody writes any more once this has returned
         wait(others)
     for other in others:

@@ -1,7 +1,7 @@
 """One step of the default model in one compiled call, which all threads of a team make together.
 
 `compiled.CompiledStep` makes the buffers and says what they hold. Parameters are stretches of one vector: `places` says
-where each starts. Matrix products are BLAS's, by way of numba.
+where each starts.
 """
 
 from __future__ import annotations
@@ -14,7 +14,19 @@ from numba import njit
 
 from sclatent.model._csr import sparse_product
 from sclatent.model._kernels import nb_rows, poisson_rows
-from sclatent.model._layers import draw_rows, draw_rows_gradient, hidden_rows, hidden_rows_gradient
+from sclatent.model._layers import (
+    columns_of,
+    dense,
+    dense_gradient,
+    draw_rows,
+    draw_rows_gradient,
+    hidden,
+    hidden_gradient,
+    input_gradient,
+    matrix,
+    product,
+    sum_rows,
+)
 from sclatent.model._team import meet, stretch
 from sclatent.model._vector_math import OPTIONS
 from sclatent.model.optimizer import add_squares, move, scale_of
@@ -30,17 +42,6 @@ class Places(NamedTuple):
     decoder: Any
     head: Any  # weights, bias
     last: Any  # weights, bias, covariates, log θ
-
-
-class Network(NamedTuple):
-    """What hidden layers leave for the way back: (layers × cells × units), `inverse` (layers × cells)."""
-
-    x: Any
-    drawn: Any
-    normal: Any
-    inverse: Any
-    out: Any  # of the decoder without its last layer
-    to_x: Any  # cells × units
 
 
 class Ends(NamedTuple):
@@ -93,98 +94,25 @@ class Rates(NamedTuple):
 
 
 @njit(**OPTIONS)
-def _matrix(vector, start, rows, columns):  # type: ignore[no-untyped-def]
-    return vector[start : start + rows * columns].reshape(rows, columns)
-
-
-@njit(**OPTIONS)
-def product(a, b, out):  # type: ignore[no-untyped-def]
-    """Write a · b to `out`; either of them may be a transpose."""
-    np.dot(a, b, out)  # here only: wherever it stands it is compiled anew
-
-
-@njit(**OPTIONS)
-def _dense(inputs, vector, place, out):  # type: ignore[no-untyped-def]
-    """Out = inputs · weightᵀ + bias, of the layer whose weights and bias start at `place`."""
-    product(inputs, _matrix(vector, place[0], out.shape[1], inputs.shape[1]).T, out)
-    bias = vector[place[1] : place[1] + out.shape[1]]
-    for b in range(out.shape[0]):
-        row = out[b]
-        for h in range(row.shape[0]):
-            row[h] += bias[h]
-
-
-@njit(**OPTIONS)
-def _dense_gradient(inputs, upstream, gradient, place):  # type: ignore[no-untyped-def]
-    """Write the gradient of `_dense` to its weights and bias."""
-    product(upstream.T, inputs, _matrix(gradient, place[0], upstream.shape[1], inputs.shape[1]))
-    _sum_rows(upstream, gradient[place[1] : place[1] + upstream.shape[1]])
-
-
-@njit(**OPTIONS)
-def _columns(matrix, first, last):  # type: ignore[no-untyped-def]
-    out = np.empty((matrix.shape[0], last - first), np.float32)
-    for b in range(matrix.shape[0]):
-        for k in range(first, last):
-            out[b, k - first] = matrix[b, k]
-    return out
-
-
-@njit(**OPTIONS)
-def _back(upstream, vector, start, width):  # type: ignore[no-untyped-def]
-    """Gradient to `width` inputs of a layer whose weights start at `start`."""
-    out = np.empty((upstream.shape[0], width), np.float32)
-    product(upstream, _matrix(vector, start, upstream.shape[1], width), out)
-    return out
-
-
-@njit(**OPTIONS)
-def _sum_rows(rows, total):  # type: ignore[no-untyped-def]
-    total[:] = NONE
-    for b in range(rows.shape[0]):
-        row = rows[b]
-        for h in range(total.shape[0]):
-            total[h] += row[h]
-
-
-@njit(**OPTIONS)
-def _hidden(network, i, vector, place, rates, factor, out):  # type: ignore[no-untyped-def]
-    width = network.x.shape[2]
-    weight, bias = vector[place[2] : place[2] + width], vector[place[3] : place[3] + width]
-    made = (network.normal[i], network.inverse[i], out)
-    hidden_rows(network.x[i], weight, bias, network.drawn[i], rates.left_out, factor, *made)
-
-
-@njit(**OPTIONS)
-def _hidden_gradient(network, i, upstream, vector, gradient, place, factor, out):  # type: ignore[no-untyped-def]
-    """Leave the gradients of the norm, and in ``network.to_x`` that to x."""
-    width = network.x.shape[2]
-    weight = vector[place[2] : place[2] + width]
-    to_weight, to_bias = gradient[place[2] : place[2] + width], gradient[place[3] : place[3] + width]
-    made = (network.normal[i], network.inverse[i], weight, out)
-    hidden_rows_gradient(upstream, *made, factor, network.to_x, to_weight, to_bias)
-
-
-@njit(**OPTIONS)
 def _forward(values, places, encoder, decoder, ends, counts, rates):  # type: ignore[no-untyped-def]
     """From the counts to what the last layer sees."""
     n, width = encoder.x.shape[1:]
     first = places.encoder[0]
-    weight, bias = _matrix(values, first[0], counts.n_genes, width), values[first[1] : first[1] + width]
+    weight, bias = matrix(values, first[0], counts.n_genes, width), values[first[1] : first[1] + width]
     sparse_product(*stretch(n, 0, 1), counts.offsets, counts.columns, counts.logs, weight, bias, encoder.x[0])
     for i in range(len(places.encoder)):
         if i:
-            _dense(encoder.out[i - 1], values, places.encoder[i], encoder.x[i])
-        _hidden(encoder, i, values, places.encoder[i], rates, rates.factor, encoder.out[i])
-    _dense(encoder.out[-1], values, places.head, ends.head)
+            dense(encoder.out[i - 1], values, places.encoder[i], encoder.x[i])
+        hidden(encoder, i, values, places.encoder[i], rates, rates.factor, encoder.out[i])
+    dense(encoder.out[-1], values, places.head, ends.head)
     draw_rows(ends.head, rates.offset, rates.smallest, ends.eps, ends.sd, ends.slope, ends.seen, ends.kl)
     inputs, last = _inputs(ends, counts.design), len(places.decoder) - 1
     for i in range(last + 1):
-        _dense(inputs, values, places.decoder[i], decoder.x[i])
+        dense(inputs, values, places.decoder[i], decoder.x[i])
         if i < last:
             inputs = decoder.out[i]
-            _hidden(decoder, i, values, places.decoder[i], rates, rates.factor, inputs)
-    _hidden(decoder, last, values, places.decoder[last], rates, rates.factor * rates.share, ends.seen)
+            hidden(decoder, i, values, places.decoder[i], rates, rates.factor, inputs)
+    hidden(decoder, last, values, places.decoder[last], rates, rates.factor * rates.share, ends.seen)
     low, high = rates.log_theta
     theta, inverse = ends.theta
     for g in range(len(theta)):
@@ -210,7 +138,7 @@ def _cells(first, last, values, places, ends, counts, grain):  # type: ignore[no
     """Write log p, and its gradient / −n to logits, θ and what the last layer sees, for the cells first..last."""
     n, n_out = ends.logits.shape
     some, design = ends.logits[first:last], counts.design
-    weight = _matrix(values, places.last[0], ends.seen.shape[1], n_out)
+    weight = matrix(values, places.last[0], ends.seen.shape[1], n_out)
     bias = values[places.last[1] : places.last[1] + n_out]
     product(ends.seen[first:last], weight, some)
     for b in range(first, last):
@@ -219,7 +147,7 @@ def _cells(first, last, values, places, ends, counts, grain):  # type: ignore[no
             row[g] += bias[g]
     if design.shape[1]:
         added = np.empty_like(some)
-        product(design[first:last], _matrix(values, places.last[2], design.shape[1], n_out), added)
+        product(design[first:last], matrix(values, places.last[2], design.shape[1], n_out), added)
         for b in range(last - first):
             for g in range(n_out):
                 some[b, g] += added[b, g]
@@ -238,12 +166,12 @@ def _last_gradient(first, last, gradient, places, ends, counts):  # type: ignore
     n_in, n_out, design = ends.seen.shape[1], ends.logits.shape[1], counts.design
     if first == last:
         return
-    to_weight = _matrix(gradient, places.last[0], n_in, n_out)
-    product(_columns(ends.seen, first, last).T, ends.logits, to_weight[first:last])
+    to_weight = matrix(gradient, places.last[0], n_in, n_out)
+    product(columns_of(ends.seen, first, last).T, ends.logits, to_weight[first:last])
     start, stop = first * n_out // n_in, last * n_out // n_in
-    _sum_rows(ends.logits[:, start:stop], gradient[places.last[1] + start : places.last[1] + stop])
+    sum_rows(ends.logits[:, start:stop], gradient[places.last[1] + start : places.last[1] + stop])
     if first == 0 and design.shape[1]:
-        product(design.T, ends.logits, _matrix(gradient, places.last[2], design.shape[1], n_out))
+        product(design.T, ends.logits, matrix(gradient, places.last[2], design.shape[1], n_out))
 
 
 @njit(**OPTIONS)
@@ -251,16 +179,16 @@ def _backward(values, gradient, places, encoder, decoder, ends, counts, rates): 
     """Leave the gradients of everything below the last layer, and that of θ."""
     (n, width), n_axes = encoder.x.shape[1:], ends.eps.shape[1]
     inputs, last = _inputs(ends, counts.design), len(places.decoder) - 1
-    _hidden_gradient(
+    hidden_gradient(
         decoder, last, ends.to_seen, values, gradient, places.decoder[last], rates.factor * rates.share, ends.seen
     )
     for i in range(last, 0, -1):
-        _dense_gradient(decoder.out[i - 1], decoder.to_x, gradient, places.decoder[i])
-        upstream = _back(decoder.to_x, values, places.decoder[i, 0], width)
+        dense_gradient(decoder.out[i - 1], decoder.to_x, gradient, places.decoder[i])
+        upstream = input_gradient(decoder.to_x, values, places.decoder[i, 0], width)
         at = places.decoder[i - 1]
-        _hidden_gradient(decoder, i - 1, upstream, values, gradient, at, rates.factor, decoder.out[i - 1])
-    _dense_gradient(inputs, decoder.to_x, gradient, places.decoder[0])
-    to_inputs = _back(decoder.to_x, values, places.decoder[0, 0], inputs.shape[1])
+        hidden_gradient(decoder, i - 1, upstream, values, gradient, at, rates.factor, decoder.out[i - 1])
+    dense_gradient(inputs, decoder.to_x, gradient, places.decoder[0])
+    to_inputs = input_gradient(decoder.to_x, values, places.decoder[0, 0], inputs.shape[1])
     for b in range(n):
         for k in range(n_axes):
             ends.to_seen[b, width + k] += to_inputs[b, k]
@@ -269,13 +197,13 @@ def _backward(values, gradient, places, encoder, decoder, ends, counts, rates): 
     draw_rows_gradient(ends.head, ends.eps, ends.sd, ends.slope, ends.to_seen, to_kl, ends.to_head)
     upstream, place = ends.to_head, places.head
     for i in range(len(places.encoder) - 1, -1, -1):
-        _dense_gradient(encoder.out[i], upstream, gradient, place)
-        upstream = _back(upstream, values, place[0], width)
+        dense_gradient(encoder.out[i], upstream, gradient, place)
+        upstream = input_gradient(upstream, values, place[0], width)
         place = places.encoder[i, :2]
-        _hidden_gradient(encoder, i, upstream, values, gradient, places.encoder[i], rates.factor, encoder.out[i])
+        hidden_gradient(encoder, i, upstream, values, gradient, places.encoder[i], rates.factor, encoder.out[i])
         upstream = encoder.to_x
-    _sum_rows(upstream, gradient[place[1] : place[1] + width])
-    to_first = _matrix(gradient, place[0], counts.n_genes, width)
+    sum_rows(upstream, gradient[place[1] : place[1] + width])
+    to_first = matrix(gradient, place[0], counts.n_genes, width)
     sparse_product(*stretch(counts.n_genes, 0, 1), *counts.by_gene, upstream, np.zeros(width, np.float32), to_first)
 
     low, high = rates.log_theta
@@ -305,21 +233,20 @@ def step(part, threads, team, values, gradient, places, encoder, decoder, ends, 
         _forward(values, places, encoder, decoder, ends, counts, rates)
     meet(team, threads, 1)
     # from the last layer's input to its gradient cells have nothing to do with one another
-    some = _grains(n, rates.grain, part, threads)
-    _cells(*some, values, places, ends, counts, rates.grain)
+    first, last = _grains(n, rates.grain, part, threads)
+    _cells(first, last, values, places, ends, counts, rates.grain)
     meet(team, threads, 2)
-    # the first one has the layers below to do, and so a quarter of what the others have of the last one
-    quarters = 4 * threads - 3
-    inputs = _grains(n_in, rates.grain, 0, quarters)
     if part == 0:
         _backward(values, gradient, places, encoder, decoder, ends, counts, rates)
         ends.sums[:] = 0.0
         for b in range(n):
             ends.sums[0] += ends.log_prob[b] - counts.log_factorial[b]
             ends.sums[1] += ends.kl[b]
-    else:
-        inputs = (_grains(n_in, rates.grain, 4 * part - 3, quarters)[0], _grains(n_in, rates.grain, 4 * part, quarters)[1])
-    _last_gradient(*inputs, gradient, places, ends, counts)
+    # who has done the layers below does a quarter of what the others do of the last one
+    quarters = 4 * threads - 3
+    first, _ = _grains(n_in, rates.grain, max(4 * part - 3, 0), quarters)
+    _, last = _grains(n_in, rates.grain, 4 * part, quarters)
+    _last_gradient(first, last, gradient, places, ends, counts)
     meet(team, threads, 3)
     first, last = stretch(len(mover.squares), part, threads)
     add_squares(first, last, gradient, mover.squares)

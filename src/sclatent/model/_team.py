@@ -1,7 +1,7 @@
 """Threads that do one compiled call together, and meet in it without going back to the interpreter.
 
-To return to the interpreter costs a thread more than many a part of a step takes: it waits for the lock, and once asleep
-it must be woken. So whoever is early looks again and again, and offers the core to others while it does.
+To return to the interpreter costs a thread more than many a part of a step takes: it waits for the lock, and once
+asleep it must be woken. So whoever is early looks again and again, and offers the core to others while it does.
 """
 
 from __future__ import annotations

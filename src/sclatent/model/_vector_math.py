@@ -38,7 +38,7 @@ def _mantissa_ir(typingctx: Any, value: Any) -> Any:
 
 
 def _power_of_two_ir(typingctx: Any, rounded: Any) -> Any:
-    """n + ROUND, for a whole n between -126 and 127 → 2ⁿ as float32: n is in the lowest bits of the sum."""
+    """ROUND + n, for a whole n between -126 and 127 → 2ⁿ as float32: n is in the lowest bits of the sum."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         i32 = ir.IntType(32)

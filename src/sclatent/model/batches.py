@@ -186,7 +186,7 @@ class Batches:
         return Batch(**tensors, n_genes=self.n_genes)
 
     def take(self, index: np.ndarray) -> tuple[tuple[Any, ...], dict[str, np.ndarray]]:
-        """Return what `_csr.take_rows` makes of the counts at positions `index`, and what else is known of the cells."""
+        """Return what `_csr.take_rows` makes of the cells at positions `index`, and what else is known of them."""
         sparse = take_rows(index, self._offsets, self._columns, self._values, self.n_genes)
         return sparse, {name: array[index] for name, array in self._cells.items()}
 

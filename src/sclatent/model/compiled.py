@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sclatent.model import _step
+from sclatent.model._layers import Network, product
 from sclatent.model._parallel import one_blas_thread, together
 from sclatent.model.batches import Batches
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
@@ -70,19 +71,16 @@ def grain(n: int, n_in: int, n_out: int) -> int:
     seen, weight = rng.normal(size=(n, n_in)).astype(_f), rng.normal(size=(n_in, n_out)).astype(_f)
     logits = rng.normal(size=(n, n_out)).astype(_f)
 
-    def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    def made(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         out = _empty(a.shape[0], b.shape[1])
-        _step.product(a, b, out)
+        product(a, b, out)
         return out
 
     def keeps(a: np.ndarray, b: np.ndarray, rows: int) -> bool:
-        whole, last = product(a, b), (len(a) - 1) // rows * rows
-        return all(
-            np.array_equal(product(some.copy("A"), b), whole[at])
-            for cut in {rows, last // 2 // rows * rows, last} - {0}
-            for at in (slice(0, cut), slice(cut, None))
-            for some in (a[at],)
-        )
+        whole, last = made(a, b), (len(a) - 1) // rows * rows
+        cuts = {rows, last // 2 // rows * rows, last} - {0}
+        stretches = [stretch for cut in cuts for stretch in (slice(0, cut), slice(cut, len(a)))]
+        return all(np.array_equal(made(a[at].copy("K"), b), whole[at]) for at in stretches)
 
     with one_blas_thread():
         for rows in (12, 24, 48):
@@ -111,7 +109,8 @@ class CompiledStep:
         encoder, decoder, settings = vae.encoder, vae.decoder, vae.settings
         assert isinstance(decoder, MLPDecoder)
         width, n_axes, n_out = settings.n_hidden, settings.n_axes, decoder.bias.shape[0]
-        n_theta = vae.n_genes if vae.uses_theta else 0
+        theta = [vae.log_theta] if vae.uses_theta else []
+        n_theta = vae.n_genes if theta else 0
         rows = grain(n, width + n_axes, n_out)
 
         def places(linears: Sequence[Any], norms: Sequence[Any]) -> np.ndarray:
@@ -122,13 +121,13 @@ class CompiledStep:
             encoder=places([encoder.first, *encoder.layers], list(encoder.norms)),
             decoder=places(list(decoder.layers), list(decoder.norms)),
             head=_places(encoder.head.weight, encoder.head.bias),
-            last=_places(decoder.last_weight, decoder.bias, decoder.covariates, *([vae.log_theta] if vae.uses_theta else [])),
+            last=_places(decoder.last_weight, decoder.bias, decoder.covariates, *theta),
         )
 
-        def network(layers: int, kept: int) -> _step.Network:
+        def network(layers: int, kept: int) -> Network:
             x, normal, to_x = _empty(layers, n, width), _empty(layers, n, width), _empty(n, width)
             drawn = np.zeros((layers, n, width), np.uint8)
-            return _step.Network(x, drawn, normal, _empty(layers, n), _empty(kept, n, width), to_x)
+            return Network(x, drawn, normal, _empty(layers, n), _empty(kept, n, width), to_x)
 
         self.encoder = network(len(encoder.norms), len(encoder.norms))
         self.decoder = network(len(decoder.norms), len(decoder.norms) - 1)
@@ -172,7 +171,7 @@ class CompiledStep:
                 layer[:] = random_bytes(torch.Size(layer.shape), generator, torch.device("cpu")).numpy()
 
 
-def _places(*parameters: nn.Parameter) -> np.ndarray:
+def _places(*parameters: Tensor) -> np.ndarray:
     return np.array([p.data.storage_offset() for p in parameters])
 
 

@@ -76,10 +76,10 @@ class AdamW:
                 group["lr"] = rate * group["speed"]
             self.fused.step()
             return
-        values, gradient, mover = self.flat.values.numpy(), self.flat.gradient.numpy(), self.mover(rate)
-        add_squares(0, len(self.squares), gradient, self.squares)
+        vectors, mover = (self.flat.values.numpy(), self.flat.gradient.numpy()), self.mover(rate)
+        add_squares(0, len(self.squares), vectors[1], self.squares)
         scale = scale_of(mover)
-        share(len(self.squares), lambda first, last: move(first, last, values, gradient, mover, scale))
+        share(len(self.squares), lambda first, last: move(first, last, *vectors, mover, scale))
 
     def mover(self, rate: float) -> Mover:
         """Return what `move` needs for the next step, at this learning rate."""
@@ -88,7 +88,8 @@ class AdamW:
         paces = [rate * group["speed"] for group in self.groups]
         decays = [1.0 - pace * group["weight_decay"] for pace, group in zip(paces, self.groups, strict=True)]
         numbers = [(keep, pace / toward, shrink) for keep, pace in zip(decays, paces, strict=True)]
-        return Mover(*self.moments.numpy(), self.squares, self.ends, np.array(numbers, np.float32), self.largest)
+        mean, square = self.moments.numpy()
+        return Mover(mean, square, self.squares, self.ends, np.array(numbers, np.float32), self.largest)
 
     def state(self) -> dict[str, Any]:
         """Return a copy of what decides how the steps go on, as tensors and numbers."""

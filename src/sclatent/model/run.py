@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from contextlib import nullcontext
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -126,7 +127,7 @@ class Run:
         """One epoch of steps; return the mean log p(x | z) and KL of the training cells."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
         minibatches = self.plan.minibatches(self.order.permutation(self.train))
-        gathered = ahead(self._prepared, minibatches) if self.compiled else repeat(None)
+        gathered = ahead(partial(prepare, self.vae, self.batches), minibatches) if self.compiled else repeat(None)
         for cells, counts in zip(minibatches, gathered, strict=False):
             sums += self._step(cells, counts)
             if self.batches.device.type == "cpu" and not math.isfinite(float(sums.sum())):
@@ -141,7 +142,7 @@ class Run:
     def _step(self, cells: np.ndarray, counts: Counts | None = None) -> Tensor:
         """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
         if self.compiled:
-            sums = self._compiled_step(self._prepared(cells) if counts is None else counts)
+            sums = self._compiled_step(prepare(self.vae, self.batches, cells) if counts is None else counts)
         else:
             self.flat.forget()
             sums = self._backward(cells)
@@ -175,9 +176,6 @@ class Run:
                 self.flat.forget()
                 if noise is not None and self.batches.device.type == "cuda":
                     self.noise.set_state(noise)
-
-    def _prepared(self, cells: np.ndarray) -> Counts:
-        return prepare(self.vae, self.batches, cells)
 
     def _compiled_step(self, counts: Counts) -> Tensor:
         """Do `_backward` and the optimiser's step without autograd."""
