@@ -25,7 +25,7 @@ class Network(NamedTuple):
     """What hidden layers leave for the way back: (layers × cells × units), `inverse` (layers × cells)."""
 
     x: Any
-    drawn: Any
+    drawn: Any  # layers × at least as many bytes as cells × units
     normal: Any
     inverse: Any
     out: Any  # of the decoder without its last layer
@@ -148,10 +148,10 @@ def hidden_rows_gradient(upstream, normal, inverse, weight, out, factor, to_x, t
 
 @njit(**OPTIONS)
 def hidden(network, i, vector, place, rates, factor, out):  # type: ignore[no-untyped-def]
-    width = network.x.shape[2]
+    n, width = network.x.shape[1:]
     weight, bias = vector[place[2] : place[2] + width], vector[place[3] : place[3] + width]
     made = (network.normal[i], network.inverse[i], out)
-    hidden_rows(network.x[i], weight, bias, network.drawn[i], rates.left_out, factor, *made)
+    hidden_rows(network.x[i], weight, bias, matrix(network.drawn[i], 0, n, width), rates.left_out, factor, *made)
 
 
 @njit(**OPTIONS)

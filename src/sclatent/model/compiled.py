@@ -22,7 +22,7 @@ from sclatent.model._parallel import one_blas_thread, together
 from sclatent.model.batches import Batches
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
 from sclatent.model.flat import FlatWeights
-from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out, random_bytes
+from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out, fill, words_for
 from sclatent.model.optimizer import Mover
 from sclatent.model.vae import LOG_THETA, CountVAE
 
@@ -124,10 +124,14 @@ class CompiledStep:
             last=_places(decoder.last_weight, decoder.bias, decoder.covariates, *theta),
         )
 
+        self.drawn: list[Tensor] = []
+
         def network(layers: int, kept: int) -> Network:
             x, normal, to_x = _empty(layers, n, width), _empty(layers, n, width), _empty(n, width)
-            drawn = np.zeros((layers, n, width), np.uint8)
-            return Network(x, drawn, normal, _empty(layers, n), _empty(kept, n, width), to_x)
+            drawn = torch.stack([words_for(n * width)] * layers)
+            self.drawn.append(drawn)
+            made = (normal, _empty(layers, n), _empty(kept, n, width), to_x)
+            return Network(x, drawn.view(torch.uint8).numpy(), *made)
 
         self.encoder = network(len(encoder.norms), len(encoder.norms))
         self.decoder = network(len(decoder.norms), len(decoder.norms) - 1)
@@ -156,19 +160,20 @@ class CompiledStep:
 
         The gradient is left in `flat`. `generator` is drawn from in the order of `CountVAE.elbo_terms`.
         """
-        self._draw(self.encoder.drawn, generator)
+        encoder, decoder = self.drawn
+        self._draw(encoder, generator)
         torch.randn(self.eps.shape, generator=generator, out=self.eps)
-        self._draw(self.decoder.drawn, generator)
+        self._draw(decoder, generator)
         vectors = (self.flat.values.numpy(), self.flat.gradient.numpy())
         rates = self.rates._replace(kl_weight=kl_weight)
         buffers = (self.places, self.encoder, self.decoder, self.ends)
         together(_step.step, *vectors, *buffers, counts, rates, mover)
         return torch.from_numpy(self.ends.sums.copy())
 
-    def _draw(self, drawn: np.ndarray, generator: torch.Generator) -> None:
+    def _draw(self, layers: Tensor, generator: torch.Generator) -> None:
         if self.left_out:
-            for layer in drawn:
-                layer[:] = random_bytes(torch.Size(layer.shape), generator, torch.device("cpu")).numpy()
+            for words in layers:
+                fill(words, generator)
 
 
 def _places(*parameters: Tensor) -> np.ndarray:

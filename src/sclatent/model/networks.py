@@ -29,11 +29,14 @@ def bytes_left_out(rate: float) -> tuple[int, float]:
     return left_out, 256.0 / (256.0 - left_out)
 
 
-def random_bytes(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Return uniform bytes: an eighth of the cost of floats."""
-    words = torch.empty((shape.numel() + 7) // 8, dtype=torch.int64, device=device)
-    drawn: Tensor = words.random_(-(2**63), None, generator=generator).view(torch.uint8)
-    return drawn[: shape.numel()].view(shape)
+def words_for(n: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return the int64 words that hold `n` bytes."""
+    return torch.zeros((n + 7) // 8, dtype=torch.int64, device=device)
+
+
+def fill(words: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw uniform bytes, eight at a time, which is an eighth of the cost of floats; return them."""
+    return words.random_(-(2**63), None, generator=generator).view(torch.uint8)
 
 
 def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
@@ -41,7 +44,7 @@ def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
     left_out, factor = bytes_left_out(rate)
     if generator is None or left_out == 0:
         return h
-    keep = random_bytes(h.shape, generator, h.device) >= left_out
+    keep = fill(words_for(h.numel(), h.device), generator)[: h.numel()].view(h.shape) >= left_out
     return h * (keep * factor)
 
 
