@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from sclatent.model import _csr, _kernels, _layers
 from sclatent.model._parallel import share
-from sclatent.model.batches import Batch, Batches
+from sclatent.model.batches import Batch
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
 from sclatent.model.likelihoods import sparse_arrays
-from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out, random_bytes
+from sclatent.model.networks import SD_OFFSET, SMALLEST_SD, bytes_left_out, random_bytes
 from sclatent.model.vae import LOG_THETA, CountVAE
 
 _f = np.float32
@@ -29,8 +29,8 @@ TOGETHER = 32
 """The gradient to θ is summed over so many cells at a time: the sums do not depend on the number of threads."""
 
 
-def compiles(vae: CountVAE, batches: Batches) -> bool:
-    """Whether `CompiledStep` can train this model on these counts."""
+def compiles(vae: CountVAE) -> bool:
+    """Whether `CompiledStep` can train this model."""
     settings = vae.settings
     one_theta = not vae.uses_theta or (len(vae.log_theta) == 1 and settings.dispersion != "gene-cell")
     return (
@@ -38,7 +38,6 @@ def compiles(vae: CountVAE, batches: Batches) -> bool:
         and isinstance(vae.decoder, MLPDecoder)
         and settings.likelihood in ("poisson", "nb")
         and one_theta
-        and batches.density <= FLIP
     )
 
 
@@ -79,15 +78,18 @@ class CompiledStep:
         values but not their places.
     n
         Number of cells of a step.
+    dense
+        Whether the encoder's first layer is a dense product: faster where more than `FLIP` of the counts are not 0.
     """
 
-    def __init__(self, vae: CountVAE, n: int) -> None:
+    def __init__(self, vae: CountVAE, n: int, *, dense: bool = False) -> None:
         self.vae, self.n, self.n_axes = vae, n, vae.settings.n_axes
         encoder, decoder, settings = vae.encoder, vae.decoder, vae.settings
         assert isinstance(decoder, MLPDecoder)
         self.encoder, self.decoder = encoder, decoder
         width, n_out = settings.n_hidden, decoder.bias.shape[0]
         self.none = np.zeros(width, np.float32)
+        self.dense = torch.empty(n, vae.n_genes) if dense else None
         # what the last layer sees: the units of the network, then z
         self.seen, self.to_seen = torch.empty(n, width + self.n_axes), torch.empty(n, width + self.n_axes)
         self.z, self.to_z = self.seen[:, width:], self.to_seen[:, width:]
@@ -137,10 +139,14 @@ class CompiledStep:
 
     def _encode(self, batch: Batch, values: np.ndarray, generator: torch.Generator) -> None:
         encoder, first = self.encoder, self.encoder.first
-        weights = (first.weight.data.numpy(), first.bias.data.numpy(), self.encoding[0].x.numpy())
-        arrays = (batch.offsets.numpy(), batch.columns.numpy(), values, *weights)
+        sparse = (batch.offsets.numpy(), batch.columns.numpy(), values)
         # alone: to fetch what the other thread has changed of the weights would take as long
-        _csr.sparse_product(0, self.n, *arrays)
+        if self.dense is None:
+            arrays = (first.weight.data.numpy(), first.bias.data.numpy(), self.encoding[0].x.numpy())
+            _csr.sparse_product(0, self.n, *sparse, *arrays)
+        else:
+            _csr.write_dense(*sparse, self.dense.numpy())
+            torch.addmm(first.bias, self.dense, first.weight, out=self.encoding[0].x)
         self.encoding[0].forward(generator)
         linears: list[Any] = list(encoder.layers)
         for linear, layer, below in zip(linears, self.encoding[1:], self.units, strict=False):
@@ -231,6 +237,9 @@ class CompiledStep:
             torch.mm(upstream.T, below, out=_gradient(linear.weight))
             upstream = layer.backward(upstream @ linear.weight)
         _sum(upstream, first.bias)
+        if self.dense is not None:
+            torch.mm(self.dense.T, upstream, out=_gradient(first.weight))
+            return
         sparse = (batch.offsets.numpy(), batch.columns.numpy(), values)
         arrays = (upstream.numpy(), self.none, _gradient(first.weight).numpy())
         _csr.sparse_product(0, batch.n_genes, *_csr.by_column(*sparse, batch.n_genes), *arrays)

@@ -17,6 +17,7 @@ from sclatent.model._parallel import ahead, only_shared
 from sclatent.model.batches import Batch, Batches, CountData
 from sclatent.model.compiled import CompiledStep, compiles
 from sclatent.model.flat import FlatWeights
+from sclatent.model.networks import FLIP
 from sclatent.model.optimizer import AdamW
 from sclatent.model.plan import Plan, decay
 from sclatent.model.start import start_from_data
@@ -69,7 +70,7 @@ class Run:
         groups = parameter_groups(self.vae, decay(settings, len(train)))
         self.flat = FlatWeights([group.pop("params") for group in groups])
         self.optimizer = AdamW(self.flat, groups, CLIP)
-        self.compiled = compiles(self.vae, self.batches)
+        self.compiled = compiles(self.vae)
         self.compiled_steps: dict[int, CompiledStep] = {}
         if self.compiled:
             self.flat.connect()
@@ -179,7 +180,7 @@ class Run:
         """`_backward` without autograd."""
         n = len(batch)
         if n not in self.compiled_steps:  # the steps of an epoch differ by one cell at most
-            self.compiled_steps[n] = CompiledStep(self.vae, n)
+            self.compiled_steps[n] = CompiledStep(self.vae, n, dense=self.batches.density > FLIP)
         return self.compiled_steps[n](batch, self.noise, self.plan.kl_weight(self.step))
 
     def _make_room(self, n: int) -> None:
