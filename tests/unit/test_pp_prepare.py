@@ -83,12 +83,23 @@ def test_metrics_by_hand(counts):
     np.testing.assert_array_equal(var["n_cells_by_counts"], (dense > 0).sum(axis=0))
 
 
-def test_spike_ins_are_told(counts, make_settings, caplog):
-    prepare(counts, make_settings())
+def test_the_model_does_not_see_spike_ins(counts, make_settings, caplog):
+    without = prepare(counts, make_settings())
     assert "spike-ins" not in caplog.text
-    counts.var_names = ["ERCC-00002", "ERCC-00171", "ERCC1", *counts.var_names[3:]]
-    prepare(counts, make_settings())
+    assert "pct_counts_spike_in" not in without.obs
+    by_hand = 100 * counts.X[:, :2].sum(axis=1).A1 / counts.X.sum(axis=1).A1
+    names = ["ERCC-00002", "ERCC-00171", "ERCC1", *counts.var_names[3:]]
+    counts.var_names = names
+    with caplog.at_level(logging.INFO):
+        prepared = prepare(counts, make_settings(genes={"n_top": counts.n_vars}))
     assert "2 spike-ins (ERCC-00002, …)" in caplog.text
+    assert list(prepared.var["spike_in"]) == [True, True, *[False] * (prepared.n_vars - 2)]
+    assert not prepared.var["in_model"].iloc[:2].any()
+    assert prepared.var["in_model"].iloc[2:].any()
+    kept_cells = counts.obs_names.get_indexer(prepared.obs_names)
+    np.testing.assert_allclose(prepared.obs["pct_counts_spike_in"], by_hand[kept_cells], rtol=1e-5)
+    asked = prepare(counts, make_settings(genes={"n_top": counts.n_vars, "keep": ["ERCC-00171"]}))
+    assert list(asked.var["in_model"].iloc[:2]) == [False, True]
 
 
 def test_filters_say_what_they_took(counts, make_settings, caplog):

@@ -36,6 +36,7 @@ N_GENES = "n_genes_by_counts"
 TOTAL_COUNTS = "total_counts"
 PCT_MITO = "pct_counts_mt"
 PCT_RIBO = "pct_counts_ribo"
+PCT_SPIKE_IN = "pct_counts_spike_in"
 DOUBLET_SCORE = "doublet_score"
 PREDICTED_DOUBLET = "predicted_doublet"
 
@@ -58,6 +59,7 @@ CYCLE_GENE = "cycle_gene"
 KEPT = "kept"
 MITO = "mt"
 RIBO = "ribo"
+SPIKE_IN = "spike_in"
 N_CELLS = "n_cells_by_counts"
 
 # --- obsm, varm -------------------------------------------------------------------------------------------------------

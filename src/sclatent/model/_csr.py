@@ -50,6 +50,16 @@ def _by_column(offsets, columns, values, starts, rows, moved):  # type: ignore[n
 
 
 @njit(**OPTIONS)
+def write_dense(offsets, columns, values, out):  # type: ignore[no-untyped-def]
+    """Write the rows to `out`, zeros included."""
+    for b in range(out.shape[0]):
+        row = out[b]
+        row[:] = 0.0
+        for i in range(offsets[b], offsets[b + 1]):
+            row[columns[i]] = values[i]
+
+
+@njit(**OPTIONS)
 def gather_rows(  # type: ignore[no-untyped-def]
     index,
     source_offsets,

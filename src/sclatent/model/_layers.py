@@ -44,14 +44,18 @@ def product(a, b, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
+def add_bias(rows, bias):  # type: ignore[no-untyped-def]
+    for b in range(rows.shape[0]):
+        row = rows[b]
+        for h in range(row.shape[0]):
+            row[h] += bias[h]
+
+
+@njit(**OPTIONS)
 def dense(inputs, vector, place, out):  # type: ignore[no-untyped-def]
     """Out = inputs · weightᵀ + bias, of the layer whose weights and bias start at `place`."""
     product(inputs, matrix(vector, place[0], out.shape[1], inputs.shape[1]).T, out)
-    bias = vector[place[1] : place[1] + out.shape[1]]
-    for b in range(out.shape[0]):
-        row = out[b]
-        for h in range(row.shape[0]):
-            row[h] += bias[h]
+    add_bias(out, vector[place[1] : place[1] + out.shape[1]])
 
 
 @njit(**OPTIONS)

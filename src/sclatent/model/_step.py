@@ -15,6 +15,7 @@ from numba import njit
 from sclatent.model._csr import sparse_product
 from sclatent.model._kernels import nb_rows, poisson_rows
 from sclatent.model._layers import (
+    add_bias,
     columns_of,
     dense,
     dense_gradient,
@@ -74,6 +75,7 @@ class Counts(NamedTuple):
     values: Any
     logs: Any
     by_gene: Any
+    dense: Any  # the logs, zeros included, where so few are 0 that a dense product is faster; else no rows
     design: Any
 
 
@@ -99,7 +101,11 @@ def _forward(values, places, encoder, decoder, ends, counts, rates):  # type: ig
     n, width = encoder.x.shape[1:]
     first = places.encoder[0]
     weight, bias = matrix(values, first[0], counts.n_genes, width), values[first[1] : first[1] + width]
-    sparse_product(*stretch(n, 0, 1), counts.offsets, counts.columns, counts.logs, weight, bias, encoder.x[0])
+    if len(counts.dense):
+        product(counts.dense, weight, encoder.x[0])
+        add_bias(encoder.x[0], bias)
+    else:
+        sparse_product(*stretch(n, 0, 1), counts.offsets, counts.columns, counts.logs, weight, bias, encoder.x[0])
     for i in range(len(places.encoder)):
         if i:
             dense(encoder.out[i - 1], values, places.encoder[i], encoder.x[i])
@@ -141,10 +147,7 @@ def _cells(first, last, values, places, ends, counts, grain):  # type: ignore[no
     weight = matrix(values, places.last[0], ends.seen.shape[1], n_out)
     bias = values[places.last[1] : places.last[1] + n_out]
     product(ends.seen[first:last], weight, some)
-    for b in range(first, last):
-        row = ends.logits[b]
-        for g in range(n_out):
-            row[g] += bias[g]
+    add_bias(some, bias)
     if design.shape[1]:
         added = np.empty_like(some)
         product(design[first:last], matrix(values, places.last[2], design.shape[1], n_out), added)
@@ -204,7 +207,10 @@ def _backward(values, gradient, places, encoder, decoder, ends, counts, rates): 
         upstream = encoder.to_x
     sum_rows(upstream, gradient[place[1] : place[1] + width])
     to_first = matrix(gradient, place[0], counts.n_genes, width)
-    sparse_product(*stretch(counts.n_genes, 0, 1), *counts.by_gene, upstream, np.zeros(width, np.float32), to_first)
+    if len(counts.dense):
+        product(counts.dense.T, upstream, to_first)
+    else:
+        sparse_product(*stretch(counts.n_genes, 0, 1), *counts.by_gene, upstream, np.zeros(width, np.float32), to_first)
 
     low, high = rates.log_theta
     for g in range(ends.theta.shape[1]):

@@ -1,4 +1,7 @@
-"""exp and log of float32 as polynomials (Cephes) that the compiler can vectorise in the loops they stand in."""
+"""exp and log as polynomials that the compiler can vectorise in the loops they stand in.
+
+Of float32 after Cephes; log of float64 after fdlibm, exp by its Taylor series.
+"""
 
 from __future__ import annotations
 
@@ -48,10 +51,52 @@ def _power_of_two_ir(typingctx: Any, rounded: Any) -> Any:
     return types.float32(types.float32), codegen
 
 
+# float64: no vector instruction turns 64-bit integers into numbers, so their bits are put where a number has its digits
+def _exponent64_ir(typingctx: Any, value: Any) -> Any:
+    """float64 u > 0 → the whole number k (as float64) with u = m · 2ᵏ and √½ ≤ m < √2."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        bits = builder.sub(builder.bitcast(args[0], i64), ir.Constant(i64, SQRT_HALF_BITS64))
+        # 1023 more, so that it is not negative
+        bits = builder.lshr(builder.add(bits, ir.Constant(i64, 1023 << 52)), ir.Constant(i64, 52))
+        digits = builder.bitcast(builder.or_(bits, ir.Constant(i64, TWO52_BITS)), ir.DoubleType())
+        return builder.fsub(digits, ir.Constant(ir.DoubleType(), float((1 << 52) + 1023)))
+
+    return types.float64(types.float64), codegen
+
+
+def _mantissa64_ir(typingctx: Any, value: Any) -> Any:
+    """float64 u > 0 → the m of `_exponent64`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        bits = builder.sub(builder.bitcast(args[0], i64), ir.Constant(i64, SQRT_HALF_BITS64))
+        bits = builder.add(builder.and_(bits, ir.Constant(i64, (1 << 52) - 1)), ir.Constant(i64, SQRT_HALF_BITS64))
+        return builder.bitcast(bits, ir.DoubleType())
+
+    return types.float64(types.float64), codegen
+
+
+def _power_of_two64_ir(typingctx: Any, value: Any) -> Any:
+    """Whole float64 n between -1022 and 1023 → 2ⁿ."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        shifted = builder.fadd(args[0], ir.Constant(ir.DoubleType(), float((1 << 52) + 1023)))
+        return builder.bitcast(builder.shl(builder.bitcast(shifted, i64), ir.Constant(i64, 52)), ir.DoubleType())
+
+    return types.float64(types.float64), codegen
+
+
 _exponent: Any = intrinsic(_exponent_ir)
 _mantissa: Any = intrinsic(_mantissa_ir)
 _power_of_two: Any = intrinsic(_power_of_two_ir)
-SQRT_HALF_BITS = 0x3F3504F3
+_exponent64: Any = intrinsic(_exponent64_ir)
+_mantissa64: Any = intrinsic(_mantissa64_ir)
+_power_of_two64: Any = intrinsic(_power_of_two64_ir)
+SQRT_HALF_BITS, SQRT_HALF_BITS64 = 0x3F3504F3, 0x3FE6A09E667F3BCD
+TWO52_BITS = 0x4330000000000000
 _f = np.float32
 LOG2E, LN2_HIGH, LN2_LOW = _f(1.44269504088896341), _f(0.693359375), _f(-2.12194440e-4)
 ROUND = _f(12582912.0)
@@ -61,6 +106,10 @@ L0, L1, L2 = _f(7.0376836292e-2), _f(-1.1514610310e-1), _f(1.1676998740e-1)
 L3, L4, L5 = _f(-1.2420140846e-1), _f(1.4249322787e-1), _f(-1.6668057665e-1)
 L6, L7, L8 = _f(2.0000714765e-1), _f(-2.4999993993e-1), _f(3.3333331174e-1)
 ONE, HALF, LOWEST = _f(1.0), _f(0.5), _f(-87.0)
+ROUND64 = 6755399441055744.0
+LN2_HIGH64, LN2_LOW64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+M0, M1, M2 = 6.666666666666735130e-01, 3.999999999940941908e-01, 2.857142874366239149e-01
+M3, M4, M5, M6 = 2.222219843214978396e-01, 1.818357216161805012e-01, 1.531383769920937332e-01, 1.479819860511658591e-01
 
 
 @njit(inline="always", **OPTIONS)
@@ -96,3 +145,27 @@ def log32(u):  # type: ignore[no-untyped-def]
     square = f * f
     y = p * f * square + k * LN2_LOW - HALF * square
     return (f + y) + k * LN2_HIGH
+
+
+@njit(inline="always", **OPTIONS)
+def exp64(x):  # type: ignore[no-untyped-def]
+    """Exponential of a float64 below 700, below -700 that of -700."""
+    x = x if x > -700.0 else -700.0
+    n = (x * 1.4426950408889634 + ROUND64) - ROUND64
+    r = (x - n * LN2_HIGH64) - n * LN2_LOW64
+    p = 1.0 / 39916800.0
+    for c in (3628800.0, 362880.0, 40320.0, 5040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0, 1.0):
+        p = p * r + 1.0 / c
+    return p * _power_of_two64(n)
+
+
+@njit(inline="always", **OPTIONS)
+def log64(u):  # type: ignore[no-untyped-def]
+    """Logarithm of a float64 u > 0."""
+    k = _exponent64(u)
+    f = _mantissa64(u) - 1.0
+    s = f / (2.0 + f)
+    z = s * s
+    half = 0.5 * f * f
+    r = (((((M6 * z + M5) * z + M4) * z + M3) * z + M2) * z + M1) * z + M0
+    return k * LN2_HIGH64 - ((half - (s * (half + r * z) + k * LN2_LOW64)) - f)

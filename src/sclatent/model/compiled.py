@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sclatent.model import _step
+from sclatent.model._csr import write_dense
 from sclatent.model._layers import Network, product
 from sclatent.model._parallel import one_blas_thread, together
 from sclatent.model.batches import Batches
@@ -29,8 +30,8 @@ from sclatent.model.vae import LOG_THETA, CountVAE
 _f = np.float32
 
 
-def compiles(vae: CountVAE, batches: Batches) -> bool:
-    """Whether `CompiledStep` can train this model on these counts."""
+def compiles(vae: CountVAE) -> bool:
+    """Whether `CompiledStep` can train this model."""
     settings = vae.settings
     one_theta = not vae.uses_theta or (len(vae.log_theta) == 1 and settings.dispersion != "gene-cell")
     return (
@@ -38,13 +39,15 @@ def compiles(vae: CountVAE, batches: Batches) -> bool:
         and isinstance(vae.decoder, MLPDecoder)
         and settings.likelihood in ("poisson", "nb")
         and one_theta
-        and batches.density <= FLIP
     )
 
 
 def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> _step.Counts:
     """Return the cells `index` for `CompiledStep`. It depends on no weights, so another thread can do it ahead."""
     (offsets, columns, values, logs, by_gene), cells = batches.take(np.ascontiguousarray(index, np.int64))
+    dense = _empty(len(index) if batches.density > FLIP else 0, batches.n_genes)
+    if len(dense):
+        write_dense(offsets, columns, logs, dense)
     covariates = (torch.from_numpy(cells["categorical"]), torch.from_numpy(cells["continuous"]))
     return _step.Counts(
         n_genes=batches.n_genes,
@@ -56,6 +59,7 @@ def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> _step.Counts:
         values=values,
         logs=logs,
         by_gene=by_gene,
+        dense=dense,
         design=vae.design(*covariates).numpy(),
     )
 

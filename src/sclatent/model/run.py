@@ -71,7 +71,7 @@ class Run:
         groups = parameter_groups(self.vae, decay(settings, len(train)))
         self.flat = FlatWeights([group.pop("params") for group in groups])
         self.optimizer = AdamW(self.flat, groups, CLIP)
-        self.compiled = compiles(self.vae, self.batches)
+        self.compiled = compiles(self.vae)
         self.compiled_steps: dict[int, CompiledStep] = {}
         if self.compiled:
             self.flat.connect()

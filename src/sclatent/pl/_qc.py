@@ -22,6 +22,7 @@ _METRICS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
     slots.N_GENES: ("genes seen per cell", True, ("cells.min_genes",)),
     slots.PCT_MITO: ("mitochondrial counts (%)", False, ("cells.max_percent_mito",)),
     slots.PCT_RIBO: ("ribosomal counts (%)", False, ()),
+    slots.PCT_SPIKE_IN: ("spike-in counts (%)", False, ()),
     slots.DOUBLET_SCORE: ("doublet score (scrublet)", False, ("cells.doublets",)),
 }
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-METRICS = (slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO, slots.DOUBLET_SCORE)
+SHARES = (slots.PCT_MITO, slots.PCT_RIBO, slots.PCT_SPIKE_IN)
+METRICS = (slots.N_GENES, slots.TOTAL_COUNTS, *SHARES, slots.DOUBLET_SCORE)
 """Quality metrics of the stage `prepare`."""
 _CYCLE = (slots.S_SCORE, slots.G2M_SCORE, slots.PHASE, slots.CYCLING_PROBABILITY)
 

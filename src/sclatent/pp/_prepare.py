@@ -12,7 +12,7 @@ from sclatent.io._counts import to_counts
 from sclatent.io._dataset import add_column
 from sclatent.pp._columns import categories, check_library, covariate, library_column, need
 from sclatent.pp._genes import FLAVOR, find_cycle, find_kept, gene_symbols, highly_variable
-from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets, spike_ins
+from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
 from sclatent.pp._split import check_number, split_cells
 from sclatent.settings import DatasetSettings, InputError
 
@@ -40,12 +40,14 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         ``X``: counts of all genes that passed, CSR float32.
 
         ``obs``: every column that came in; the QC metrics (``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``,
-        ``pct_counts_ribo``, and ``doublet_score``, ``predicted_doublet`` when asked for); ``split``; ``library_size``
-        (float32). Columns of text, and batch columns whatever they hold, are categories of text. A column that came
-        in under the name of one of these and differs is kept as ``{name}_input``.
+        ``pct_counts_ribo``; ``pct_counts_spike_in`` where there are spike-ins; ``doublet_score``,
+        ``predicted_doublet`` when asked for); ``split``; ``library_size`` (float32). Columns of text, and batch columns
+        whatever they hold, are categories of text. A column that came in under the name of one of these and differs is
+        kept as ``{name}_input``.
 
-        ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts`` (over
-        all cells that were read); ``highly_variable``, ``cycle_gene``, ``kept`` and their union ``in_model``.
+        ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``spike_in``, ``n_cells_by_counts``,
+        ``total_counts`` (over all cells that were read); ``highly_variable`` (never a spike-in), ``cycle_gene``,
+        ``kept`` and their union ``in_model``.
 
         ``uns["sclatent"]``: ``filters`` (DataFrame: filter, cutoff, unit, taken, left), ``qc`` (DataFrame of the
         metrics of *all* cells, with ``passed``, for the QC figure), ``genes`` (how the genes were chosen), ``prepared``
@@ -63,16 +65,17 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     _check_columns(counts, settings)
     library = library_column(counts.obs, settings) if settings.library_size is not None else None
     symbols, symbol_source = gene_symbols(counts, settings)
-    spikes = spike_ins(symbols)
-    if spikes:
-        log.warning(
-            "%d spike-ins (%s, …) are among the genes, and the model may see them: take them out of the counts if that "
-            "is not wanted",
-            len(spikes),
-            spikes[0],
-        )
     kept = find_kept(counts.var_names, symbols, settings)
     metrics, gene_metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var[[]]), symbols)
+    spikes = gene_metrics[slots.SPIKE_IN].to_numpy()
+    if spikes.any():
+        log.info(
+            "%d spike-ins (%s, …) are among the genes: the model does not see them, and their share of each cell's "
+            "counts is in obs['%s']",
+            spikes.sum(),
+            symbols[int(np.argmax(spikes))],
+            slots.PCT_SPIKE_IN,
+        )
     passed = _pass_cells(matrix, counts.obs, metrics, settings, filters, bool(gene_metrics[slots.MITO].any()))
     genes = _pass_genes(matrix[passed], counts.var_names, kept, settings, filters)
 
@@ -87,7 +90,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     symbols = [symbol for symbol, stays in zip(symbols, genes, strict=True) if stays]
     cycle = find_cycle(list(prepared.var_names), symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[genes], settings)
     while True:
-        variable, in_model, split = _select(prepared, settings, cycle, kept[genes])
+        variable, in_model, split = _select(prepared, settings, cycle, kept[genes], spikes[genes])
         if library is not None or not _silent(prepared, in_model).any():
             break
         # a library of zero has no rate, so such cells go; the split is drawn anew, and the genes with it
@@ -179,7 +182,7 @@ def _pass_genes(
 
 
 def _select(
-    prepared: AnnData, settings: DatasetSettings, cycle: np.ndarray, kept: np.ndarray
+    prepared: AnnData, settings: DatasetSettings, cycle: np.ndarray, kept: np.ndarray, spikes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, pd.Categorical]:
     """Split the cells, and choose genes on the training cells: highly variable, and all of the model."""
     split = split_cells(prepared.obs, settings)
@@ -187,7 +190,8 @@ def _select(
     batch = None
     if settings.batch:
         batch = prepared.obs[settings.batch].astype(str).agg(" | ".join, axis=1).to_numpy()[train]
-    variable = highly_variable(prepared.X[train], settings.genes.n_top, batch)
+    variable = np.zeros(prepared.n_vars, dtype=bool)
+    variable[~spikes] = highly_variable(prepared.X[train][:, np.flatnonzero(~spikes)], settings.genes.n_top, batch)
     in_model = variable | cycle | kept
     if in_model.sum() < 2:
         raise InputError(

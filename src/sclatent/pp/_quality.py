@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 MITOCHONDRIAL = re.compile(r"MT[-.].+", re.IGNORECASE)
 SPIKE_IN = re.compile(r"ERCC[-_.]\d{5}")
+"""External RNA controls, which tell of the plate and of how much RNA a cell has."""
 RIBOSOMAL = re.compile(r"RP[SL]\d+(?:[AXYL]\d?|AL|L\d)?|RPLP[0-2]|RPSA", re.IGNORECASE)
 """Proteins of the ribosome itself: RPS6 and RPL36AL, but not the kinase RPS6KA1 nor the pseudogene RPL7P1."""
 
@@ -37,9 +38,9 @@ def is_ribosomal(symbols: Sequence[str]) -> np.ndarray:
     return np.array([RIBOSOMAL.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
 
 
-def spike_ins(symbols: Sequence[str]) -> list[str]:
-    """Return the names of external RNA controls (``ERCC-00002`` …), which tell of the plate, not of the cell."""
-    return [str(name) for name in symbols if SPIKE_IN.fullmatch(str(name))]
+def is_spike_in(symbols: Sequence[str]) -> np.ndarray:
+    """Return which names are external RNA controls (``ERCC-00002`` …)."""
+    return np.array([SPIKE_IN.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
 
 
 def auto_min_genes(n_genes: int) -> int:
@@ -87,21 +88,23 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
     Returns
     -------
     obs
-        ``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``, ``pct_counts_ribo`` (percent; 0 where a cell is
-        empty).
+        ``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``, ``pct_counts_ribo`` and, where there are any,
+        ``pct_counts_spike_in`` (percent; 0 where a cell is empty).
     var
-        ``mt``, ``ribo``, ``n_cells_by_counts``, ``total_counts``.
+        ``mt``, ``ribo``, ``spike_in``, ``n_cells_by_counts``, ``total_counts``.
     """
     import scanpy as sc
     from anndata import AnnData as New
 
     work = New(adata.X)
-    work.var[slots.MITO], work.var[slots.RIBO] = is_mitochondrial(symbols), is_ribosomal(symbols)
-    obs, var = sc.pp.calculate_qc_metrics(work, qc_vars=[slots.MITO, slots.RIBO], percent_top=None, log1p=False)
-    obs = obs[[slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO]].fillna(0.0).set_axis(adata.obs_names)
-    var = var[[slots.N_CELLS, slots.TOTAL_COUNTS]].set_axis(adata.var_names)
-    for name in (slots.MITO, slots.RIBO):
-        var.insert(0, name, work.var[name].to_numpy())
+    kinds = {slots.MITO: is_mitochondrial, slots.RIBO: is_ribosomal, slots.SPIKE_IN: is_spike_in}
+    for name, found in kinds.items():
+        work.var[name] = found(symbols)
+    obs, var = sc.pp.calculate_qc_metrics(work, qc_vars=list(kinds), percent_top=None, log1p=False)
+    metrics = [slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO]
+    metrics += [slots.PCT_SPIKE_IN] if work.var[slots.SPIKE_IN].any() else []
+    obs = obs[metrics].fillna(0.0).set_axis(adata.obs_names)
+    var = work.var[list(kinds)].join(var[[slots.N_CELLS, slots.TOTAL_COUNTS]]).set_axis(adata.var_names)
     return obs, var
 
 

@@ -25,6 +25,7 @@ WORDS = {
     slots.TOTAL_COUNTS: "depth",
     slots.PCT_MITO: "mitochondrial",
     slots.PCT_RIBO: "ribosomal",
+    slots.PCT_SPIKE_IN: "spike-ins",
     slots.DOUBLET_SCORE: "doublets",
     slots.SAMPLE: "sample",
 }
@@ -61,7 +62,8 @@ def gather(
         names = (slots.S_SCORE, slots.G2M_SCORE, slots.CYCLING_PROBABILITY, slots.PHASE)
         wanted += [(cycle.obs, name, "cycle") for name in names if name in cycle.obs]
     ours = [(slots.LIBRARY_SIZE, "depth"), (slots.N_GENES, "depth")]
-    ours += [(slots.PCT_MITO, "quality"), (slots.PCT_RIBO, "quality"), (slots.DOUBLET_SCORE, "quality")]
+    quality = (slots.PCT_MITO, slots.PCT_RIBO, slots.PCT_SPIKE_IN, slots.DOUBLET_SCORE)
+    ours += [(name, "quality") for name in quality]
     wanted += [(prepared.obs, name, role) for name, role in ours if name in prepared.obs]
     asked = [(c, "batch") for c in settings.batch] + [(c, "covariate") for c in settings.covariates]
     if slots.SAMPLE in prepared.obs and slots.SAMPLE not in settings.batch:
