@@ -207,6 +207,24 @@ def test_threads_meet(threads: int) -> None:
     assert all((places == rounds).all() for places in made)
 
 
+def test_nobody_waits_for_a_thread_that_was_interrupted() -> None:
+    def work(part: int, threads: int, counter: np.ndarray) -> None:
+        if part == 0:
+            raise KeyboardInterrupt
+        meet(counter, threads, 1)
+        meet(counter, threads, 2)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with only_shared():
+            with pytest.raises(KeyboardInterrupt):
+                together(work)
+            together(_passes_on, 3, np.zeros(3, np.int64))  # and the threads are there for what comes next
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_products_keep_their_bytes_at_the_cuts() -> None:
     rng = np.random.default_rng(3)
     seen, weight = rng.normal(size=(80, 106)).astype(np.float32), rng.normal(size=(106, 500)).astype(np.float32)

@@ -16,6 +16,8 @@ import scipy.linalg.cython_blas  # noqa: F401  (loads the BLAS)
 import torch
 from threadpoolctl import ThreadpoolController
 
+MOST = 8
+"""Threads of a team: with more than a dozen cells each, a step has work for no more."""
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 _threads: ContextVar[int | None] = ContextVar("_threads", default=None)
@@ -108,10 +110,18 @@ def together(work: Callable[..., object], *given: object) -> None:
 
     `work` is compiled and raises nothing, or who waits for the others would wait for ever.
     """
-    threads, counter = _available(), np.zeros(1, np.int64)
-    with _in_turn:  # all parts of one call stand in the queue before those of another, which so cannot block them
-        others = [_submit(threads, work, part, threads, counter, *given) for part in range(1, threads)]
-    work(0, threads, counter, *given)
+    threads, counter = min(_available(), MOST), np.zeros(1, np.int64)
+    others: list[Future[object]] = []
+    try:
+        with _in_turn:  # all parts of one call stand in the queue before those of another, which so cannot block them
+            for part in range(1, threads):
+                others.append(_submit(_available(), work, part, threads, counter, *given))
+        work(0, threads, counter, *given)
+    except BaseException:  # an interrupt in between: nobody waits for who does not come
+        counter[0] = np.iinfo(np.int64).max // 2
+        raise
+    finally:
+        wait(others)
     for other in others:
         other.result()
 

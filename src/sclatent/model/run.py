@@ -21,7 +21,7 @@ from sclatent.model.compiled import CompiledStep, compiles, prepare
 from sclatent.model.flat import FlatWeights
 from sclatent.model.optimizer import AdamW
 from sclatent.model.plan import Plan, decay
-from sclatent.model.start import start_from_data
+from sclatent.model.start import parameter_groups, start_from_data
 from sclatent.model.trouble import Diverged, explain
 from sclatent.model.vae import CountVAE
 from sclatent.settings import ModelSettings
@@ -30,8 +30,6 @@ log = logging.getLogger("sclatent")
 
 CLIP = 100.0
 """Largest norm of the gradient of the mean loss (nats per cell)."""
-FAST = 5.0
-"""How much faster the gene-wise parameters (bias, θ) learn than the weights, which else move too little."""
 AVERAGE, AVERAGE_EVERY = 0.99, 5
 """Weights are averaged over the last 100 steps or so, every fifth; the average is what is validated and kept."""
 
@@ -264,23 +262,6 @@ class Run:
         """Return the model with its best weights, on the CPU."""
         self.flat.release(self.best_weights if math.isfinite(self.best) else self.average)
         return self.vae.to("cpu").eval()
-
-
-def parameter_groups(vae: CountVAE, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight matrices decay; the gene-wise bias and dispersion learn faster."""
-    decays, plain, fast = [], [], []
-    for name, parameter in vae.named_parameters():
-        if name in ("decoder.bias", "log_theta"):
-            fast.append(parameter)
-        elif name.endswith("weight") and parameter.ndim == 2:  # not `covariates`: batches are not shrunk together
-            decays.append(parameter)
-        else:
-            plain.append(parameter)
-    return [
-        {"params": decays, "weight_decay": weight_decay, "speed": 1.0},
-        {"params": plain, "weight_decay": 0.0, "speed": 1.0},
-        {"params": fast, "weight_decay": 0.0, "speed": FAST},
-    ]
 
 
 @torch.no_grad()

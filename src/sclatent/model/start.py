@@ -1,6 +1,8 @@
-"""Where training starts: gene biases at the log mean fractions, covariate levels centred."""
+"""Where training starts: gene biases at the log mean fractions, covariate levels centred, what learns how fast."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +10,9 @@ import torch
 from sclatent.model._csr import gene_sums
 from sclatent.model.batches import CountData
 from sclatent.model.vae import CountVAE
+
+FAST = 5.0
+"""How much faster the gene-wise parameters (bias, θ) learn than the weights, which else move too little."""
 
 
 @torch.no_grad()
@@ -34,3 +39,20 @@ def start_from_data(vae: CountVAE, data: CountData, train: np.ndarray) -> None:
         frequency = np.bincount(known, minlength=n) / max(len(known), 1)
         vae.level_frequency[start : start + n] = torch.from_numpy(frequency)
         start += n
+
+
+def parameter_groups(vae: CountVAE, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight matrices decay; the gene-wise bias and dispersion learn faster."""
+    decays, plain, fast = [], [], []
+    for name, parameter in vae.named_parameters():
+        if name in ("decoder.bias", "log_theta"):
+            fast.append(parameter)
+        elif name.endswith("weight") and parameter.ndim == 2:  # not `covariates`: batches are not shrunk together
+            decays.append(parameter)
+        else:
+            plain.append(parameter)
+    return [
+        {"params": decays, "weight_decay": weight_decay, "speed": 1.0},
+        {"params": plain, "weight_decay": 0.0, "speed": 1.0},
+        {"params": fast, "weight_decay": 0.0, "speed": FAST},
+    ]
