@@ -98,8 +98,11 @@ def lung() -> Iterator[Case]:
 
 
 def simulator() -> Iterator[Case]:
-    """Yield simulated cells: few and shallow, many and very deep, most of them resting."""
+    """Yield simulated cells: few and shallow, many and very deep, most of them resting, of mixed depth, read counts."""
     for seed in SEEDS:
+        for name, data in (("30,000 UMIs, 5% at 500", mixed(seed)), ("read counts", read_counts(seed))):
+            data.obs["truth"] = data.obs["true_angle"].astype(float)
+            yield f"simulator, {name}", data, {}
         for n, library, resting in (
             (100, 2e3, 0.1),
             (250, 2e4, 0.1),
@@ -110,6 +113,36 @@ def simulator() -> Iterator[Case]:
             data = simulate(n, 2000, median_library=library, resting=resting, seed=seed)
             data.obs["truth"] = data.obs["true_angle"].astype(float)
             yield f"simulator, {n} cells, {library:,.0f} UMIs, {resting:.0%} resting", data, {}
+
+
+def mixed(seed: int) -> ad.AnnData:
+    """Return simulated cells of 30,000 UMIs, a twentieth of them at 500."""
+    data = simulate(1000, 2000, median_library=3e4, resting=0.3, seed=seed)
+    rng, counts = np.random.default_rng(seed + 100), sp.csr_matrix(data.X)
+    share = np.where(rng.random(data.n_obs) < 0.05, 500 / 3e4, 1.0)
+    counts.data = rng.binomial(counts.data.astype(np.int64), np.repeat(share, np.diff(counts.indptr))).astype(
+        np.float32
+    )
+    data.X = counts
+    return data
+
+
+def read_counts(seed: int) -> ad.AnnData:
+    """Return 300 simulated cells as full-length reads: molecules caught by cell quality, amplified, by gene length."""
+    data = simulate(
+        300, 4000, median_library=3e4, resting=0.1, seed=seed, amplitude=(0.2, 0.8), theta=3.0, n_types=2, n_batches=1,
+        list_share=0.02,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed + 100)
+    caught = np.exp(rng.normal(0, 0.5, data.n_obs))
+    caught = np.minimum(caught / np.quantile(caught, 0.9), 1)
+    molecules = rng.binomial(data.X.toarray().astype(np.int64), caught[:, None])
+    length = np.exp(rng.normal(0, 0.7, data.n_vars))
+    made = rng.gamma(np.maximum(molecules * 0.7, 1e-9)) / 0.7 * length * (molecules > 0)
+    total = 1e6 * np.exp(rng.normal(0, 0.4, data.n_obs))
+    reads = rng.poisson(made / made.sum(axis=1, keepdims=True) * total[:, None])
+    data.X = sp.csr_matrix(reads.astype(np.float32))
+    return data[:, (reads > 0).sum(axis=0) >= 3].copy()
 
 
 def judge(name: str, data: ad.AnnData, keys: dict[str, Any]) -> None:

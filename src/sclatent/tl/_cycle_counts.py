@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, logsumexp
 
 from sclatent.tl._cycle_states import BINS, Array, Curves, Ints, basis, flat_shapes, learn_shapes, log_prior
 
@@ -58,6 +58,12 @@ class CountLaw:
             log_excess = np.log1p(np.exp(log_mu + level[rows[0]] * LIBRARY_STEP) / theta)
             out[rows] = self.counts[rows] @ (log_mu - log_excess) - (theta * log_excess).sum(axis=0)
         return out
+
+    def evidence(self, curves: Curves) -> float:
+        """Return the mean over cells of log Σ_state p(state) p(x | state), up to what no curve changes."""
+        theta = curves.noise
+        constant = gammaln(self.counts + theta) - gammaln(theta) - self.counts * np.log(theta)
+        return float((logsumexp(self.log_likelihood(curves) + curves.prior, axis=1) + constant.sum(axis=1)).mean())
 
     def fit_curves(self, q: Array, curves: Curves) -> Curves:
         """Return new curves, resting levels and batch shifts, given the probabilities of the states."""

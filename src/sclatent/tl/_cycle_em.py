@@ -31,15 +31,16 @@ def resultant(q: Array) -> Array:
     return (q[:, :BINS] @ np.exp(1j * GRID)) / np.maximum(q[:, :BINS].sum(axis=1), 1e-300)
 
 
-def start_from_angle(angle: Array, concentration: float = 2.0) -> Array:
-    """Return (cells, states) probabilities of a von Mises around a first guess of the angle; nobody rests."""
+def start_from_angle(angle: Array, concentration: float = 2.0, *, resting: Array | float = 0.0) -> Array:
+    """Return (cells, states) probabilities of a von Mises around a first guess of the angle, and of resting."""
     logits = concentration * np.cos(GRID[None, :] - angle[:, None])
     q = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
-    return np.column_stack([q, np.zeros(len(angle))])
+    rest = np.broadcast_to(resting, len(angle))[:, None]
+    return np.hstack([q * (1 - rest), rest])
 
 
 def fit(
-    law: Law, group: Ints, start: Array, harmonics: int, *, temper: float = 1.0, resting: bool = True, steps: int = 40
+    law: Law, group: Ints, start: Array, harmonics: int, *, temper: float = 1.0, first: bool = False, steps: int = 40
 ) -> Fit:
     """Alternate between the probabilities of the states and the curves.
 
@@ -53,21 +54,19 @@ def fit(
         (cells, states) first probabilities. If nobody rests in them, the resting state opens after a few steps.
     harmonics, temper
         H, and the power to which the likelihood is raised.
-    resting
-        Whether there is a resting state.
+    first
+        Whether `start` is a first guess: then there are no curves yet for the noise to be about.
     """
     q = start
-    fresh = not resting or q[:, BINS].sum() == 0
-    if not resting:
-        q = np.column_stack([q[:, :BINS] / (q[:, :BINS].sum(axis=1, keepdims=True) + 1e-300), np.zeros(len(q))])
-    settle = law.settle if fresh else 0
+    nobody_rests = q[:, BINS].sum() == 0
+    settle = law.settle if first else 0
     curves = law.start(group, harmonics, float(q[:, BINS].mean()))
     for step in range(steps):
         curves = law.fit_curves(q, curves)
         if step % 8 == 4 and step >= settle:
             curves = law.fit_noise(q, curves)
         ll = law.log_likelihood(curves)
-        if fresh and resting and step == HOLD:
+        if nobody_rests and step == HOLD:
             curves = replace(curves, prior=log_prior(0.1))
         curves = replace(curves, prior=fit_prior(ll, curves.prior, temper, even=law.even))
         new = posterior(ll, curves.prior, temper)

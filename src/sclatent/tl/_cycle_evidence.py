@@ -71,7 +71,8 @@ def weigh(
     held, gain = np.zeros(len(listed)), np.zeros(len(listed))
     for side in (0, 1):
         learn, test = np.flatnonzero(half == side), np.flatnonzero(half != side)
-        fitted = fit(source.law(learn, genes.position, deep=deep), group, start[learn], 1, temper=temper)
+        law = source.law(learn, genes.position, deep=deep)
+        fitted = fit(law, group, start[learn], 1, temper=temper, first=True)
         part = sp.csr_matrix(normalised[test])
         for k in range(folds):
             q = _angle_without(fitted, source, test, genes.position, listed[fold != k], deep=deep)

@@ -87,11 +87,20 @@ class Growth:
         self.listed, self.phase = listed, phase
         self.rows = np.arange(normalised.shape[0])
 
+    def first(self, guesses: list[Array]) -> tuple[Grown, int]:
+        """Fit the listed genes from several first guesses; return the fit of most evidence, judged, and its number."""
+        law = self.source.law(self.rows, self.listed, deep=self.plan.deep)
+        fits = [fit(law, self.phase, guess, 1, temper=self.plan.temper, first=True) for guess in guesses]
+        best = int(np.argmax([law.evidence(fitted.curves) for fitted in fits]))
+        return self._judge(self.listed, self.phase, fits[best]), best
+
     def fit(self, columns: Ints, group: Ints, q: Array, harmonics: int, temper: float) -> Grown:
         """Fit, starting from the probabilities `q`, and judge the fit."""
-        deep = self.plan.deep
-        fitted = fit(self.source.law(self.rows, columns, deep=deep), group, q, harmonics, temper=temper)
-        gain = held_out_gain(self.source, fitted, columns, group, deep=deep)
+        law = self.source.law(self.rows, columns, deep=self.plan.deep)
+        return self._judge(columns, group, fit(law, group, q, harmonics, temper=temper))
+
+    def _judge(self, columns: Ints, group: Ints, fitted: Fit) -> Grown:
+        gain = held_out_gain(self.source, fitted, columns, group, deep=self.plan.deep)
         return Grown(columns, group, fitted, explained(self.normalised, fitted.q)[0], gain)
 
     def grow(self, now: Grown) -> Grown:

@@ -58,6 +58,10 @@ class LogLaw:
         constant = len(weight) * np.log(2 * np.pi) + np.log(curves.noise).sum() + np.log(information)
         return ll - 0.5 * constant
 
+    def evidence(self, curves: Curves) -> float:
+        """Return the mean over the cells of log Σ_state p(state) p(y | state)."""
+        return float(logsumexp(self.log_likelihood(curves) + curves.prior, axis=1).mean())
+
     def fit_curves(self, q: Array, curves: Curves) -> Curves:
         """Return new curves, noise, resting levels and batch shifts, given the probabilities of the states."""
         design, shapes = basis(curves.harmonics), curves.shapes
@@ -94,8 +98,7 @@ class LogLaw:
         """Return the curves with the SD of the shared error that has the most evidence."""
         whole = self.fit_curves(q, replace(curves, sigma=0.0))
         choices = [_split_noise(whole, sigma) for sigma in SIGMAS]
-        value = [float(logsumexp(self.log_likelihood(c) + c.prior, axis=1).mean()) for c in choices]
-        return choices[int(np.argmax(value))]
+        return max(choices, key=self.evidence)
 
 
 def _slope(curves: Curves) -> Array:

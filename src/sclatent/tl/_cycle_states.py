@@ -87,6 +87,10 @@ class Law(Protocol):
         """Return (cells, states) log p(counts | state), up to what is the same for all states of a cell."""
         ...
 
+    def evidence(self, curves: Curves) -> float:
+        """Return the mean over cells of log Σ_state p(state) p(counts | state), up to what no curve changes."""
+        ...
+
     def fit_curves(self, q: Array, curves: Curves) -> Curves:
         """Return new curves, given the probabilities (cells, states)."""
         ...

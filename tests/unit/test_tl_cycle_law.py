@@ -1,0 +1,98 @@
+"""What the fit of the cycle stage starts from, is judged by, and lets join."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy import stats
+from scipy.special import gammaln
+
+from sclatent.data import simulate
+from sclatent.tl._cycle_counts import CountLaw
+from sclatent.tl._cycle_em import Fit, start_from_angle
+from sclatent.tl._cycle_fit import DEEP_PLAN, SHALLOW_PLAN, first_guesses
+from sclatent.tl._cycle_grow import Grown, Growth
+from sclatent.tl._cycle_join import explained
+from sclatent.tl._cycle_log import LogLaw
+from sclatent.tl._cycle_scores import ListGenes, log_normalise
+from sclatent.tl._cycle_source import Source
+from sclatent.tl._cycle_states import BINS
+
+
+def _curves(law, genes, rng):
+    curves = law.start(np.zeros(genes, dtype=np.int64), 1, 0.2)
+    coef = curves.coef.copy()
+    coef[:, 1:] = rng.normal(0, 0.3, (genes, 2))
+    return replace(curves, coef=coef, rest=coef[:, 0] - 0.4, batch=rng.normal(0, 0.3, (2, genes)))
+
+
+def test_evidence_of_counts_is_that_of_the_negative_binomial():
+    rng = np.random.default_rng(0)
+    library = np.exp(0.05 * rng.integers(80, 140, 12))  # libraries are rounded to 5 %
+    counts = rng.poisson(library[:, None] * np.exp(rng.normal(-4, 1, 6))).astype(float)
+    law = CountLaw(counts, library, np.arange(12) % 2, 2)
+    curves = replace(_curves(law, 6, rng), noise=rng.uniform(1, 20, 6))
+    mu = library[:, None] * np.exp(np.vstack([curves.values(), curves.rest])[:, None] + curves.batch[law.batch])
+    density = stats.nbinom.pmf(counts, curves.noise, curves.noise / (curves.noise + mu)).prod(axis=2)
+    # all but x log l and log x!, which are the same whatever the curves
+    wanted = np.log(np.exp(curves.prior) @ density).mean()
+    left_out = (counts * np.log(library)[:, None] - gammaln(counts + 1)).sum(axis=1).mean()
+    assert law.evidence(curves) == pytest.approx(wanted - left_out)
+
+
+def test_evidence_of_log_counts_is_that_of_the_normal():
+    rng = np.random.default_rng(0)
+    law = LogLaw(rng.normal(2, 1, (12, 6)), np.arange(12) % 2, 2)
+    curves = replace(_curves(law, 6, rng), sigma=0.2)
+    slope = 1 - np.exp(-curves.coef[:, 0])
+    cov = np.diag(curves.noise) + 0.04 * np.outer(slope, slope)
+    levels = np.vstack([curves.values(), curves.rest])
+    wanted = [
+        np.log(np.exp(curves.prior) @ [stats.multivariate_normal.pdf(row, level, cov) for level in levels])
+        for row in law.y - curves.batch[law.batch]
+    ]
+    assert law.evidence(curves) == pytest.approx(np.mean(wanted))
+
+
+def test_the_first_guess_of_more_evidence_goes_on():
+    world = simulate(400, 400, median_library=4000.0, resting=0.1, seed=0)
+    listed = np.flatnonzero(world.var["list_phase"].isin(["S", "G2M"]))
+    group = np.where(world.var["list_phase"].to_numpy(str)[listed] == "S", 0, 1)
+    library = np.asarray(world.X.sum(axis=1), float).ravel()
+    source = Source(world.X.tocsr(), library, np.zeros(400, dtype=np.int64))
+    growth = Growth(source, log_normalise(world.X, library), listed, group, DEEP_PLAN)
+    truth = np.nan_to_num(world.obs["true_angle"].to_numpy())
+    good, bad = start_from_angle(truth), start_from_angle(np.random.default_rng(0).permutation(truth))
+    assert growth.first([good, bad])[1] == 0
+    assert growth.first([bad, good])[1] == 1
+
+
+def test_first_guesses_differ_in_who_rests():
+    genes = ListGenes(np.arange(4), np.repeat(["S", "G2M"], 2), {"S": 2, "G2M": 2})
+    y = sp.csr_matrix(np.repeat([[3, 0], [0, 3], [3, 3], [0, 0], [0, 0]], 2, axis=1).astype(float))
+    nobody, many = first_guesses(y, genes)
+    assert (nobody[:, BINS] == 0).all()
+    assert many[:, BINS] == pytest.approx([0.1, 0.1, 0.1, 0.9, 0.9])
+    assert many.sum(axis=1) == pytest.approx(1)
+    assert (nobody[:, :BINS].argmax(axis=1) == many[:, :BINS].argmax(axis=1)).all()
+
+
+def test_markers_of_a_cell_type_do_not_join():
+    rng = np.random.default_rng(0)
+    n, angle = 600, rng.uniform(0, 2 * np.pi, 600)
+    kind = rng.normal(size=n) + 0.5 * np.cos(angle)  # by chance more of the one type on one side
+    noise = rng.normal(size=(60, n))
+    listed = 2 * np.cos(angle - np.repeat([0.0, 2.5], 10)[:, None])
+    follow, markers = np.tile(np.cos(angle + 1), (10, 1)), np.tile(3 * kind, (30, 1))
+    y = sp.csr_matrix((10 + noise + np.vstack([listed, follow, markers])).T)
+    phase = np.repeat([0, 1], 10)
+    q = start_from_angle(angle, concentration=50.0)
+    growth = Growth(None, y, np.arange(20), phase, SHALLOW_PLAN)
+    now = Grown(np.arange(20), phase, Fit(SimpleNamespace(harmonics=1), 1.0, q), explained(y, q)[0], np.zeros((n, 20)))
+    assert (now.r2[30:] * n > 12).all()
+    everything = growth._choices(now, 1, 12.0)[0]
+    assert set(everything) == set(range(30))
