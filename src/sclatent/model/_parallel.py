@@ -17,7 +17,7 @@ import torch
 from threadpoolctl import ThreadpoolController
 
 MOST = 8
-"""Threads of a team: with more than a dozen cells each, a step has work for no more."""
+"""Threads of a team: among more of them a step of some hundred cells leaves each too little to do."""
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 _threads: ContextVar[int | None] = ContextVar("_threads", default=None)

@@ -105,7 +105,7 @@ def _forward(values, places, encoder, decoder, ends, counts, rates):  # type: ig
         product(counts.dense, weight, encoder.x[0])
         add_bias(encoder.x[0], bias)
     else:
-        sparse_product(*stretch(n, 0, 1), counts.offsets, counts.columns, counts.logs, weight, bias, encoder.x[0])
+        sparse_product(0, n, counts.offsets, counts.columns, counts.logs, weight, bias, encoder.x[0])
     for i in range(len(places.encoder)):
         if i:
             dense(encoder.out[i - 1], values, places.encoder[i], encoder.x[i])
@@ -210,7 +210,7 @@ def _backward(values, gradient, places, encoder, decoder, ends, counts, rates): 
     if len(counts.dense):
         product(counts.dense.T, upstream, to_first)
     else:
-        sparse_product(*stretch(counts.n_genes, 0, 1), *counts.by_gene, upstream, np.zeros(width, np.float32), to_first)
+        sparse_product(0, counts.n_genes, *counts.by_gene, upstream, np.zeros(width, np.float32), to_first)
 
     low, high = rates.log_theta
     for g in range(ends.theta.shape[1]):

@@ -24,10 +24,10 @@ def _compiled(logits: Tensor) -> bool:
     return logits.device.type == "cpu" and logits.dtype == torch.float32
 
 
-def kernel_arrays(batch: Batch, logits: Tensor, log_prob: Tensor, weight: float = 1.0) -> tuple[Any, ...]:
-    """Return what the compiled kernels take after the rows: `logits` become `weight` times the gradient to them."""
+def _kernel_arrays(batch: Batch, logits: Tensor, log_prob: Tensor) -> tuple[Any, ...]:
+    """Return what the compiled kernels take after the rows: `logits` become the gradient to them."""
     counts = (batch.offsets.numpy(), batch.columns.numpy(), batch.values.numpy(), batch.total.numpy())
-    return batch.n_genes, logits.numpy(), batch.library.numpy(), *counts, log_prob.numpy(), np.float32(weight)
+    return batch.n_genes, logits.numpy(), batch.library.numpy(), *counts, log_prob.numpy(), np.float32(1.0)
 
 
 class _Poisson(torch.autograd.Function):
@@ -38,7 +38,7 @@ class _Poisson(torch.autograd.Function):
         if _compiled(logits):
             gradient = logits.clone(memory_format=torch.contiguous_format)
             log_prob = torch.empty(len(batch), dtype=torch.float64)
-            arrays = kernel_arrays(batch, gradient, log_prob)
+            arrays = _kernel_arrays(batch, gradient, log_prob)
             share(len(batch), lambda first, last: _kernels.poisson_rows(first, last, *arrays))
             log_prob -= batch.log_factorial
         else:
@@ -61,7 +61,7 @@ class _NegativeBinomial(torch.autograd.Function):
             gradient, theta = logits.clone(memory_format=torch.contiguous_format), theta.contiguous()
             log_prob = torch.empty(len(batch), dtype=torch.float64)
             by_theta = torch.empty(len(batch), batch.n_genes)
-            arrays = kernel_arrays(batch, gradient, log_prob)
+            arrays = _kernel_arrays(batch, gradient, log_prob)
             dispersion = (theta.numpy(), theta.reciprocal().numpy(), 1, by_theta.numpy())
             share(len(batch), lambda first, last: _kernels.nb_rows(first, last, *arrays, *dispersion))
             log_prob -= batch.log_factorial
