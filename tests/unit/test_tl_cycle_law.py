@@ -15,8 +15,8 @@ from sclatent.tl import _cycle_grow
 from sclatent.tl._cycle_counts import CountLaw
 from sclatent.tl._cycle_em import Fit, start_from_angle
 from sclatent.tl._cycle_fit import DEEP_PLAN, SHALLOW_PLAN, first_guesses
-from sclatent.tl._cycle_grow import Grown, Growth
-from sclatent.tl._cycle_join import explained
+from sclatent.tl._cycle_grow import Grown, Growth, Step
+from sclatent.tl._cycle_join import certainty, explained
 from sclatent.tl._cycle_log import LogLaw
 from sclatent.tl._cycle_scores import ListGenes
 from sclatent.tl._cycle_states import BINS
@@ -93,5 +93,16 @@ def test_markers_of_a_cell_type_do_not_join():
     growth = Growth(None, y, np.arange(20), phase, SHALLOW_PLAN)
     now = Grown(np.arange(20), phase, Fit(SimpleNamespace(harmonics=1), 1.0, q), explained(y, q)[0], np.zeros((n, 20)))
     assert (now.r2[30:] * n > 12).all()
-    everything = growth._choices(now, 1, 12.0)[0]
+    everything = growth._choices(now, Step(1, 12.0))[0]
     assert set(everything) == set(range(30))
+
+
+def test_gains_by_chance_are_chi_squared_times_the_certainty_of_the_angles():
+    rng = np.random.default_rng(0)
+    n, genes = 500, 2000
+    y = sp.csr_matrix(5 + rng.gamma(2.0, size=(n, genes)))
+    rest = rng.choice([0.0, 0.3, 0.95], n)
+    for concentration in (0.5, 1.0, 50.0):
+        q = start_from_angle(rng.uniform(0, 2 * np.pi, n), concentration, resting=rest)
+        gain = explained(y, q)[0] * q[:, :BINS].sum()
+        assert stats.kstest(gain / certainty(q[:, :BINS]), "chi2", (2,)).statistic < 0.06

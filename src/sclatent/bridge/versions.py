@@ -10,7 +10,7 @@ VERSIONS: dict[str, int] = {
     "check": 1,
     "prepare": 2,
     "plot_qc": 2,
-    "cycle": 5,
+    "cycle": 6,
     "plot_cycle": 3,
     "train": 7,
     "embed": 2,

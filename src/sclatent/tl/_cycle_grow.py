@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sclatent.tl._cycle_choice import held_out_gain, mean_gain
 from sclatent.tl._cycle_em import Fit, fit, resultant
 from sclatent.tl._cycle_gauge import list_curve, second_peak
-from sclatent.tl._cycle_join import explained, explained_beside
+from sclatent.tl._cycle_join import certainty, explained, explained_beside
 from sclatent.tl._cycle_source import Source
 from sclatent.tl._cycle_states import BINS, GUESS_AMPLITUDE, Array, Ints
 
@@ -31,6 +31,25 @@ Fits that are the same differ by less than 0.03 (real and simulated cells); wher
 
 
 @dataclass(frozen=True)
+class Step:
+    """One step of the growth.
+
+    Attributes
+    ----------
+    harmonics
+        So many from here on.
+    gain
+        The least gain (R² times the number of cycling cells) with which a further gene joins.
+    by_chance
+        Of the genes that join at most this share may do so by chance (Benjamini and Hochberg); 1 for no limit.
+    """
+
+    harmonics: int
+    gain: float = 0.0
+    by_chance: float = 1.0
+
+
+@dataclass(frozen=True)
 class Plan:
     """How the fit starts and grows.
 
@@ -39,12 +58,9 @@ class Plan:
     deep
         Which law holds: that of deep counts, or that of shallow ones.
     grow
-        One step per entry: the number of harmonics, and the least gain (R² times the number of cycling cells) with
-        which a further gene joins.
+        The steps, in turn.
     max_joined, min_r2
         At most so many genes join, and none that the angle explains less of.
-    by_chance
-        Of the genes that join at most this share may do so by chance (Benjamini and Hochberg); 1 for no limit.
     rival
         A gene joins if the angle explains at least this part of what any single axis beside it explains; 0 for no rule.
     temper
@@ -54,10 +70,9 @@ class Plan:
     """
 
     deep: bool
-    grow: tuple[tuple[int, float], ...]
+    grow: tuple[Step, ...]
     max_joined: int
     min_r2: float
-    by_chance: float
     rival: float
     temper: float = 1.0
     tempers: tuple[float, float] = TEMPERS
@@ -119,10 +134,10 @@ class Growth:
         where the S and the G2/M curve have one peak each. Else it is left for what tells cell types apart: then fewer
         genes join, or none.
         """
-        for harmonics, min_gain in self.plan.grow:
-            for columns in self._choices(now, harmonics, min_gain):
+        for step in self.plan.grow:
+            for columns in self._choices(now, step):
                 group = np.concatenate([self.phase, np.full(len(columns) - len(self.listed), 2)])
-                new = self.fit(columns, group, now.fitted.q, harmonics, now.fitted.temper)
+                new = self.fit(columns, group, now.fitted.q, step.harmonics, now.fitted.temper)
                 change, error = mean_gain(new.gain - now.gain, self.phase)
                 second = self._second_peak(new)
                 if change >= -error and second <= SECOND_PEAK:
@@ -130,7 +145,7 @@ class Growth:
                     break
                 log.info(
                     "not taken: %d further genes with %d harmonics (held-out gain %+.4f, error %.4f, second peak %.2f)",
-                    len(columns) - len(self.listed), harmonics, change, error, second,
+                    len(columns) - len(self.listed), step.harmonics, change, error, second,
                 )  # fmt: skip
         return now
 
@@ -138,26 +153,28 @@ class Growth:
         values, weight = grown.fitted.curves.values(), grown.r2[grown.columns]
         return max(second_peak(list_curve(values, grown.group == phase, weight)) for phase in (0, 1))
 
-    def _choices(self, now: Grown, harmonics: int, min_gain: float) -> list[Ints]:
+    def _choices(self, now: Grown, step: Step) -> list[Ints]:
         """Return the sets of genes to try: all that follow the angle, the present ones, and fewer but more than now."""
         r2 = now.r2.copy()
         r2[self.listed] = 0.0
-        most = min(self.plan.max_joined, max(50, len(r2) // 25))
+        most = min(self.plan.max_joined, max(100, len(r2) // 25))
         order = np.argsort(-r2, kind="stable")[:most]
-        cycling = float(now.fitted.q[:, :BINS].sum())
-        order = order[(r2[order] >= self.plan.min_r2) & (cycling * r2[order] > min_gain)]
+        bins = now.fitted.q[:, :BINS]
+        gain = float(bins.sum()) * r2
+        order = order[(r2[order] >= self.plan.min_r2) & (gain[order] > step.gain)]
         if self.plan.rival and len(order):
             order = order[r2[order] >= self.plan.rival * explained_beside(self.normalised, now.fitted.q, order)]
-        if self.plan.by_chance < 1:
-            # without any relation n R² is χ² of two degrees of freedom: so many genes reach as much by chance
-            by_chance = (r2 > 0).sum() * np.exp(-0.5 * cycling * r2[order])
-            within = np.flatnonzero(by_chance <= self.plan.by_chance * np.arange(1, len(order) + 1))
+        if step.by_chance < 1:
+            # deep counts: on the safe side, as if every angle were known
+            vague = 1.0 if self.plan.deep else certainty(bins)
+            by_chance = (r2 > 0).sum() * np.exp(-0.5 * gain[order] / vague)
+            within = np.flatnonzero(by_chance <= step.by_chance * np.arange(1, len(order) + 1))
             order = order[: within[-1] + 1] if len(within) else order[:0]
         sets = [np.concatenate([self.listed, order]), now.columns]
         sets += [
             part for n in (most // 4, most // 16) if len(part := sets[0][: len(self.listed) + n]) > len(now.columns)
         ]
-        tried = {frozenset(now.columns)} if harmonics == now.fitted.curves.harmonics else set()
+        tried = {frozenset(now.columns)} if step.harmonics == now.fitted.curves.harmonics else set()
         out: list[Ints] = []
         for columns in sets:
             if (key := frozenset(columns)) not in tried:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.tl._cycle_states import BINS, Array, Ints, basis
+from sclatent.tl._cycle_states import BINS, GRID, Array, Ints, basis
 
 AXES, VARIABLE = 5, 2000
 
@@ -40,6 +40,20 @@ def explained(y: sp.csr_matrix, q: Array, harmonics: int = 1) -> tuple[Array, Ar
     values = design @ coef
     r2 = (mass @ values**2 / total - (mass @ values / total) ** 2) / variance
     return np.clip(r2, 0, 1), (values.max(axis=0) - values.min(axis=0)) / 2
+
+
+def certainty(bins: Array) -> float:
+    r"""Return the share of the expected gain by chance that is left where angles are vague.
+
+    Were every angle known, :math:`n R^2` of a gene without any relation to it would be χ² of two degrees of freedom (n
+    cycling cells). It is that times :math:`\sum_i |\sum_s q_{is} e^{i\varphi_s}|^2 / \sum_{is} q_{is}`.
+
+    Parameters
+    ----------
+    bins
+        (cells, bins) probabilities; what is missing to 1 is the probability to rest.
+    """
+    return float((np.abs(bins @ np.exp(1j * GRID)) ** 2).sum() / bins.sum())
 
 
 def explained_beside(y: sp.csr_matrix, q: Array, columns: Ints) -> Array:
