@@ -15,7 +15,7 @@ from sclatent.tl import _cycle_grow
 from sclatent.tl._cycle_counts import CountLaw
 from sclatent.tl._cycle_em import Fit, start_from_angle
 from sclatent.tl._cycle_fit import DEEP_PLAN, SHALLOW_PLAN, first_guesses
-from sclatent.tl._cycle_grow import Grown, Growth, Step
+from sclatent.tl._cycle_grow import Grown, Growth
 from sclatent.tl._cycle_join import certainty, explained
 from sclatent.tl._cycle_log import LogLaw
 from sclatent.tl._cycle_scores import ListGenes
@@ -93,7 +93,7 @@ def test_markers_of_a_cell_type_do_not_join():
     growth = Growth(None, y, np.arange(20), phase, SHALLOW_PLAN)
     now = Grown(np.arange(20), phase, Fit(SimpleNamespace(harmonics=1), 1.0, q), explained(y, q)[0], np.zeros((n, 20)))
     assert (now.r2[30:] * n > 12).all()
-    everything = growth._choices(now, Step(1, 12.0))[0]
+    everything = growth._choices(now, SHALLOW_PLAN.grow[0])[0]
     assert set(everything) == set(range(30))
 
 

@@ -27,16 +27,20 @@ CHUNK = 8192
 # With the first angle only a gene that gains 12 is surely a cell-cycle gene; once the angle is good, 19 of 20 that gain
 # 8 are (simulator, 500 UMIs); at the end as many as can be told from chance: a fifth of them may be false, and where
 # there are 10,000 genes to choose from that asks for more than where there are 1,000. A gene that follows an axis
-# beside the angle far better than the angle bends the angle towards that axis. No more than a seventh of it is asked
-# for, since a vague angle leaves part of the cycle to the axes beside it: three tenths cost real shallow cells more
-# than simulated ones gained.
-SHALLOW_GROWTH = (*2 * (Step(1, 12.0),), *2 * (Step(1, 8.0),), *2 * (Step(1, by_chance=0.2),))
-SHALLOW_PLAN = Plan(False, SHALLOW_GROWTH, max_joined=150, min_r2=0.0, rival=0.15)
+# beside the angle far better than the angle bends the angle towards that axis. Before the end no more than a seventh of
+# it is asked for, since a vague angle leaves part of the cycle to the axes beside it: three tenths throughout cost real
+# shallow cells more than simulated ones gained.
+SHALLOW_GROWTH = (
+    *2 * (Step(1, 12.0, rival=0.15),),
+    *2 * (Step(1, 8.0, rival=0.15),),
+    *2 * (Step(1, by_chance=0.2, rival=0.4),),
+)
+SHALLOW_PLAN = Plan(False, SHALLOW_GROWTH, max_joined=150, min_r2=0.0)
 # A gene that the angle explains less of may follow a cell type whose cells happen to bunch on the circle: at 5 %
 # hundreds of such genes joined on three cell lines, and the angle told the lines apart. Where the cells are a hundred,
 # chance alone gives 12 % to dozens of 20,000 genes. Four fifths of a rival axis, since that is fitted to the genes.
-DEEP_GROWTH = tuple(Step(harmonics, 8.0, by_chance=0.1) for harmonics in (1, 2, 3, 3))
-DEEP_PLAN = Plan(True, DEEP_GROWTH, max_joined=800, min_r2=0.12, rival=0.8)
+DEEP_GROWTH = tuple(Step(harmonics, 8.0, by_chance=0.1, rival=0.8) for harmonics in (1, 2, 3, 3))
+DEEP_PLAN = Plan(True, DEEP_GROWTH, max_joined=800, min_r2=0.12)
 PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 
 

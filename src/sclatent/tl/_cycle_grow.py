@@ -42,11 +42,14 @@ class Step:
         The least gain (R² times the number of cycling cells) with which a further gene joins.
     by_chance
         Of the genes that join at most this share may do so by chance (Benjamini and Hochberg); 1 for no limit.
+    rival
+        A gene joins if the angle explains at least this part of what any single axis beside it explains; 0 for no rule.
     """
 
     harmonics: int
     gain: float = 0.0
     by_chance: float = 1.0
+    rival: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,6 @@ class Plan:
         The steps, in turn.
     max_joined, min_r2
         At most so many genes join, and none that the angle explains less of.
-    rival
-        A gene joins if the angle explains at least this part of what any single axis beside it explains; 0 for no rule.
     temper
         The power to which the likelihood is raised at first.
     tempers
@@ -73,7 +74,6 @@ class Plan:
     grow: tuple[Step, ...]
     max_joined: int
     min_r2: float
-    rival: float
     temper: float = 1.0
     tempers: tuple[float, float] = TEMPERS
 
@@ -162,8 +162,8 @@ class Growth:
         bins = now.fitted.q[:, :BINS]
         gain = float(bins.sum()) * r2
         order = order[(r2[order] >= self.plan.min_r2) & (gain[order] > step.gain)]
-        if self.plan.rival and len(order):
-            order = order[r2[order] >= self.plan.rival * explained_beside(self.normalised, now.fitted.q, order)]
+        if step.rival and len(order):
+            order = order[r2[order] >= step.rival * explained_beside(self.normalised, now.fitted.q, order)]
         if step.by_chance < 1:
             # deep counts: on the safe side, as if every angle were known
             vague = 1.0 if self.plan.deep else certainty(bins)
