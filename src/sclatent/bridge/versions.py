@@ -21,7 +21,7 @@ VERSIONS: dict[str, int] = {
     "knob": 3,
     "traverse": 2,
     "plot_axes": 4,
-    "plot_traversals": 2,
+    "plot_traversals": 3,
     "plot_knob": 3,
     "export": 1,
     "page": 2,
