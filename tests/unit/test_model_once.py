@@ -10,7 +10,7 @@ from numba import float64, int64, njit
 from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 
-from sclatent.model import _csr, _kernels, _layers, _nb_counts, _step, _team, _vector_math, optimizer
+from sclatent.model import _csr, _kernels, _layers, _nb_counts, _once, _step, _team, _vector_math, optimizer
 from sclatent.model._once import once, ready
 
 MODULES = (_csr, _kernels, _layers, _nb_counts, _step, _team, _vector_math, optimizer)
@@ -61,6 +61,16 @@ def test_arguments_of_other_types_are_refused() -> None:
     for values in (np.zeros(3, np.float32), np.zeros((3, 2))[:, 0], np.zeros((3, 2))):
         with pytest.raises(TypingError):
             wrong(values)
+
+
+def test_the_name_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers that come from the cache look for it."""
+    names = []
+    for others in ({}, {"another": (_fill, ())}):
+        monkeypatch.setattr(_once, "_waiting", others)
+        once(_fill, int64, float64[::1])
+        names.append(list(others)[-1])
+    assert names[0] == names[1]
 
 
 def test_no_two_copies_of_a_sum_in_any_order() -> None:

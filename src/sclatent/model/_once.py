@@ -7,6 +7,7 @@ sum whose order is the compiler's to choose comes out differently in each copy.
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 from llvmlite import binding
@@ -24,7 +25,8 @@ def once(function: Any, *arguments: Any) -> Any:
     has in its cache again when that file changes, not when another one does.
     """
     signature = types.none(*arguments)
-    name = f"{function.__module__}.{function.__name__}.{len(_waiting)}"
+    # the same in every process: callers that come from the cache look for it
+    name = re.sub(r"\W+", "_", f"{function.__module__}.{function.__name__}{arguments}")
     _waiting[name] = function, arguments
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
