@@ -1,6 +1,9 @@
 """Figures: nothing cut off, readable with 100 axes, the same bytes for the same data, and the numbers of the data."""
 
 import hashlib
+import io
+import re
+import zlib
 from itertools import pairwise
 
 import matplotlib as mpl
@@ -9,6 +12,8 @@ import pandas as pd
 import pl_arrays
 import pytest
 from anndata import AnnData
+from fontTools import subset
+from fontTools.ttLib import TTFont
 from matplotlib.collections import QuadMesh
 from matplotlib.text import Text
 
@@ -200,6 +205,21 @@ def test_the_same_data_give_the_same_bytes(stages, tmp_path):
         digests.append([(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files])
     assert digests[0] == digests[1]
     assert {name.rsplit(".", 1)[1] for name, _ in digests[0]} == {"png", "pdf"}
+
+
+def test_fonts_in_a_pdf_are_what_draws_its_glyphs(tmp_path):
+    """Tables that choose and place glyphs are cut down glyph by glyph, which takes as long as the drawing."""
+    usual = subset.Options().drop_tables
+    (file,) = sl.pl.save({"words": _style.note("fit to 1 SD of θ₂")}, tmp_path, ("pdf",))
+    streams = re.findall(rb"/Length1.*?stream\n(.*?)\nendstream", file.read_bytes(), re.DOTALL)
+    fonts = [TTFont(io.BytesIO(zlib.decompress(stream))) for stream in streams]
+    assert fonts
+    for font in fonts:
+        assert {"glyf", "hmtx"} <= set(font.keys())
+        assert not {"GDEF", "GPOS", "GSUB"} & set(font.keys())
+    drawn = [glyph for font in fonts for glyph in font.getGlyphOrder() if font["glyf"][glyph].numberOfContours]
+    assert len(drawn) >= len(set("fit to 1 SD of θ₂") - {" "})
+    assert subset.Options().drop_tables == usual
 
 
 def test_the_users_settings_and_pyplot_are_left_alone(stages):

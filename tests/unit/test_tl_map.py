@@ -53,3 +53,13 @@ def test_same_latents_same_bytes(tmp_path):
     for name in ("a", "b"):
         tl.map(latents(120, groups=2)[0]).write_h5ad(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_umap_is_compiled_once_not_in_every_process():
+    from umap import umap_
+
+    tl.map(latents(30)[0])
+    for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        assert function.stats.cache_path  # none where nothing is kept
+        # sums in any order could differ between what was just compiled and what was kept
+        assert not function.targetoptions.get("fastmath")

@@ -15,7 +15,8 @@ def sparse_product(first, last, offsets, columns, values, dense, start, out):  #
     """out[b] = start + Σ_i values[i] · dense[columns[i]] for the rows first..last."""
     for b in range(first, last):
         row = out[b]
-        row[:] = start
+        for h in range(row.shape[0]):
+            row[h] = start[h]
         fours = offsets[b + 1] - (offsets[b + 1] - offsets[b]) % 4
         for i in range(offsets[b], fours, 4):  # the row is read and written once for four non-zeros
             v, w = values[i : i + 4], columns[i : i + 4]

@@ -24,7 +24,7 @@ NONE, ONE = _f(0.0), _f(1.0)
 SERIES, S2, S3, S4 = _f(0.02), _f(0.5), _f(2.0 / 3.0), _f(0.75)
 
 
-@njit(**{**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}})
+@njit(forceinline=True, **{**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}})
 def _sum(values):  # type: ignore[no-untyped-def]
     total = 0.0
     for g in range(values.shape[0]):
@@ -32,7 +32,7 @@ def _sum(values):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(**{**OPTIONS, "fastmath": {"nnan", "nsz"}})
+@njit(forceinline=True, **{**OPTIONS, "fastmath": {"nnan", "nsz"}})
 def _largest(values):  # type: ignore[no-untyped-def]
     """Largest value; any number where one of them is none, which `_exponentials` then keeps."""
     top = values[0]
@@ -209,4 +209,5 @@ def nb_rows(  # type: ignore[no-untyped-def]
             for g in range(n_genes):
                 summed[g] += by_b[g]
         else:
-            summed[:] = by_b
+            for g in range(n_genes):
+                summed[g] = by_b[g]

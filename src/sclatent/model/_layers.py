@@ -30,6 +30,7 @@ class Network(NamedTuple):
     inverse: Any
     out: Any  # of the decoder without its last layer
     to_x: Any  # cells × units
+    to_out: Any  # cells × units
 
 
 @njit(**OPTIONS)
@@ -44,11 +45,30 @@ def product(a, b, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
+def add_product(a, b, out):  # type: ignore[no-untyped-def]
+    added = np.empty_like(out)
+    product(a, b, added)
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] += added[i, j]
+
+
+@njit(**OPTIONS)
 def add_bias(rows, bias):  # type: ignore[no-untyped-def]
     for b in range(rows.shape[0]):
         row = rows[b]
         for h in range(row.shape[0]):
             row[h] += bias[h]
+
+
+@njit(**SUMS)
+def sum_rows(rows, first, total):  # type: ignore[no-untyped-def]
+    """Write the sums of as many columns as `total` has, from the column `first` on."""
+    total[:] = NONE
+    for b in range(rows.shape[0]):
+        row = rows[b, first : first + total.shape[0]]
+        for h in range(total.shape[0]):
+            total[h] += row[h]
 
 
 @njit(**OPTIONS)
@@ -59,39 +79,28 @@ def dense(inputs, vector, place, out):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def dense_gradient(inputs, upstream, gradient, place):  # type: ignore[no-untyped-def]
-    """Write the gradient of `dense` to its weights and bias."""
-    product(upstream.T, inputs, matrix(gradient, place[0], upstream.shape[1], inputs.shape[1]))
-    sum_rows(upstream, gradient[place[1] : place[1] + upstream.shape[1]])
+def weight_gradient(inputs, upstream, gradient, start):  # type: ignore[no-untyped-def]
+    """Write the gradient of `dense` to its weights, which start at `start`."""
+    product(upstream.T, inputs, matrix(gradient, start, upstream.shape[1], inputs.shape[1]))
 
 
 @njit(**OPTIONS)
-def columns_of(matrix, first, last):  # type: ignore[no-untyped-def]
-    out = np.empty((matrix.shape[0], last - first), np.float32)
-    for b in range(matrix.shape[0]):
+def input_gradient(upstream, vector, start, out):  # type: ignore[no-untyped-def]
+    """Write the gradient of `dense` to its inputs."""
+    product(upstream, matrix(vector, start, upstream.shape[1], out.shape[1]), out)
+
+
+@njit(**OPTIONS)
+def some_weight_gradient(inputs, first, last, upstream, out):  # type: ignore[no-untyped-def]
+    """Write the inputs first..last, transposed, times `upstream`."""
+    some = np.empty((inputs.shape[0], last - first), np.float32)
+    for b in range(inputs.shape[0]):
         for k in range(first, last):
-            out[b, k - first] = matrix[b, k]
-    return out
+            some[b, k - first] = inputs[b, k]
+    product(some.T, upstream, out)
 
 
-@njit(**OPTIONS)
-def input_gradient(upstream, vector, start, width):  # type: ignore[no-untyped-def]
-    """Gradient to `width` inputs of a layer whose weights start at `start`."""
-    out = np.empty((upstream.shape[0], width), np.float32)
-    product(upstream, matrix(vector, start, upstream.shape[1], width), out)
-    return out
-
-
-@njit(**OPTIONS)
-def sum_rows(rows, total):  # type: ignore[no-untyped-def]
-    total[:] = NONE
-    for b in range(rows.shape[0]):
-        row = rows[b]
-        for h in range(total.shape[0]):
-            total[h] += row[h]
-
-
-@njit(**SUMS)
+@njit(forceinline=True, **SUMS)
 def _moments(row):  # type: ignore[no-untyped-def]
     """Mean of a row, and one over its SD."""
     total = _f(0.0)
@@ -105,14 +114,16 @@ def _moments(row):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def hidden_rows(x, weight, bias, drawn, left_out, factor, normal, inverse, out):  # type: ignore[no-untyped-def]
+def hidden_rows(x, vector, place, drawn, left_out, factor, normal, inverse, out):  # type: ignore[no-untyped-def]
     """Write factor · relu(normal · weight + bias) to `out` where the drawn byte is at least `left_out`, else 0.
 
-    `normal` is layer norm(x), `inverse` one over the SD of each row; `out` may be wider than x.
+    `normal` is layer norm(x), `inverse` one over the SD of each row; `out` may be wider than x. The norm's weight and
+    bias start at the third and fourth `place`.
     """
     width = x.shape[1]
+    weight, bias = vector[place[2] : place[2] + width], vector[place[3] : place[3] + width]
     for b in range(x.shape[0]):
-        row, norm, bytes_, result = x[b], normal[b], drawn[b], out[b]
+        row, norm, bytes_, result = x[b], normal[b], drawn[b * width : (b + 1) * width], out[b]
         mean, scale = _moments(row)
         inverse[b] = scale
         for h in range(width):
@@ -124,9 +135,11 @@ def hidden_rows(x, weight, bias, drawn, left_out, factor, normal, inverse, out):
 
 
 @njit(**SUMS)
-def hidden_rows_gradient(upstream, normal, inverse, weight, out, factor, to_x, to_weight, to_bias):  # type: ignore[no-untyped-def]
+def hidden_rows_gradient(upstream, normal, inverse, vector, place, out, factor, to_x, to_vector):  # type: ignore[no-untyped-def]
     """Gradients of `hidden_rows` to x, weight and bias; `upstream` and `out` may be wider than x."""
     width = normal.shape[1]
+    weight = vector[place[2] : place[2] + width]
+    to_weight, to_bias = to_vector[place[2] : place[2] + width], to_vector[place[3] : place[3] + width]
     to_weight[:] = NONE
     to_bias[:] = NONE
     for b in range(normal.shape[0]):
@@ -148,24 +161,6 @@ def hidden_rows_gradient(upstream, normal, inverse, weight, out, factor, to_x, t
         scale = inverse[b]
         for h in range(width):
             gradient[h] = scale * (gradient[h] - total - norm[h] * along)
-
-
-@njit(**OPTIONS)
-def hidden(network, i, vector, place, rates, factor, out):  # type: ignore[no-untyped-def]
-    n, width = network.x.shape[1:]
-    weight, bias = vector[place[2] : place[2] + width], vector[place[3] : place[3] + width]
-    made = (network.normal[i], network.inverse[i], out)
-    hidden_rows(network.x[i], weight, bias, matrix(network.drawn[i], 0, n, width), rates.left_out, factor, *made)
-
-
-@njit(**OPTIONS)
-def hidden_gradient(network, i, upstream, vector, gradient, place, factor, out):  # type: ignore[no-untyped-def]
-    """Leave the gradients of the norm, and in ``network.to_x`` that to x."""
-    width = network.x.shape[2]
-    weight = vector[place[2] : place[2] + width]
-    to_weight, to_bias = gradient[place[2] : place[2] + width], gradient[place[3] : place[3] + width]
-    made = (network.normal[i], network.inverse[i], weight, out)
-    hidden_rows_gradient(upstream, *made, factor, network.to_x, to_weight, to_bias)
 
 
 @njit(**OPTIONS)

@@ -34,7 +34,7 @@ def count_terms(x, theta, log_mu, log_p, by_log_mu, by_theta):  # type: ignore[n
         by_theta[i] = digamma + (slope_a / product_a - slope_b / product_b) - per_theta + (mu - x[i]) * inverse
 
 
-@njit(inline="always", **OPTIONS)
+@njit(forceinline=True, **OPTIONS)
 def _eight(a):  # type: ignore[no-untyped-def]
     """P(a) = Π_{j<8} (a + j) and its derivative, with t = a (a + 7) as t (t + 6) (t + 10) (t + 12)."""
     t = a * (a + 7.0)
@@ -42,13 +42,13 @@ def _eight(a):  # type: ignore[no-untyped-def]
     return p * q, (2.0 * a + 7.0) * ((2.0 * t + 6.0) * q + p * (2.0 * t + 22.0))
 
 
-@njit(inline="always", **OPTIONS)
+@njit(forceinline=True, **OPTIONS)
 def _series(square):  # type: ignore[no-untyped-def]
     """Return z S(z), given 1/z²."""
     return 1.0 / 12.0 - square * (1.0 / 360.0 - square * (1.0 / 1260.0 - square / 1680.0))
 
 
-@njit(inline="always", **OPTIONS)
+@njit(forceinline=True, **OPTIONS)
 def _slope(square):  # type: ignore[no-untyped-def]
     """Return −z² S′(z), given 1/z²."""
     return 1.0 / 12.0 - square * (1.0 / 120.0 - square * (1.0 / 252.0 - square / 240.0))

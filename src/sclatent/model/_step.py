@@ -10,30 +10,44 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from numba import float32, float64, int64, njit, uint8
 
-from sclatent.model._csr import sparse_product
-from sclatent.model._kernels import nb_rows, poisson_rows
-from sclatent.model._layers import (
-    add_bias,
-    columns_of,
-    dense,
-    dense_gradient,
-    draw_rows,
-    draw_rows_gradient,
-    hidden,
-    hidden_gradient,
-    input_gradient,
-    matrix,
-    product,
-    sum_rows,
-)
-from sclatent.model._team import meet, stretch
+from sclatent.model import _csr, _kernels, _layers, _team, optimizer
+from sclatent.model._layers import matrix
+from sclatent.model._once import once
+from sclatent.model._team import stretch
 from sclatent.model._vector_math import OPTIONS
-from sclatent.model.optimizer import add_squares, move, scale_of
 
 _f = np.float32
 NONE = _f(0.0)
+FRAME = {**OPTIONS, "_nrt": False}
+"""For functions that make no arrays: without counting who holds one, a fifth of their compilation."""
+
+_vector, _rows, _transposed = float32[::1], float32[:, ::1], float32[::1, :]
+_many, _double, _place = int64[::1], float64[::1], int64[::1]
+_likelihood = (int64, int64, int64, _rows, _vector, _many, _many, _vector, _vector, _double, float32)
+meet = once(_team.meet, _many, int64, int64)
+sparse_product = once(_csr.sparse_product, int64, int64, _many, _many, _vector, _rows, _vector, _rows)
+product = once(_layers.product, _rows, _rows, _rows)
+product_by_transposed = once(_layers.product, _rows, _transposed, _rows)
+product_of_transposed = once(_layers.product, _transposed, _rows, _rows)
+add_product = once(_layers.add_product, _rows, _rows, _rows)
+add_bias = once(_layers.add_bias, _rows, _vector)
+sum_rows = once(_layers.sum_rows, _rows, int64, _vector)
+dense = once(_layers.dense, _rows, _vector, _place, _rows)
+weight_gradient = once(_layers.weight_gradient, _rows, _rows, _vector, int64)
+input_gradient = once(_layers.input_gradient, _rows, _vector, int64, _rows)
+some_weight_gradient = once(_layers.some_weight_gradient, _rows, int64, int64, _rows, _rows)
+hidden_rows = once(_layers.hidden_rows, _rows, _vector, _place, uint8[::1], int64, float32, _rows, _vector, _rows)
+hidden_rows_gradient = once(
+    _layers.hidden_rows_gradient, _rows, _rows, _vector, _vector, _place, _rows, float32, _rows, _vector
+)
+draw_rows = once(_layers.draw_rows, _rows, float32, float32, _rows, _rows, _rows, _rows, _vector)
+draw_rows_gradient = once(_layers.draw_rows_gradient, _rows, _rows, _rows, _rows, _rows, float32, _rows)
+nb_rows = once(_kernels.nb_rows, *_likelihood, _rows, _rows, int64, _rows)
+poisson_rows = once(_kernels.poisson_rows, *_likelihood)
+add_squares = once(optimizer.add_squares, int64, int64, _vector, _double)
+move = once(optimizer.move, int64, int64, _vector, _vector, _vector, _vector, _many, _rows, float32)
 
 
 class Places(NamedTuple):
@@ -54,6 +68,8 @@ class Ends(NamedTuple):
     sd: Any
     slope: Any
     kl: Any
+    inputs: Any  # of the decoder's first layer: z and the covariates
+    to_inputs: Any
     seen: Any
     to_seen: Any
     logits: Any
@@ -61,6 +77,7 @@ class Ends(NamedTuple):
     theta: Any  # θ and 1 / θ (2 × genes); no genes under a Poisson likelihood
     by_theta: Any  # gradients summed over `grain` cells at a time, which does not depend on the number of threads
     sums: Any
+    zeros: Any  # as many as a hidden layer has units
 
 
 class Counts(NamedTuple):
@@ -95,7 +112,7 @@ class Rates(NamedTuple):
     kl_weight: Any
 
 
-@njit(**OPTIONS)
+@njit(inline="always", **FRAME)
 def _forward(values, places, encoder, decoder, ends, counts, rates):  # type: ignore[no-untyped-def]
     """From the counts to what the last layer sees."""
     n, width = encoder.x.shape[1:]
@@ -109,16 +126,22 @@ def _forward(values, places, encoder, decoder, ends, counts, rates):  # type: ig
     for i in range(len(places.encoder)):
         if i:
             dense(encoder.out[i - 1], values, places.encoder[i], encoder.x[i])
-        hidden(encoder, i, values, places.encoder[i], rates, rates.factor, encoder.out[i])
+        _hidden(encoder, i, values, places.encoder, rates, rates.factor, encoder.out[i])
     dense(encoder.out[-1], values, places.head, ends.head)
     draw_rows(ends.head, rates.offset, rates.smallest, ends.eps, ends.sd, ends.slope, ends.seen, ends.kl)
-    inputs, last = _inputs(ends, counts.design), len(places.decoder) - 1
+    n_axes, last = ends.eps.shape[1], len(places.decoder) - 1
+    for b in range(n):
+        for k in range(n_axes):
+            ends.inputs[b, k] = ends.seen[b, width + k]
+        for k in range(counts.design.shape[1]):
+            ends.inputs[b, n_axes + k] = counts.design[b, k]
+    inputs = ends.inputs
     for i in range(last + 1):
         dense(inputs, values, places.decoder[i], decoder.x[i])
         if i < last:
             inputs = decoder.out[i]
-            hidden(decoder, i, values, places.decoder[i], rates, rates.factor, inputs)
-    hidden(decoder, last, values, places.decoder[last], rates, rates.factor * rates.share, ends.seen)
+            _hidden(decoder, i, values, places.decoder, rates, rates.factor, inputs)
+    _hidden(decoder, last, values, places.decoder, rates, rates.factor * rates.share, ends.seen)
     low, high = rates.log_theta
     theta, inverse = ends.theta
     for g in range(len(theta)):
@@ -126,91 +149,90 @@ def _forward(values, places, encoder, decoder, ends, counts, rates):  # type: ig
         inverse[g] = _f(1.0) / theta[g]
 
 
-@njit(**OPTIONS)
-def _inputs(ends, design):  # type: ignore[no-untyped-def]
-    """What the first layer of the decoder sees: z and the covariates."""
-    n, n_axes = ends.eps.shape
-    inputs = np.empty((n, n_axes + design.shape[1]), np.float32)
-    for b in range(n):
-        for k in range(n_axes):
-            inputs[b, k] = ends.seen[b, ends.seen.shape[1] - n_axes + k]
-        for k in range(design.shape[1]):
-            inputs[b, n_axes + k] = design[b, k]
-    return inputs
+@njit(inline="always", **FRAME)
+def _hidden(network, i, values, places, rates, factor, out):  # type: ignore[no-untyped-def]
+    made = (network.normal[i], network.inverse[i], out)
+    hidden_rows(network.x[i], values, places[i], network.drawn[i], rates.left_out, factor, *made)
 
 
-@njit(**OPTIONS)
+@njit(inline="always", **FRAME)
+def _hidden_gradient(network, i, upstream, values, gradient, places, factor, out):  # type: ignore[no-untyped-def]
+    """Leave the gradients of the norm, and in ``network.to_x`` that to x."""
+    made = (network.normal[i], network.inverse[i], values, places[i], out)
+    hidden_rows_gradient(upstream, *made, factor, network.to_x, gradient)
+
+
+@njit(inline="always", **FRAME)
+def _dense_gradient(inputs, upstream, gradient, place):  # type: ignore[no-untyped-def]
+    """Leave the gradient of `dense` to its weights and bias."""
+    weight_gradient(inputs, upstream, gradient, place[0])
+    sum_rows(upstream, 0, gradient[place[1] : place[1] + upstream.shape[1]])
+
+
+@njit(inline="always", **FRAME)
 def _cells(first, last, values, places, ends, counts, grain):  # type: ignore[no-untyped-def]
     """Write log p, and its gradient / −n to logits, θ and what the last layer sees, for the cells first..last."""
     n, n_out = ends.logits.shape
     some, design = ends.logits[first:last], counts.design
     weight = matrix(values, places.last[0], ends.seen.shape[1], n_out)
-    bias = values[places.last[1] : places.last[1] + n_out]
     product(ends.seen[first:last], weight, some)
-    add_bias(some, bias)
+    add_bias(some, values[places.last[1] : places.last[1] + n_out])
     if design.shape[1]:
-        added = np.empty_like(some)
-        product(design[first:last], matrix(values, places.last[2], design.shape[1], n_out), added)
-        for b in range(last - first):
-            for g in range(n_out):
-                some[b, g] += added[b, g]
+        add_product(design[first:last], matrix(values, places.last[2], design.shape[1], n_out), some)
     sparse = (counts.offsets, counts.columns, counts.values, counts.total)
     kernel = (counts.n_genes, ends.logits, counts.library, *sparse, ends.log_prob, _f(-1.0 / n))
     if ends.theta.shape[1]:
         nb_rows(first, last, *kernel, ends.theta[:1], ends.theta[1:], grain, ends.by_theta)
     else:
         poisson_rows(first, last, *kernel)
-    product(some, weight.T, ends.to_seen[first:last])
+    product_by_transposed(some, weight.T, ends.to_seen[first:last])
 
 
-@njit(**OPTIONS)
+@njit(inline="always", **FRAME)
 def _last_gradient(first, last, gradient, places, ends, counts):  # type: ignore[no-untyped-def]
     """Leave the gradient of the last layer for the inputs first..last, and their share of the other gradients."""
     n_in, n_out, design = ends.seen.shape[1], ends.logits.shape[1], counts.design
-    if first == last:
-        return
-    to_weight = matrix(gradient, places.last[0], n_in, n_out)
-    product(columns_of(ends.seen, first, last).T, ends.logits, to_weight[first:last])
-    start, stop = first * n_out // n_in, last * n_out // n_in
-    sum_rows(ends.logits[:, start:stop], gradient[places.last[1] + start : places.last[1] + stop])
-    if first == 0 and design.shape[1]:
-        product(design.T, ends.logits, matrix(gradient, places.last[2], design.shape[1], n_out))
+    if first < last:
+        to_weight = matrix(gradient, places.last[0], n_in, n_out)
+        some_weight_gradient(ends.seen, first, last, ends.logits, to_weight[first:last])
+        start, stop = first * n_out // n_in, last * n_out // n_in
+        sum_rows(ends.logits, start, gradient[places.last[1] + start : places.last[1] + stop])
+        if first == 0 and design.shape[1]:
+            product_of_transposed(design.T, ends.logits, matrix(gradient, places.last[2], design.shape[1], n_out))
 
 
-@njit(**OPTIONS)
+@njit(inline="always", **FRAME)
 def _backward(values, gradient, places, encoder, decoder, ends, counts, rates):  # type: ignore[no-untyped-def]
     """Leave the gradients of everything below the last layer, and that of θ."""
     (n, width), n_axes = encoder.x.shape[1:], ends.eps.shape[1]
-    inputs, last = _inputs(ends, counts.design), len(places.decoder) - 1
-    hidden_gradient(
-        decoder, last, ends.to_seen, values, gradient, places.decoder[last], rates.factor * rates.share, ends.seen
-    )
+    last = len(places.decoder) - 1
+    upstream, factor, out = ends.to_seen, rates.factor * rates.share, ends.seen
     for i in range(last, 0, -1):
-        dense_gradient(decoder.out[i - 1], decoder.to_x, gradient, places.decoder[i])
-        upstream = input_gradient(decoder.to_x, values, places.decoder[i, 0], width)
-        at = places.decoder[i - 1]
-        hidden_gradient(decoder, i - 1, upstream, values, gradient, at, rates.factor, decoder.out[i - 1])
-    dense_gradient(inputs, decoder.to_x, gradient, places.decoder[0])
-    to_inputs = input_gradient(decoder.to_x, values, places.decoder[0, 0], inputs.shape[1])
+        _hidden_gradient(decoder, i, upstream, values, gradient, places.decoder, factor, out)
+        upstream, factor, out = decoder.to_out, rates.factor, decoder.out[i - 1]
+        _dense_gradient(out, decoder.to_x, gradient, places.decoder[i])
+        input_gradient(decoder.to_x, values, places.decoder[i, 0], upstream)
+    _hidden_gradient(decoder, 0, upstream, values, gradient, places.decoder, factor, out)
+    _dense_gradient(ends.inputs, decoder.to_x, gradient, places.decoder[0])
+    input_gradient(decoder.to_x, values, places.decoder[0, 0], ends.to_inputs)
     for b in range(n):
         for k in range(n_axes):
-            ends.to_seen[b, width + k] += to_inputs[b, k]
+            ends.to_seen[b, width + k] += ends.to_inputs[b, k]
 
     to_kl = _f(rates.kl_weight / n)
     draw_rows_gradient(ends.head, ends.eps, ends.sd, ends.slope, ends.to_seen, to_kl, ends.to_head)
     upstream, place = ends.to_head, places.head
     for i in range(len(places.encoder) - 1, -1, -1):
-        dense_gradient(encoder.out[i], upstream, gradient, place)
-        upstream = input_gradient(upstream, values, place[0], width)
-        place = places.encoder[i, :2]
-        hidden_gradient(encoder, i, upstream, values, gradient, places.encoder[i], rates.factor, encoder.out[i])
-        upstream = encoder.to_x
-    sum_rows(upstream, gradient[place[1] : place[1] + width])
+        _dense_gradient(encoder.out[i], upstream, gradient, place)
+        input_gradient(upstream, values, place[0], encoder.to_out)
+        place, upstream = places.encoder[i], encoder.to_x
+        _hidden_gradient(encoder, i, encoder.to_out, values, gradient, places.encoder, rates.factor, encoder.out[i])
+    sum_rows(upstream, 0, gradient[place[1] : place[1] + width])
     to_first = matrix(gradient, place[0], counts.n_genes, width)
     if len(counts.dense):
-        product(counts.dense.T, upstream, to_first)
+        product_of_transposed(counts.dense.T, upstream, to_first)
     else:
-        sparse_product(0, counts.n_genes, *counts.by_gene, upstream, np.zeros(width, np.float32), to_first)
+        sparse_product(0, counts.n_genes, *counts.by_gene, upstream, ends.zeros, to_first)
 
     low, high = rates.log_theta
     for g in range(ends.theta.shape[1]):
@@ -221,14 +243,14 @@ def _backward(values, gradient, places, encoder, decoder, ends, counts, rates): 
         gradient[places.last[3] + g] = total * ends.theta[0, g] * _f(-1.0 / n) if inside else NONE
 
 
-@njit(**OPTIONS)
+@njit(**FRAME)
 def _grains(n, grain, part, parts):  # type: ignore[no-untyped-def]
     """As `stretch`, cut at multiples of `grain`."""
     first, last = stretch((n + grain - 1) // grain, part, parts)
     return min(first * grain, n), min(last * grain, n)
 
 
-@njit(**OPTIONS)
+@njit(**FRAME)
 def step(part, threads, team, values, gradient, places, encoder, decoder, ends, counts, rates, mover):  # type: ignore[no-untyped-def]
     """What the `part`-th of some threads does of a step; each must call it. `mover` is of `optimizer.AdamW`.
 
@@ -257,4 +279,5 @@ def step(part, threads, team, values, gradient, places, encoder, decoder, ends, 
     first, last = stretch(len(mover.squares), part, threads)
     add_squares(first, last, gradient, mover.squares)
     meet(team, threads, 4)
-    move(first, last, values, gradient, mover, scale_of(mover))
+    scale = optimizer.scale_of(mover.squares, mover.largest)
+    move(first, last, values, gradient, mover.mean, mover.square, mover.ends, mover.numbers, scale)

@@ -19,6 +19,7 @@ from torch import Tensor
 from sclatent.model import _step
 from sclatent.model._csr import write_dense
 from sclatent.model._layers import Network, product
+from sclatent.model._once import ready
 from sclatent.model._parallel import one_blas_thread, together
 from sclatent.model.batches import Batches
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
@@ -109,12 +110,14 @@ class CompiledStep:
     """
 
     def __init__(self, vae: CountVAE, flat: FlatWeights, n: int) -> None:
+        ready()
         self.n, self.flat = n, flat
         encoder, decoder, settings = vae.encoder, vae.decoder, vae.settings
         assert isinstance(decoder, MLPDecoder)
         width, n_axes, n_out = settings.n_hidden, settings.n_axes, decoder.bias.shape[0]
         theta = [vae.log_theta] if vae.uses_theta else []
         n_theta = vae.n_genes if theta else 0
+        n_inputs = n_axes + decoder.covariates.shape[0]
         rows = grain(n, width + n_axes, n_out)
 
         def places(linears: Sequence[Any], norms: Sequence[Any]) -> np.ndarray:
@@ -134,7 +137,7 @@ class CompiledStep:
             x, normal, to_x = _empty(layers, n, width), _empty(layers, n, width), _empty(n, width)
             drawn = torch.stack([words_for(n * width)] * layers)
             self.drawn.append(drawn)
-            made = (normal, _empty(layers, n), _empty(kept, n, width), to_x)
+            made = (normal, _empty(layers, n), _empty(kept, n, width), to_x, _empty(n, width))
             return Network(x, drawn.view(torch.uint8).numpy(), *made)
 
         self.encoder = network(len(encoder.norms), len(encoder.norms))
@@ -147,6 +150,8 @@ class CompiledStep:
             sd=_empty(n, n_axes),
             slope=_empty(n, n_axes),
             kl=_empty(n),
+            inputs=_empty(n, n_inputs),
+            to_inputs=_empty(n, n_inputs),
             seen=_empty(n, width + n_axes),
             to_seen=_empty(n, width + n_axes),
             logits=_empty(n, n_out),
@@ -154,6 +159,7 @@ class CompiledStep:
             theta=_empty(2, n_theta),
             by_theta=_empty(-(-n // rows), n_theta),
             sums=np.empty(2),
+            zeros=np.zeros(width, np.float32),
         )
         self.left_out, factor = bytes_left_out(settings.dropout)
         numbers = (_f(factor), _f(NETWORK_SHARE), _f(SD_OFFSET), _f(SMALLEST_SD), LOG_THETA)

@@ -78,8 +78,8 @@ class AdamW:
             return
         vectors, mover = (self.flat.values.numpy(), self.flat.gradient.numpy()), self.mover(rate)
         add_squares(0, len(self.squares), vectors[1], self.squares)
-        scale = scale_of(mover)
-        share(len(self.squares), lambda first, last: move(first, last, *vectors, mover, scale))
+        given = (*vectors, *mover[:2], *mover[3:5], scale_of(mover.squares, mover.largest))
+        share(len(self.squares), lambda first, last: move(first, last, *given))
 
     def mover(self, rate: float) -> Mover:
         """Return what `move` needs for the next step, at this learning rate."""
@@ -106,7 +106,7 @@ class AdamW:
             self.fused.load_state_dict(_copied(state))
 
 
-@njit(**{**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}})
+@njit(forceinline=True, **{**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}})
 def _dot(values):  # type: ignore[no-untyped-def]
     total = _f(0.0)
     for i in range(values.shape[0]):
@@ -122,25 +122,25 @@ def add_squares(first, last, gradient, squares):  # type: ignore[no-untyped-def]
 
 
 @njit(**OPTIONS)
-def scale_of(mover):  # type: ignore[no-untyped-def]
+def scale_of(squares, largest):  # type: ignore[no-untyped-def]
     """Factor that clips the gradient, of the squares of all pieces."""
     total = 0.0
-    for square in mover.squares:
+    for square in squares:
         total += square
     norm = math.sqrt(total)
     # a norm that is not a number spoils all weights, which the next step notices
-    return _f(1.0) if norm <= mover.largest else _f(mover.largest / norm)
+    return _f(1.0) if norm <= largest else _f(largest / norm)
 
 
 @njit(**OPTIONS)
-def move(first, last, values, gradient, mover, scale):  # type: ignore[no-untyped-def]
-    """One step of AdamW on the pieces first..last, with `scale` times the gradient."""
+def move(first, last, values, gradient, mean, square, ends, numbers, scale):  # type: ignore[no-untyped-def]
+    """One step of AdamW on the pieces first..last, with `scale` times the gradient; for the rest see `Mover`."""
     start, stop = first * PIECE, min(last * PIECE, values.shape[0])
-    for part in range(len(mover.ends)):
-        end = min(stop, mover.ends[part])
+    for part in range(len(ends)):
+        end = min(stop, ends[part])
         if start < end:
-            keep, pace, shrink = mover.numbers[part, 0], mover.numbers[part, 1], mover.numbers[part, 2]
-            moments = (mover.mean[start:end], mover.square[start:end])
+            keep, pace, shrink = numbers[part, 0], numbers[part, 1], numbers[part, 2]
+            moments = (mean[start:end], square[start:end])
             _move(values[start:end], gradient[start:end], *moments, scale, keep, pace, shrink)
             start = end
 

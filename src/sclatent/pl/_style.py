@@ -6,7 +6,8 @@ Figures are made without pyplot, so that no global state is touched and nothing 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -170,7 +171,7 @@ def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, 
         "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
     }
-    with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}):
+    with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}), _bare_fonts():
         for name, fig in figures.items():
             engine = fig.get_layout_engine()
             if engine is not None:
@@ -184,6 +185,22 @@ def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, 
                 files.append(path)
             fig.set_layout_engine(engine)
     return files
+
+
+@contextmanager
+def _bare_fonts() -> Iterator[None]:
+    """Within it, the fonts in PDF files have no tables that choose and place glyphs: in a figure both is done.
+
+    To cut these tables down to the glyphs of a figure takes as long as to draw it, and matplotlib has no option for it.
+    """
+    from fontTools.subset import Options
+
+    usual = getattr(Options, "_drop_tables_default", [])  # not its interface: without it saving is slow, and no more
+    Options._drop_tables_default = [*usual, "GDEF", "GPOS", "GSUB"]
+    try:
+        yield
+    finally:
+        Options._drop_tables_default = usual
 
 
 def file_name(name: str) -> str:

@@ -21,6 +21,8 @@ N_GENES = 40
 """Genes shown per path."""
 N_OVERVIEW = 5
 """Genes per axis in the overview."""
+LEFT, BOTTOM, WIDTH = 1.25, 0.5, 4.9
+"""Inches beside and below the panels of one path, for names of genes and what is turned, and the width of these."""
 
 
 @st.styled
@@ -63,15 +65,20 @@ def traversals(traversals: AnnData, axes: pd.DataFrame | None = None, *, weak: b
 def one_path(view: Path, title: str, n_genes: int = N_GENES) -> st.Figure:
     """Draw one path: where the cells are, the decoded scores, and the genes that change most."""
     genes = view.in_order(view.changing(n_genes))
-    fig = st.figure(6.4, 1.9 + 0.135 * len(genes))
-    scores, heat = fig.subplots(
-        2, 1, sharex=True, gridspec_kw={"height_ratios": [1.1, 0.135 * len(genes)], "hspace": 0.02}
-    )
+    tall = 0.135 * len(genes)
+    boxes = [
+        (LEFT, BOTTOM + tall + 0.13, WIDTH, 1.1),
+        (LEFT, BOTTOM, WIDTH, tall),
+        (LEFT + WIDTH + 0.1, BOTTOM, 0.18, tall),
+    ]
+    fig, (scores, heat, bar) = st.placed(LEFT + WIDTH + 0.95, BOTTOM + tall + 1.6, boxes)
+    scores.sharex(heat)
     score_curves(scores, view)
     scores.set_title(st.shorten(title, 46))
     mappable = heat_map(heat, view, genes)
     position_axis(heat, view)
-    fig.colorbar(mappable, ax=heat, label="log₂ fold change over the path's mean", fraction=0.04, pad=0.02, aspect=30)
+    scores.tick_params(labelbottom=False)
+    fig.colorbar(mappable, cax=bar, label="log₂ fold change" + (" over the path's mean" if tall > 2.5 else ""))
     return fig
 
 

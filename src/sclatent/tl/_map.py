@@ -44,6 +44,7 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     import pandas as pd
     import scanpy as sc
 
+    _keep_compiled()
     settings = settings or MapSettings()
     n = latent.n_obs
     if n < MIN_CELLS:
@@ -74,3 +75,15 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     start = "spectral" if n > 10 else "random"
     sc.tl.umap(out, min_dist=settings.min_dist, init_pos=start, random_state=SEED)
     return out
+
+
+def _keep_compiled() -> None:
+    """Have numba keep in its cache what umap lets it compile anew in every process, for 8 seconds.
+
+    Neither function may reorder arithmetic, so what was kept gives the same bytes as what was just compiled.
+    """
+    from umap import umap_
+
+    for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
+        if hasattr(function, "enable_caching"):  # not where the user has switched numba off
+            function.enable_caching()
