@@ -12,7 +12,7 @@ from scipy import stats
 from scipy.special import gammaln
 
 from sclatent.tl import _cycle_grow
-from sclatent.tl._cycle_counts import CountLaw
+from sclatent.tl._cycle_counts import CountLaw, sum_log_nb
 from sclatent.tl._cycle_em import Fit, start_from_angle
 from sclatent.tl._cycle_fit import DEEP_PLAN, SHALLOW_PLAN, first_guesses
 from sclatent.tl._cycle_grow import Grown, Growth
@@ -106,3 +106,12 @@ def test_gains_by_chance_are_chi_squared_times_the_certainty_of_the_angles():
         q = start_from_angle(rng.uniform(0, 2 * np.pi, n), concentration, resting=rest)
         gain = explained(y, q)[0] * q[:, :BINS].sum()
         assert stats.kstest(gain / certainty(q[:, :BINS]), "chi2", (2,)).statistic < 0.06
+
+
+def test_dispersions_are_compared_by_the_likelihood_of_scipy():
+    rng = np.random.default_rng(0)
+    counts, mu = rng.poisson(0.4, (50, 6)).astype(float), rng.gamma(1.0, 0.5, (50, 6))
+    thetas = np.array([0.05, 3.0, 1000.0])
+    expected = np.stack([stats.nbinom.logpmf(counts, t, t / (t + mu)).sum(axis=0) for t in thetas])
+    ours = sum_log_nb(counts, mu, thetas)
+    assert ours - ours[0] == pytest.approx(expected - expected[0], rel=1e-9)

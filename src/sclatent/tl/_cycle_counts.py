@@ -49,14 +49,16 @@ class CountLaw:
         level = np.rint(np.log(self.library) / LIBRARY_STEP).astype(np.int64)
         key = level * self.n_batches + self.batch
         order = np.argsort(key, kind="stable")
-        theta = curves.noise[:, None]
+        by_theta, shift = np.exp(rate) / curves.noise[:, None], np.exp(curves.batch)
         out = np.empty((len(self.library), rate.shape[1]))
         for rows in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
             if not len(rows):
                 continue
-            log_mu = rate + curves.batch[self.batch[rows[0]]][:, None]
-            log_excess = np.log1p(np.exp(log_mu + level[rows[0]] * LIBRARY_STEP) / theta)
-            out[rows] = self.counts[rows] @ (log_mu - log_excess) - (theta * log_excess).sum(axis=0)
+            batch = self.batch[rows[0]]
+            scale = shift[batch] * np.exp(level[rows[0]] * LIBRARY_STEP)
+            log_excess = np.log1p(by_theta * scale[:, None])
+            log_mu = rate + curves.batch[batch][:, None]
+            out[rows] = self.counts[rows] @ (log_mu - log_excess) - curves.noise @ log_excess
         return out
 
     def evidence(self, curves: Curves) -> float:
@@ -96,8 +98,7 @@ class CountLaw:
         rows = np.linspace(0, len(q) - 1, min(len(q), 1500)).astype(np.int64)
         rate = np.exp(np.vstack([curves.values(), curves.rest]))
         mu = self.library[rows, None] * (q[rows] @ rate) * np.exp(curves.batch)[self.batch[rows]]
-        counts, mu = self.counts[rows], np.maximum(mu, 1e-12)
-        value = np.stack([log_nb(counts, mu, theta).sum(axis=0) for theta in THETAS])
+        value = sum_log_nb(self.counts[rows], np.maximum(mu, 1e-12), THETAS)
         return replace(curves, noise=THETAS[value.argmax(axis=0)])
 
 
@@ -110,9 +111,16 @@ def winsorize(counts: Array, library: Array) -> Array:
     return np.minimum(counts, np.maximum(cap, 3.0))
 
 
-def log_nb(counts: Array, mu: Array, theta: float) -> Array:
-    """Return log NB(x; μ, θ) without −log x!."""
-    return gammaln(counts + theta) - gammaln(theta) + counts * np.log(mu / (theta + mu)) - theta * np.log1p(mu / theta)
+def sum_log_nb(counts: Array, mu: Array, thetas: Array) -> Array:
+    """Return (thetas, G) Σ_cells log NB(x; μ, θ), up to what is the same for all θ. Most counts may be 0."""
+    seen, gene = np.nonzero(counts)
+    x, n_genes = counts[seen, gene], counts.shape[1]
+    out = np.empty((len(thetas), n_genes))
+    for k, theta in enumerate(thetas):
+        excess = np.log1p(mu / theta)
+        of_counts = gammaln(x + theta) - gammaln(theta) - x * (np.log(theta) + excess[seen, gene])
+        out[k] = np.bincount(gene, of_counts, n_genes) - theta * excess.sum(axis=0)
+    return out
 
 
 def fit_coefficients(
