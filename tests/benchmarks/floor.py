@@ -123,7 +123,9 @@ def main() -> None:
             ),
             "norm": (lambda: optimizer.add_squares(0, pieces, gradient, mover.squares), 0, 0, 0, 4 * weights / 1e6),
             "AdamW": (
-                lambda: optimizer.move(0, pieces, values, gradient, *mover[:2], *mover[3:5], ONE),
+                lambda: optimizer.move(
+                    0, pieces, values, gradient, mover.mean, mover.square, mover.ends, mover.numbers, ONE
+                ),
                 *(0, 0, 0, 28 * weights / 1e6),
             ),
         }

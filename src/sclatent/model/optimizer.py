@@ -78,7 +78,7 @@ class AdamW:
             return
         vectors, mover = (self.flat.values.numpy(), self.flat.gradient.numpy()), self.mover(rate)
         add_squares(0, len(self.squares), vectors[1], self.squares)
-        given = (*vectors, *mover[:2], *mover[3:5], scale_of(mover.squares, mover.largest))
+        given = (*vectors, mover.mean, mover.square, mover.ends, mover.numbers, scale_of(mover.squares, mover.largest))
         share(len(self.squares), lambda first, last: move(first, last, *given))
 
     def mover(self, rate: float) -> Mover:
