@@ -17,7 +17,7 @@ VERSIONS: dict[str, int] = {
     "evaluate": 2,
     "annotate": 2,
     "select": 2,
-    "map": 1,
+    "map": 2,
     "knob": 3,
     "traverse": 2,
     "plot_axes": 4,

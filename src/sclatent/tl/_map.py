@@ -44,6 +44,8 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     import pandas as pd
     import scanpy as sc
 
+    from sclatent.tl._neighbors import NeighborSearch
+
     _keep_compiled()
     settings = settings or MapSettings()
     n = latent.n_obs
@@ -55,11 +57,13 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     if not np.isfinite(means).all():
         raise InputError("map: the latents hold values that are not finite: train the model again")
     out = ad.AnnData(obs=pd.DataFrame(index=latent.obs_names.copy()), obsm={slots.X_LATENT: means})
+    n_neighbors = min(settings.n_neighbors, n - 1)
     sc.pp.neighbors(
         out,
-        n_neighbors=min(settings.n_neighbors, n - 1),
+        n_neighbors=n_neighbors,
         use_rep=slots.X_LATENT,
         metric="euclidean",
+        transformer=NeighborSearch(n_neighbors, SEED),
         random_state=SEED,
     )
     sc.tl.leiden(
