@@ -23,6 +23,7 @@ from sclatent.pp import (
     random_split,
     score_doublets,
 )
+from sclatent.pp._prepare import _subset
 from sclatent.settings import SplitSettings
 
 
@@ -160,6 +161,27 @@ def test_highly_variable_genes_are_scanpys(simulated):
         work = anndata.AnnData(simulated.X.copy(), simulated.obs[["batch"]].copy(), simulated.var[[]].copy())
         sc.experimental.pp.highly_variable_genes(work, flavor="pearson_residuals", n_top_genes=60, batch_key=key)
         assert np.array_equal(ours, work.var["highly_variable"].to_numpy())
+
+
+def test_chosen_among_some_cells_and_genes_as_if_there_were_no_others(simulated):
+    rng = np.random.default_rng(0)
+    cells, genes = np.flatnonzero(rng.random(simulated.n_obs) < 0.7), rng.random(simulated.n_vars) < 0.6
+    batch = simulated.obs["batch"].to_numpy()
+    ours = highly_variable(simulated.X, 40, batch, cells=cells, genes=genes)
+    alone = highly_variable(simulated.X[cells][:, genes], 40, batch[cells])
+    assert np.array_equal(ours[genes], alone)
+    assert not ours[~genes].any()
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_a_subset_of_counts_is_scipys(seed):
+    rng = np.random.default_rng(seed)
+    matrix = sparse.random(rng.integers(1, 12), rng.integers(1, 9), density=0.4, format="csr", random_state=rng)
+    cells, genes = rng.random(matrix.shape[0]) < 0.6, rng.random(matrix.shape[1]) < 0.6
+    found = _subset(matrix, cells, genes)
+    np.testing.assert_array_equal(found.toarray(), matrix[cells][:, genes].toarray())
+    assert found.has_canonical_format
 
 
 def test_genes_to_keep_by_name_or_symbol_each_once(counts, make_settings):

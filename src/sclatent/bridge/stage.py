@@ -7,8 +7,10 @@ import faulthandler
 import json
 import logging
 import os
+import resource
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -104,6 +106,7 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     ------
     Stage
     """
+    start = time.perf_counter()
     job = Stage(snakemake)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(job.threads)))
     # threads that spin while they wait for each other stall a training when other programs want the same cores
@@ -126,7 +129,14 @@ def stage(snakemake: Any) -> Iterator[Stage]:
             sys.stderr.write(text)
             os.write(terminal, text.encode())
             raise SystemExit(1) from None
-        log.info("done")
+        log.info("done: %s", used(time.perf_counter() - start))
+
+
+def used(seconds: float) -> str:
+    """Say what this process has used so far: `seconds` by the clock, CPU time, and its largest memory."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    peak = usage.ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+    return f"{seconds:.1f} s, {usage.ru_utime + usage.ru_stime:.1f} s of CPU, at most {peak:.2f} GB of memory"
 
 
 @contextlib.contextmanager

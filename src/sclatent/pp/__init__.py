@@ -8,7 +8,7 @@ __getattr__, __all__ = attach(
         "check_columns": "_check",
         "check_programs": "_check",
         "auto_min_genes": "_quality",
-        "highly_variable": "_genes",
+        "highly_variable": "_variable",
         "is_mitochondrial": "_quality",
         "is_ribosomal": "_quality",
         "prepare": "_prepare",

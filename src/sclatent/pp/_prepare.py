@@ -11,9 +11,10 @@ from sclatent.data import slots
 from sclatent.io._counts import to_counts
 from sclatent.io._dataset import add_column
 from sclatent.pp._columns import categories, check_library, covariate, library_column, need
-from sclatent.pp._genes import FLAVOR, find_cycle, find_kept, gene_symbols, highly_variable
+from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
 from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
 from sclatent.pp._split import check_number, split_cells
+from sclatent.pp._variable import FLAVOR, highly_variable
 from sclatent.settings import DatasetSettings, InputError
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 log = logging.getLogger(__name__)
+
+_ROWS = 8192
+"""Cells that are worked on at once where a step would copy the counts."""
 
 
 def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
@@ -77,9 +81,9 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
             slots.PCT_SPIKE_IN,
         )
     passed = _pass_cells(matrix, counts.obs, metrics, settings, filters, bool(gene_metrics[slots.MITO].any()))
-    genes = _pass_genes(matrix[passed], counts.var_names, kept, settings, filters)
+    genes = _pass_genes(matrix, passed, counts.var_names, kept, settings, filters)
 
-    prepared = AnnData(matrix[passed][:, genes], obs=counts.obs[passed].copy(), var=counts.var[genes].copy())
+    prepared = AnnData(_subset(matrix, passed, genes), obs=counts.obs[passed].copy(), var=counts.var[genes].copy())
     prepared.uns[slots.UNS] = {slots.UNS_READ: counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})}
     _drop_silent(
         prepared, filters, np.ones(prepared.n_vars, dtype=bool), "cells.no_counts", "no count in the genes left", passed
@@ -166,10 +170,18 @@ def _pass_cells(
 
 
 def _pass_genes(
-    matrix: csr_matrix, names: pd.Index, kept: np.ndarray, settings: DatasetSettings, filters: Filters
+    matrix: csr_matrix,
+    passed: np.ndarray,
+    names: pd.Index,
+    kept: np.ndarray,
+    settings: DatasetSettings,
+    filters: Filters,
 ) -> np.ndarray:
     """Return which genes are seen in enough of the cells that passed, or are to be kept."""
-    seen = np.bincount(matrix.indices, minlength=len(names))
+    seen = np.zeros(len(names), dtype=np.int64)
+    for rows in range(0, matrix.shape[0], _ROWS):  # numpy counts in a copy, twice as large as the indices
+        block = matrix[rows : rows + _ROWS][passed[rows : rows + _ROWS]]
+        seen += np.bincount(block.indices, minlength=len(names))
     min_cells = max(1, settings.genes.min_cells)
     genes = (seen >= min_cells) | (kept & (seen > 0))
     filters.add("genes.min_cells", min_cells, "genes", genes, f"seen in fewer than {min_cells} of the cells left")
@@ -189,9 +201,8 @@ def _select(
     train = np.flatnonzero(np.asarray(split) == slots.TRAIN)
     batch = None
     if settings.batch:
-        batch = prepared.obs[settings.batch].astype(str).agg(" | ".join, axis=1).to_numpy()[train]
-    variable = np.zeros(prepared.n_vars, dtype=bool)
-    variable[~spikes] = highly_variable(prepared.X[train][:, np.flatnonzero(~spikes)], settings.genes.n_top, batch)
+        batch = prepared.obs[settings.batch].astype(str).agg(" | ".join, axis=1).to_numpy()
+    variable = highly_variable(prepared.X, settings.genes.n_top, batch, cells=train, genes=~spikes)
     in_model = variable | cycle | kept
     if in_model.sum() < 2:
         raise InputError(
@@ -200,6 +211,23 @@ def _select(
             "of a cell's counts"
         )
     return variable, in_model, split
+
+
+def _subset(matrix: csr_matrix, cells: np.ndarray, genes: np.ndarray) -> csr_matrix:
+    """Return the rows and columns asked for, with no copy of all columns in between; `matrix` itself if it is all."""
+    from scipy.sparse import csr_matrix
+
+    if genes.all():
+        return matrix if cells.all() else matrix[cells]
+    stays = genes[matrix.indices]
+    stays &= np.repeat(cells, np.diff(matrix.indptr))
+    full = np.diff(matrix.indptr) > 0
+    left = np.zeros(matrix.shape[0], dtype=matrix.indptr.dtype)
+    left[full] = np.add.reduceat(stays, matrix.indptr[:-1][full], dtype=left.dtype)
+    indices = matrix.indices[stays]
+    np.take(np.cumsum(genes, dtype=indices.dtype) - 1, indices, out=indices, mode="clip")  # in place: no third copy
+    indptr = np.concatenate([[0], np.cumsum(left[cells])])
+    return csr_matrix((matrix.data[stays], indices, indptr), shape=(int(cells.sum()), int(genes.sum())))
 
 
 def _silent(prepared: AnnData, genes: np.ndarray) -> np.ndarray:

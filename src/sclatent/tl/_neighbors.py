@@ -12,7 +12,7 @@ EXACT_CELLS = 100_000
 
 
 class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """The nearest other cells of every cell by Euclidean distance, exactly, or by pynndescent above `EXACT_CELLS` cells.
+    """The nearest other cells of every cell, by Euclidean distance: exact up to `EXACT_CELLS` cells, then pynndescent.
 
     It is handed to `scanpy.pp.neighbors` as its ``transformer``. Left to itself, scanpy changes algorithm at 8,192,
     and what the libraries hand to each other there depends on their versions (a sparse array where scanpy takes a
