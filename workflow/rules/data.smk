@@ -86,6 +86,7 @@ rule prepare:
         cycle_genes=file_of_user(lambda settings: settings.cycle.genes),
     output:
         prepared=ensure("results/{dataset}/prepared.h5ad", non_empty=True),
+        model_counts=ensure("results/{dataset}/model_counts.h5ad", non_empty=True),
     log:
         "logs/{dataset}/prepare.log",
     benchmark:

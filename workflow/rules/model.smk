@@ -3,7 +3,7 @@
 
 rule train:
     input:
-        prepared="results/{dataset}/prepared.h5ad",
+        counts="results/{dataset}/model_counts.h5ad",
     output:
         weights=ensure(
             "results/{dataset}/{model}/seed-{seed}/model.safetensors", non_empty=True
@@ -35,7 +35,7 @@ rule train:
 
 rule embed:
     input:
-        prepared="results/{dataset}/prepared.h5ad",
+        counts="results/{dataset}/model_counts.h5ad",
         weights="results/{dataset}/{model}/seed-{seed}/model.safetensors",
         card="results/{dataset}/{model}/seed-{seed}/model.json",
         history="results/{dataset}/{model}/seed-{seed}/history.tsv",
@@ -63,7 +63,7 @@ rule embed:
 
 rule evaluate:
     input:
-        prepared="results/{dataset}/prepared.h5ad",
+        counts="results/{dataset}/model_counts.h5ad",
         weights="results/{dataset}/{model}/seed-{seed}/model.safetensors",
         card="results/{dataset}/{model}/seed-{seed}/model.json",
         history="results/{dataset}/{model}/seed-{seed}/history.tsv",

@@ -34,7 +34,7 @@ rule knob:
 
 rule traverse:
     input:
-        prepared="results/{dataset}/prepared.h5ad",
+        counts="results/{dataset}/model_counts.h5ad",
         cycle="results/{dataset}/cycle.h5ad",
         selected="results/{dataset}/{model}/selected.json",
         latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),

@@ -9,7 +9,7 @@ with bridge.stage(snakemake) as job:
         job.by_run(job.input.axes, bridge.read_table),
         selected=job.selected_seeds(),
         latents=job.by_run(job.input.latents, sl.io.read_h5ad),
-        prepared=sl.io.read_h5ad(job.input.prepared),
+        prepared=sl.io.read_h5ad(job.input.prepared, names_only=True),
         settings=job.settings,
     )
     sl.io.write_table(table, job.output.models)

@@ -5,7 +5,7 @@ with bridge.stage(snakemake) as job:
     import sclatent as sl
 
     trained = sl.tl.train(
-        sl.io.read_h5ad(job.input.prepared),
+        sl.io.read_h5ad(job.input.counts),
         job.settings,
         model=job.wildcards.model,
         seed=int(job.wildcards.seed),

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+"""Level 1 is about as small as the default, in a third of the time. To put equal bytes of all numbers side by side
+first makes files of counts a quarter smaller still, and both writing and reading a quarter faster."""
+
+
 def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
     """Read a stage file.
 
@@ -38,9 +43,16 @@ def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
 
 def write_h5ad(adata: AnnData, path: str | Path) -> None:
     """Write an AnnData, compressed; `path` appears whole or not at all."""
-    with atomic(path) as scratch:
-        # level 1: about as small as the default for counts, in a third of the time
-        adata.write_h5ad(scratch, compression="gzip", compression_opts=1)
+    import h5py
+    from anndata.experimental import write_dispatched
+
+    def shuffled(write: Any, store: Any, key: str, content: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
+        scalar = isinstance(content, str | bytes | int | float) or getattr(content, "ndim", 1) == 0
+        write(store, key, content, dataset_kwargs={} if scalar else COMPRESSION)
+
+    adata.strings_to_categoricals()  # as anndata's own writer does, which cannot be told to shuffle
+    with atomic(path) as scratch, h5py.File(scratch, "w") as file:
+        write_dispatched(file, "/", adata, callback=shuffled)
 
 
 def write_table(table: pd.DataFrame, path: str | Path, *, index: bool = False) -> None:

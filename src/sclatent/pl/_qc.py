@@ -147,12 +147,12 @@ def _table(ax: Axes, rows: pd.DataFrame, before: int, left: int, unit: str) -> N
 def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> st.Figure:
     """Mean against variance of the genes that passed, and which of them the model sees."""
     from scipy import sparse
+    from sklearn.utils.sparsefuncs import mean_variance_axis
 
     counts = sparse.csr_matrix(prepared.X)
     n = counts.shape[0]
-    mean = np.asarray(counts.sum(axis=0), dtype=float).ravel() / n
-    square = np.asarray(counts.multiply(counts).sum(axis=0), dtype=float).ravel() / n
-    variance = np.maximum(square - mean**2, 0) * n / max(n - 1, 1)
+    mean, spread = (values.astype(float) for values in mean_variance_axis(counts, axis=0))  # without a copy
+    variance = spread * n / max(n - 1, 1)
     var = prepared.var
     in_model = var[slots.IN_MODEL].to_numpy(dtype=bool)
     cycle = var[slots.CYCLE_GENE].to_numpy(dtype=bool) if slots.CYCLE_GENE in var else np.zeros(len(var), dtype=bool)
@@ -179,7 +179,7 @@ def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> 
     st.log_scale(left)
     left.set(xlabel="mean count per cell", ylabel="variance of the count", title="Genes that passed")
     left.legend(loc="upper left", handletextpad=0.3)
-    seen = np.bincount(counts.indices[counts.data > 0], minlength=counts.shape[1]) / n * 100
+    seen = counts.getnnz(axis=0) / n * 100
     # bins between whole numbers of cells, so that few cells do not make a comb
     edges = (np.unique(np.geomspace(1, n, 51).round()) - 0.5) / n * 100
     edges = np.append(edges, 100 + 50 / n)
@@ -208,6 +208,6 @@ def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> 
     words.append(f"  {int(cycle.sum()):,} cell-cycle genes")
     if slots.KEPT in var and var[slots.KEPT].any():
         words.append(f"  {int(var[slots.KEPT].sum()):,} asked for (genes.keep)")
-    words.append(f"  in all {counts[:, np.flatnonzero(in_model)].sum() / max(counts.sum(), 1):.0%} of the counts")
+    words.append(f"  in all {mean[in_model].sum() / max(mean.sum(), 1 / n):.0%} of the counts")
     right.text(0.02, 0.4, "\n".join(words), transform=right.transAxes, fontsize=7.5, va="top", linespacing=1.5)
     return fig

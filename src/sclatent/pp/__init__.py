@@ -11,6 +11,7 @@ __getattr__, __all__ = attach(
         "highly_variable": "_variable",
         "is_mitochondrial": "_quality",
         "is_ribosomal": "_quality",
+        "model_counts": "_prepare",
         "prepare": "_prepare",
         "qc_metrics": "_quality",
         "random_split": "_split",

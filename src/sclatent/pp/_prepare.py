@@ -147,6 +147,27 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     return prepared
 
 
+def model_counts(prepared: AnnData) -> AnnData:
+    """Return the counts that the model sees, and what is known of their cells and genes.
+
+    Parameters
+    ----------
+    prepared
+        What `prepare` returns.
+
+    Returns
+    -------
+    AnnData of the genes with ``var["in_model"]``: ``X``, ``obs`` and ``var`` as in `prepared`, without ``uns``. The
+    stages that ask a model about cells take it instead of `prepared`, which is several times larger.
+    """
+    from anndata import AnnData
+
+    genes = prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)
+    return AnnData(
+        _subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes), obs=prepared.obs, var=prepared.var[genes]
+    )
+
+
 def _pass_cells(
     matrix: csr_matrix,
     obs: pd.DataFrame,
