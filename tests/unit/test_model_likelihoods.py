@@ -228,6 +228,22 @@ def test_bernoulli(device: str) -> None:
     assert torch.isfinite(logits.grad).all()
 
 
+def test_a_batch_without_any_count(device: str) -> None:
+    batch = make_batch(np.zeros((3, 4)), np.array([0.0, 5.0, 7.0]))
+    there, logits, theta = on(device, batch), torch.zeros(3, 4, device=device), torch.full((1, 4), 2.0, device=device)
+    mu, gate = batch.library.double()[:, None].expand(3, 4) / 4, torch.full((3, 4), -3.0, device=device)
+    nb, extra = 2 * torch.log(2 / (2 + mu)), torch.sigmoid(torch.tensor(-3.0, dtype=torch.float64))
+    assert_close(likelihoods.poisson(logits, there), -mu.sum(1))
+    assert_close(likelihoods.negative_binomial(logits, theta, there), nb.sum(1))
+    assert_close(
+        likelihoods.zero_inflated_poisson(logits, gate, there), (extra + (1 - extra) * (-mu).exp()).log().sum(1)
+    )
+    assert_close(
+        likelihoods.zero_inflated_nb(logits, theta, gate, there), (extra + (1 - extra) * nb.exp()).log().sum(1)
+    )
+    assert_close(likelihoods.bernoulli(logits, there), -mu.sum(1))
+
+
 def test_probabilities_sum_to_one() -> None:
     """Exact with constants: the pmf of one gene adds up to 1 over its counts."""
     n = 4000
