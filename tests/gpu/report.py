@@ -107,13 +107,19 @@ def write(out: Path, about: dict[str, Any], parts: dict[str, dict[str, Any]]) ->
 
 
 def table(about: dict[str, Any], parts: dict[str, dict[str, Any]]) -> None:
-    """Print the machine, every figure, and how each part ended."""
+    """Print the machine, how each part ended, and its figures; of errors within their limits only the largest share."""
     print("; ".join(f"{name} {value}" for name, value in about.items()))
     for part, result in parts.items():
         print(f"\n{part}: {result['ended']}, {result['seconds']} s {result['why'][:300]}")
+        small = [f for f in result["figures"] if f["ok"] == "yes" and f["limit"].startswith("<=")]
         for f in result["figures"]:
-            value = f"{f['value']:.4g}" if isinstance(f["value"], float) else str(f["value"])
-            print(f"  {f['figure']:<58} {value:>11} {f['unit']:<9} {f['limit']:<11} {f['ok']}")
+            if f not in small:
+                value = f"{f['value']:.4g}" if isinstance(f["value"], float) else str(f["value"])
+                print(f"  {f['figure']:<52} {value:>10} {f['unit']:<9} {f['limit']:<6} {f['ok']}".rstrip())
+        shares = [(f["value"] / float(f["limit"][3:]), f) for f in small if float(f["limit"][3:])]
+        if shares:
+            share, f = max(shares, key=lambda pair: pair[0])
+            print(f"  {len(small)} errors within limits; nearest, {share:.0%} of {f['limit'][3:]}: {f['figure']}")
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from scipy.stats import nbinom
 from sclatent.model import CountData, CountVAE, resume, run, train_vae, training
 from sclatent.model.batches import Batches
 from sclatent.model.plan import Plan
-from sclatent.model.trouble import Diverged
+from sclatent.model.trouble import Diverged, explain
 from sclatent.settings import InputError, ModelSettings
 
 GENES = 40
@@ -223,6 +223,21 @@ def test_divergence_restarts_once_then_stops_with_one_line(
     named = str(caught.value.named([f"AAAC-{i}" for i in range(300)], [f"GENE{i}" for i in range(GENES)]))
     assert "'AAAC-" in named
     assert "'GENE" in named
+
+
+def test_divergence_names_the_cell_and_the_gene(device: str) -> None:
+    data, _ = simulate(5000)
+    counts = data.counts.copy()
+    counts.data[counts.indptr[4800] + 3] = 3e38  # a float32 still, and far above what the library size says
+    data = CountData(counts, data.library)
+    train = np.arange(5000)
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=2, likelihood="poisson", decoder="linear")
+    gene = counts.indices[counts.indptr[4800] + 3]
+    with pytest.raises(Diverged, match=rf"in 1 cell\(s\) \(no. 4800\).*\(cell no. 4800, gene no. {gene}\)"):
+        train_vae(data, train, np.arange(0), settings, device=device)
+    # as on a GPU, which is asked once an epoch: any of the training cells may be the one
+    vae = CountVAE(GENES, settings)
+    assert list(explain(vae, Batches(data), train).cells) == [4800]
 
 
 def test_an_enormous_learning_rate_ends_in_one_line_or_a_finite_model() -> None:
