@@ -33,6 +33,16 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Return each device that a model trains on in turn; skip what this machine lacks."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def _simulated() -> AnnData:
     from sclatent.data import simulate

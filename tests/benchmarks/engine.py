@@ -9,7 +9,7 @@
 Every table goes to stdout as tab-separated text. `speed` needs scvi-tools (the extra `peers`; without it only ours is
 timed); `fit` and `reach` need the development data and the peers' results. Wall-clock seconds are of the training loop
 alone, after imports and a warm-up step; CPU seconds of the process stand beside them, since other work on the machine
-distorts the former more. Methods alternate, and medians over repeats are shown.
+distorts the former more. Methods alternate, and medians over repeats are shown. `speed --device cuda` times a GPU.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import anndata as ad
 import numpy as np
@@ -42,21 +43,27 @@ def show(rows: list[dict]) -> None:
     print(pd.DataFrame(rows).to_csv(sep="\t", index=False, float_format="%.4g"), flush=True)
 
 
-def simulated(n: int, genes: int, density: float, seed: int = 0) -> csr_matrix:
-    """Counts of 10 types of cells under an NB with θ = 2, with about this density, made 5,000 cells at a time."""
-    rng = np.random.default_rng(seed)
+def cell_types(genes: int, density: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """Fractions of the genes in 10 types of cells, and the library size that gives this density under an NB, θ = 2."""
     weight = rng.gamma(0.5, size=genes)
     types = weight * np.exp(rng.normal(0, 0.7, (10, genes)))
     types /= types.sum(1, keepdims=True)
     low, high = 1.0, 1e6
-    while high / low > 1.01:  # the library size that gives the density asked for
+    while high / low > 1.01:
         middle = (low * high) ** 0.5
         mean = 1 - ((1 + middle * types / 2) ** -2.0).mean()
         low, high = (middle, high) if mean < density else (low, middle)
+    return types, low
+
+
+def simulated(n: int, genes: int, density: float, seed: int = 0) -> csr_matrix:
+    """Counts of 10 types of cells under an NB with θ = 2, with about this density, made 5,000 cells at a time."""
+    rng = np.random.default_rng(seed)
+    types, library = cell_types(genes, density, rng)
     blocks = []
     for start in range(0, n, 5000):
         size = min(5000, n - start)
-        mu = (low * rng.lognormal(0, 0.3, size))[:, None] * types[rng.integers(10, size=size)]
+        mu = (library * rng.lognormal(0, 0.3, size))[:, None] * types[rng.integers(10, size=size)]
         blocks.append(csr_matrix(rng.poisson(mu * rng.gamma(2.0, 0.5, mu.shape)).astype(np.float32)))
     return csr_matrix(vstack(blocks))
 
@@ -75,21 +82,35 @@ def make_run(data: CountData, train: np.ndarray, validation: np.ndarray, setting
 # --- seconds per epoch ------------------------------------------------------------------------------------------------
 
 
-def time_ours(counts: csr_matrix, likelihood: str, size: int, epochs: int) -> list[tuple[float, float]]:
+def clock(device: str) -> tuple[float, float]:
+    """Wall and CPU seconds, once the device has done all that it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
+
+
+def time_ours(
+    counts: csr_matrix, likelihood: str, size: int, epochs: int, device: str = "cpu"
+) -> list[tuple[float, float]]:
     """Wall and CPU seconds of each epoch: 128 hidden units, 10 axes, as scVI's defaults."""
     settings = ModelSettings(likelihood=likelihood, n_latent=10, batch_size=size, dropout=0.1, epochs=100)
-    run = make_run(data_of(counts), np.arange(counts.shape[0]), np.arange(0), settings)
-    run._step(np.arange(size))
+    run = make_run(data_of(counts), np.arange(counts.shape[0]), np.arange(0), settings, device=device)
+    run._step(np.arange(min(size, counts.shape[0])))
+    if device == "cuda":
+        run._pass()
     seconds = []
     for _ in range(epochs):
-        with only_shared():  # as `Run.one_epoch` does around this loop
-            wall, cpu = time.perf_counter(), time.process_time()
+        with only_shared() if run.compiled else nullcontext():  # as `Run.one_epoch` does around this loop
+            wall, cpu = clock(device)
             run._pass()
-        seconds.append((time.perf_counter() - wall, time.process_time() - cpu))
+            after = clock(device)
+        seconds.append((after[0] - wall, after[1] - cpu))
     return seconds
 
 
-def time_scvi(counts: csr_matrix, likelihood: str, size: int, epochs: int) -> list[tuple[float, float]]:
+def time_scvi(
+    counts: csr_matrix, likelihood: str, size: int, epochs: int, device: str = "cpu"
+) -> list[tuple[float, float]]:
     """Wall and CPU seconds of each epoch of scVI with its default layers."""
     import scvi
     from lightning.pytorch.callbacks import Callback
@@ -99,53 +120,65 @@ def time_scvi(counts: csr_matrix, likelihood: str, size: int, epochs: int) -> li
             self.seconds: list[tuple[float, float]] = []
 
         def on_train_epoch_start(self, *_: object) -> None:
-            self.start = time.perf_counter(), time.process_time()
+            self.start = clock(device)
 
         def on_train_epoch_end(self, *_: object) -> None:
-            now = time.perf_counter(), time.process_time()
+            now = clock(device)
             self.seconds.append((now[0] - self.start[0], now[1] - self.start[1]))
 
     adata = ad.AnnData(counts)
     scvi.model.SCVI.setup_anndata(adata)
     model = scvi.model.SCVI(adata, gene_likelihood=likelihood)
-    clock = Clock()
-    quiet = {"enable_progress_bar": False, "logger": False, "accelerator": "cpu"}
-    model.train(max_epochs=epochs + 1, train_size=1.0, batch_size=size, callbacks=[clock], **quiet)
-    return clock.seconds[1:]
+    callback = Clock()
+    quiet = {"enable_progress_bar": False, "logger": False, "accelerator": device.replace("cuda", "gpu")}
+    model.train(max_epochs=epochs + 1, train_size=1.0, batch_size=size, callbacks=[callback], **quiet)
+    return callback.seconds[1:]
 
 
-def speed(args: argparse.Namespace) -> None:
-    """Alternate the methods, each in a process of its own, and print the medians."""
-    if args.method:
-        torch.set_num_threads(args.threads)
-        counts = simulated(args.cells, 2000, 0.081)
-        method = time_ours if args.method == "sclatent" else time_scvi
-        for wall, cpu in method(counts, args.likelihood, args.size, args.epochs):
-            print(f"@ {wall} {cpu}")
-        return
+def time_one(args: argparse.Namespace) -> None:
+    """Time one method in this process: a line per size and epoch, with the peak of GPU memory (GB)."""
+    torch.set_num_threads(args.threads)
+    counts = simulated(args.cells, 2000, 0.081)
+    method = time_ours if args.method == "sclatent" else time_scvi
+    for size in args.sizes:
+        if args.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        found = method(counts, args.likelihood, size, args.epochs, args.device)
+        peak = torch.cuda.max_memory_allocated() / 1e9 if args.device == "cuda" else np.nan
+        for wall, cpu in found:
+            print(f"@ {size} {wall} {cpu} {peak}", flush=True)
+
+
+def in_turn(methods: list[str], likelihood: str, args: argparse.Namespace) -> pd.DataFrame:
+    """Time the methods one after the other, each in a process of its own, `--repeats` times."""
+    rows = []
+    for method in methods * args.repeats:
+        command = [sys.executable, __file__, "speed", "--method", method, "--likelihood", likelihood]
+        for option in ("cells", "epochs", "threads", "device"):
+            command += [f"--{option}", str(getattr(args, option))]
+        command += ["--sizes", *map(str, args.sizes)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        lines = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("@")]
+        rows += [(method, int(size), *map(float, rest)) for size, *rest in lines]
+    return pd.DataFrame(rows, columns=["method", "batch", "wall", "cpu", "peak"])
+
+
+def speed(args: argparse.Namespace) -> list[dict]:
+    """Alternate the methods, print the medians and return them."""
     methods = ["sclatent"] + (["scvi"] if importlib.util.find_spec("scvi") else [])
     rows = []
     for likelihood in args.likelihoods:
-        found: dict[str, list[tuple[float, float]]] = {m: [] for m in methods}
-        for _ in range(args.repeats):
-            for method in methods:
-                command = [sys.executable, __file__, "speed", "--method", method, "--likelihood", likelihood]
-                command += ["--cells", str(args.cells), "--epochs", str(args.epochs), "--threads", str(args.threads)]
-                done = subprocess.run([*command, "--size", str(args.size)], capture_output=True, text=True, check=True)
-                lines = [line.split() for line in done.stdout.splitlines() if line.startswith("@")]
-                found[method] += [(float(a), float(b)) for _, a, b in lines]
-        for method in methods:
-            wall, cpu = np.median(found[method], axis=0)
-            row = {"likelihood": likelihood, "method": method, "threads": args.threads, "batch": args.size}
-            row |= {
-                "s/epoch": wall,
-                "CPU s/epoch": cpu,
-                "cells/s": args.cells / wall,
-                "epochs timed": len(found[method]),
-            }
-            ours_wall, ours_cpu = np.median(found["sclatent"], axis=0)
-            rows.append(row | {"times ours": wall / ours_wall, "times ours (CPU)": cpu / ours_cpu})
+        found = in_turn(methods, likelihood, args).groupby(["batch", "method"])
+        median, timed = found.median(), found.size()
+        for size, method in [(size, method) for size in args.sizes for method in methods]:
+            wall, cpu, peak = median.loc[size, method]
+            ours = median.loc[size, "sclatent"]
+            row = {"likelihood": likelihood, "method": method, "threads": args.threads, "device": args.device}
+            row |= {"batch": size, "s/epoch": wall, "CPU s/epoch": cpu, "cells/s": args.cells / wall}
+            row |= {"GPU GB": peak, "epochs timed": int(timed[size, method])}
+            rows.append(row | {"times ours": wall / ours["wall"], "times ours (CPU)": cpu / ours["cpu"]})
     show(rows)
+    return rows
 
 
 # --- held-out fit -----------------------------------------------------------------------------------------------------
@@ -283,13 +316,16 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(PEER_SETS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cells", type=int, default=20_000)
-    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128], help="speed: cells per step")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="speed: where to train")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--budget", type=float, default=1.0)
     args = parser.parse_args()
-    {"speed": speed, "fit": fit, "reach": reach, "scale": scale, "cost": cost}[args.table](args)
+    tables = {"speed": speed, "fit": fit, "reach": reach, "scale": scale, "cost": cost}
+    work = time_one if args.method else tables[args.table]
+    work(args)
 
 
 if __name__ == "__main__":

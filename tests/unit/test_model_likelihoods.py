@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import mpmath
 import numpy as np
 import pytest
@@ -17,6 +19,22 @@ from sclatent.settings import ModelSettings
 
 COUNTS = np.array([0, 0, 0, 1, 2, 3, 7, 8, 9, 16, 17, 31, 32, 33, 34, 100, 1000, 9_000, 12_000, 100_000, 2_000_000])
 THETAS = 10.0 ** np.arange(-4, 9)
+
+
+@pytest.fixture(params=["cpu", "formulas", "cuda"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the CPU with its kernels, the CPU with the formulas that a GPU computes, and a GPU where there is one."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    if request.param == "formulas":
+        monkeypatch.setattr(likelihoods, "_compiled", lambda logits: False)
+    return "cuda" if request.param == "cuda" else "cpu"
+
+
+def on(device: str, batch: Batch) -> Batch:
+    """The same batch on another device."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return Batch(**{name: v.to(device) if isinstance(v, torch.Tensor) else v for name, v in values.items()})
 
 
 def make_batch(counts: np.ndarray, library: np.ndarray) -> Batch:
@@ -47,28 +65,42 @@ def reference_nb(log_mu: torch.Tensor, theta: torch.Tensor, x: torch.Tensor) -> 
 
 
 def assert_close(ours: torch.Tensor, reference: torch.Tensor) -> None:
-    error = (ours.double() - reference).abs() / reference.abs().clamp(min=1.0)
+    error = (ours.cpu().double() - reference).abs() / reference.abs().clamp(min=1.0)
     assert torch.isfinite(ours).all()
     assert error.max() <= 1e-5, f"worst error {error.max():.2e} at {int(error.argmax())}"
 
 
 @pytest.mark.parametrize("rest", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_negative_binomial_value(seed: int, rest: bool) -> None:
+def test_negative_binomial_value(seed: int, rest: bool, device: str) -> None:
     batch, logits, theta = case(seed, rest=rest)
     expected = reference_nb(reference_log_mu(logits, batch), theta.double(), batch.dense().double()).sum(1)
-    assert_close(likelihoods.negative_binomial(logits, theta, batch), expected)
+    assert_close(likelihoods.negative_binomial(logits.to(device), theta.to(device), on(device, batch)), expected)
 
 
 @pytest.mark.parametrize("rest", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_poisson_value(seed: int, rest: bool) -> None:
+def test_poisson_value(seed: int, rest: bool, device: str) -> None:
     batch, logits, _ = case(seed, rest=rest)
     mu = reference_log_mu(logits, batch).exp()
     expected = Poisson(mu, validate_args=False).log_prob(batch.dense().double()).sum(1)
     scipy_value = scipy_poisson.logpmf(batch.dense().numpy(), mu.numpy()).sum(1)
     np.testing.assert_allclose(expected.numpy(), scipy_value, rtol=1e-9, atol=1e-9)
-    assert_close(likelihoods.poisson(logits, batch), expected)
+    assert_close(likelihoods.poisson(logits.to(device), on(device, batch)), expected)
+
+
+@pytest.mark.parametrize("share", [0.9, 0.99, 0.999, 0.9999])
+def test_poisson_where_the_rest_takes_nearly_all(share: float, device: str) -> None:
+    """The rates of the genes are one minus the share of the rest, times a library of a million counts."""
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(0, 1, (200, 51)).astype(np.float32))
+    logits[:, 50] = logits[:, :50].double().logsumexp(1) + np.log(share / (1 - share))
+    library = np.full(200, 1e6)
+    counts = rng.poisson(1e6 * torch.softmax(logits.double(), 1)[:, :50].numpy())
+    batch = make_batch(counts, library)
+    mu = reference_log_mu(logits, batch).exp()
+    expected = Poisson(mu, validate_args=False).log_prob(batch.dense().double()).sum(1)
+    assert_close(likelihoods.poisson(logits.to(device), on(device, batch)), expected)
 
 
 @pytest.mark.parametrize("x", [0, 1, 3, 32, 33, 50, 1000, 20_000, 2_000_000])
@@ -101,14 +133,15 @@ def test_negative_binomial_matches_scipy() -> None:
 @pytest.mark.parametrize("rows", ["one", "cell"])
 @pytest.mark.parametrize("rest", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_negative_binomial_gradients(seed: int, rest: bool, rows: str) -> None:
+def test_negative_binomial_gradients(seed: int, rest: bool, rows: str, device: str) -> None:
     batch, logits, theta = case(seed, rest=rest)
     if rows == "cell":
         rng = np.random.default_rng(seed)
         theta = torch.from_numpy(rng.choice(THETAS, size=(len(batch), batch.n_genes)).astype(np.float32))
     weight = torch.linspace(0.1, 1.0, len(batch))
     ours = [logits.clone().requires_grad_(), theta.clone().requires_grad_()]
-    (likelihoods.negative_binomial(*ours, batch) * weight).sum().backward()
+    value = likelihoods.negative_binomial(*(leaf.to(device) for leaf in ours), on(device, batch))
+    (value.cpu() * weight).sum().backward()
     exact = [logits.double().requires_grad_(), theta.double().requires_grad_()]
     log_mu = reference_log_mu(exact[0], batch)
     per_cell = reference_nb(log_mu, exact[1], batch.dense().double()).sum(1)
@@ -124,10 +157,10 @@ def test_negative_binomial_gradients(seed: int, rest: bool, rows: str) -> None:
 
 @pytest.mark.parametrize("rest", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_poisson_gradient(seed: int, rest: bool) -> None:
+def test_poisson_gradient(seed: int, rest: bool, device: str) -> None:
     batch, logits, _ = case(seed, rest=rest)
     ours, exact = logits.clone().requires_grad_(), logits.double().requires_grad_()
-    likelihoods.poisson(ours, batch).sum().backward()
+    likelihoods.poisson(ours.to(device), on(device, batch)).sum().backward()
     Poisson(reference_log_mu(exact, batch).exp(), validate_args=False).log_prob(batch.dense().double()).sum().backward()
     scale = 1.0 + batch.library.double()[:, None] + batch.dense().double().sum(1, keepdim=True)
     assert ((ours.grad - exact.grad).abs() / scale).max() < 1e-6
@@ -162,15 +195,16 @@ def test_both_implementations_agree(rest: bool) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_zero_inflated(seed: int) -> None:
+def test_zero_inflated(seed: int, device: str) -> None:
     batch, logits, theta = case(seed)
     gate = torch.from_numpy(np.random.default_rng(seed).normal(0, 3, batch.dense().shape).astype(np.float32))
     x, log_mu = batch.dense().double(), reference_log_mu(logits, batch)
     pi = torch.sigmoid(gate.double())
+    there, given = on(device, batch), [logits.to(device), theta.to(device), gate.to(device)]
     for ours, base in (
-        (likelihoods.zero_inflated_nb(logits, theta, gate, batch), reference_nb(log_mu, theta.double(), x)),
+        (likelihoods.zero_inflated_nb(*given, there), reference_nb(log_mu, theta.double(), x)),
         (
-            likelihoods.zero_inflated_poisson(logits, gate, batch),
+            likelihoods.zero_inflated_poisson(given[0], given[2], there),
             Poisson(log_mu.exp(), validate_args=False).log_prob(x),
         ),
     ):
@@ -178,19 +212,36 @@ def test_zero_inflated(seed: int) -> None:
         assert_close(ours, torch.where(x == 0, zero, torch.log1p(-pi) + base).sum(1))
 
 
-def test_bernoulli() -> None:
+def test_bernoulli(device: str) -> None:
     rng = np.random.default_rng(0)
     counts = (rng.random((50, 30)) < 0.2) * 1.0
     batch = make_batch(counts, counts.sum(1) + 1)
     logits = torch.from_numpy(rng.normal(0, 2, (50, 30)).astype(np.float32)).requires_grad_()
     p = -torch.expm1(-reference_log_mu(logits.detach(), batch).exp())
     expected = Bernoulli(probs=p).log_prob(torch.from_numpy(counts)).sum(1)
-    ours = likelihoods.bernoulli(logits, batch)
+    ours = likelihoods.bernoulli(logits.to(device), on(device, batch))
     assert_close(ours.detach(), expected)
     # presence is all that counts
-    assert torch.equal(likelihoods.bernoulli(logits, make_batch(counts * 7, counts.sum(1) + 1)), ours)
+    seven = on(device, make_batch(counts * 7, counts.sum(1) + 1))
+    assert torch.equal(likelihoods.bernoulli(logits.to(device), seven), ours)
     ours.sum().backward()
     assert torch.isfinite(logits.grad).all()
+
+
+def test_a_batch_without_any_count(device: str) -> None:
+    batch = make_batch(np.zeros((3, 4)), np.array([0.0, 5.0, 7.0]))
+    there, logits, theta = on(device, batch), torch.zeros(3, 4, device=device), torch.full((1, 4), 2.0, device=device)
+    mu, gate = batch.library.double()[:, None].expand(3, 4) / 4, torch.full((3, 4), -3.0, device=device)
+    nb, extra = 2 * torch.log(2 / (2 + mu)), torch.sigmoid(torch.tensor(-3.0, dtype=torch.float64))
+    assert_close(likelihoods.poisson(logits, there), -mu.sum(1))
+    assert_close(likelihoods.negative_binomial(logits, theta, there), nb.sum(1))
+    assert_close(
+        likelihoods.zero_inflated_poisson(logits, gate, there), (extra + (1 - extra) * (-mu).exp()).log().sum(1)
+    )
+    assert_close(
+        likelihoods.zero_inflated_nb(logits, theta, gate, there), (extra + (1 - extra) * nb.exp()).log().sum(1)
+    )
+    assert_close(likelihoods.bernoulli(logits, there), -mu.sum(1))
 
 
 def test_probabilities_sum_to_one() -> None:
@@ -224,14 +275,14 @@ def test_threads_do_not_change_a_byte() -> None:
         assert torch.equal(grad, results[0][1])
 
 
-def test_rates_at_the_ends_of_float32() -> None:
+def test_rates_at_the_ends_of_float32(device: str) -> None:
     """Small counts where the rate is nearly 0 or enormous: products of a few factors leave float32."""
     counts = np.array([[1, 0], [2, 0], [4, 0], [4, 0], [3, 0]])
     batch = make_batch(counts, np.array([1e-6, 1e-4, 1.0, 1e4, 9e3]))
     logits = torch.tensor([[-30.0, 0.0], [-40.0, 0.0], [-25.0, 0.0], [30.0, 0.0], [20.0, 0.0]])
     theta = torch.tensor([[1e8, 2.0]])
     expected = reference_nb(reference_log_mu(logits, batch), theta.double(), batch.dense().double()).sum(1)
-    assert_close(likelihoods.negative_binomial(logits, theta, batch), expected)
+    assert_close(likelihoods.negative_binomial(logits.to(device), theta.to(device), on(device, batch)), expected)
 
 
 @pytest.mark.parametrize("likelihood", ["nb", "poisson"])

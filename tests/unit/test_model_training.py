@@ -15,7 +15,7 @@ from scipy.stats import nbinom
 from sclatent.model import CountData, CountVAE, resume, run, train_vae, training
 from sclatent.model.batches import Batches
 from sclatent.model.plan import Plan
-from sclatent.model.trouble import Diverged
+from sclatent.model.trouble import Diverged, explain
 from sclatent.settings import InputError, ModelSettings
 
 GENES = 40
@@ -42,10 +42,11 @@ def same_weights(a: CountVAE, b: CountVAE) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def test_reaches_the_likelihood_of_the_truth() -> None:
+def test_reaches_the_likelihood_of_the_truth(device: str) -> None:
     data, truth = simulate(1500)
     train, validation = split(1500)
-    vae, _ = train_vae(data, train, validation, ModelSettings(n_latent=4, n_hidden=32, epochs=40), seed=0)
+    settings = ModelSettings(n_latent=4, n_hidden=32, epochs=40)
+    vae, _ = train_vae(data, train, validation, settings, seed=0, device=device)
     batch = Batches(data).gather(validation)
     with torch.no_grad():
         elbo, marginal = vae.marginal(batch, 50, torch.Generator().manual_seed(0))
@@ -84,34 +85,36 @@ def test_kl_weight_reaches_one_well_before_the_end(n: int, likelihood: str) -> N
 
 
 @pytest.mark.parametrize("n", [6, 41, 81, 82])
-def test_any_number_of_cells(n: int) -> None:
+def test_any_number_of_cells(n: int, device: str) -> None:
     data, _ = simulate(n)
     train, validation = split(n)
     settings = ModelSettings(n_latent=2, n_hidden=8, epochs=2, batch_size=16)
-    _, history = train_vae(data, train, validation, settings)
+    _, history = train_vae(data, train, validation, settings, device=device)
     assert np.isfinite(history["validation_elbo"]).all()
 
 
-def test_no_validation_cells_and_one_cell() -> None:
+def test_no_validation_cells_and_one_cell(device: str) -> None:
     data, _ = simulate(1)
     settings = ModelSettings(n_latent=1, n_hidden=4, epochs=2)
-    _, history = train_vae(data, np.arange(1), np.arange(0), settings)
+    _, history = train_vae(data, np.arange(1), np.arange(0), settings, device=device)
     assert np.isfinite(history["train_elbo"]).all()
 
 
-def test_same_seed_same_bytes_and_global_generators_untouched() -> None:
+@pytest.mark.parametrize("likelihood", ["nb", "poisson", "zinb", "bernoulli"])
+def test_same_seed_same_bytes_and_global_generators_untouched(likelihood: str, device: str) -> None:
     data, _ = simulate()
-    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=3)
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=3, likelihood=likelihood)
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    a, _ = train_vae(data, *split(300), settings, seed=1)
+    a, history = train_vae(data, *split(300), settings, seed=1, device=device)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
     torch.manual_seed(6)
-    b, _ = train_vae(data, *split(300), settings, seed=1)
-    c, _ = train_vae(data, *split(300), settings, seed=2)
+    b, again = train_vae(data, *split(300), settings, seed=1, device=device)
+    c, _ = train_vae(data, *split(300), settings, seed=2, device=device)
     assert same_weights(a, b)
+    assert history.equals(again)
     assert not same_weights(a, c)
 
 
@@ -120,10 +123,12 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("killed_after", [1, 4])
-def test_resume_ends_at_the_same_bytes(killed_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resume_ends_at_the_same_bytes(
+    killed_after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
     data, _ = simulate()
     settings = ModelSettings(n_latent=3, n_hidden=16, epochs=8)
-    whole, history = train_vae(data, *split(300), settings, seed=0)
+    whole, history = train_vae(data, *split(300), settings, seed=0, device=device)
     monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
     file = tmp_path / "deep" / "checkpoint.pt"
     write = resume.write
@@ -138,12 +143,12 @@ def test_resume_ends_at_the_same_bytes(killed_after: int, tmp_path: Path, monkey
     with monkeypatch.context() as m:
         m.setattr(resume, "write", write_then_die)
         with pytest.raises(Killed):
-            train_vae(data, *split(300), settings, seed=0, checkpoint=file)
+            train_vae(data, *split(300), settings, seed=0, device=device, checkpoint=file)
     assert file.exists()
     epochs = []
     one_epoch = run.Run.one_epoch
     monkeypatch.setattr(run.Run, "one_epoch", lambda self: (epochs.append(1), one_epoch(self))[1])
-    resumed, again = train_vae(data, *split(300), settings, seed=0, checkpoint=file)
+    resumed, again = train_vae(data, *split(300), settings, seed=0, device=device, checkpoint=file)
     assert len(epochs) == len(history) - killed_after
     assert same_weights(whole, resumed)
     assert history.equals(again)
@@ -186,7 +191,7 @@ def test_key_changes_with_every_ingredient() -> None:
 
 
 def test_divergence_restarts_once_then_stops_with_one_line(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, device: str
 ) -> None:
     data, _ = simulate()
     settings = ModelSettings(n_latent=3, n_hidden=16, epochs=4, decoder="linear")  # trains through autograd
@@ -204,13 +209,13 @@ def test_divergence_restarts_once_then_stops_with_one_line(
 
     monkeypatch.setattr(CountVAE, "elbo_terms", sometimes_nan)
     with caplog.at_level(logging.WARNING, logger="sclatent"):
-        vae, history = train_vae(data, *split(300), settings)
+        vae, history = train_vae(data, *split(300), settings, device=device)
     assert "quarter of the learning rate" in caplog.text
     assert list(history["epoch"]) == [1, 2, 3, 4]
     assert all(torch.isfinite(p).all() for p in vae.parameters())
     broken["times"] = 10
     with pytest.raises(Diverged) as caught:
-        train_vae(data, *split(300), settings)
+        train_vae(data, *split(300), settings, device=device)
     line = str(caught.value)
     assert "\n" not in line
     assert "cell" in line
@@ -218,6 +223,21 @@ def test_divergence_restarts_once_then_stops_with_one_line(
     named = str(caught.value.named([f"AAAC-{i}" for i in range(300)], [f"GENE{i}" for i in range(GENES)]))
     assert "'AAAC-" in named
     assert "'GENE" in named
+
+
+def test_divergence_names_the_cell_and_the_gene(device: str) -> None:
+    data, _ = simulate(5000)
+    counts = data.counts.copy()
+    counts.data[counts.indptr[4800] + 3] = 3e38  # a float32 still, and far above what the library size says
+    data = CountData(counts, data.library)
+    train = np.arange(5000)
+    settings = ModelSettings(n_latent=3, n_hidden=16, epochs=2, likelihood="poisson", decoder="linear")
+    gene = counts.indices[counts.indptr[4800] + 3]
+    with pytest.raises(Diverged, match=rf"in 1 cell\(s\) \(no. 4800\).*\(cell no. 4800, gene no. {gene}\)"):
+        train_vae(data, train, np.arange(0), settings, device=device)
+    # as on a GPU, which is asked once an epoch: any of the training cells may be the one
+    vae = CountVAE(GENES, settings)
+    assert list(explain(vae, Batches(data), train).cells) == [4800]
 
 
 def test_an_enormous_learning_rate_ends_in_one_line_or_a_finite_model() -> None:
@@ -236,7 +256,7 @@ def test_an_enormous_learning_rate_ends_in_one_line_or_a_finite_model() -> None:
 
 
 def test_short_memory_gathers_fewer_cells_then_gives_up(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, device: str
 ) -> None:
     data, _ = simulate()
     settings = ModelSettings(
@@ -252,11 +272,11 @@ def test_short_memory_gathers_fewer_cells_then_gives_up(
 
     monkeypatch.setattr(Batches, "gather", small)
     with caplog.at_level(logging.WARNING, logger="sclatent"):
-        train_vae(data, *split(300), settings.model_copy(update={"batch_size": 60}))
+        train_vae(data, *split(300), settings.model_copy(update={"batch_size": 60}), device=device)
     assert "gathering 15 cells at a time" in caplog.text
     monkeypatch.setattr(Batches, "gather", lambda self, index: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
     with pytest.raises(torch.OutOfMemoryError):
-        train_vae(data, *split(300), settings)
+        train_vae(data, *split(300), settings, device=device)
 
 
 def test_counts_that_are_no_counts() -> None:
@@ -270,7 +290,7 @@ def test_counts_that_are_no_counts() -> None:
         train_vae(data, np.arange(0), np.arange(3), ModelSettings())
 
 
-def test_gene_without_counts_in_training_cells_and_unknown_level() -> None:
+def test_gene_without_counts_in_training_cells_and_unknown_level(device: str) -> None:
     data, _ = simulate(100)
     counts = data.counts.tolil()
     counts[20:, 7] = 0
@@ -281,7 +301,7 @@ def test_gene_without_counts_in_training_cells_and_unknown_level() -> None:
     data = CountData(csr_matrix(counts, dtype=np.float32), np.asarray(counts.sum(1)).ravel(), codes)
     for dispersion in ("gene", "gene-batch", "gene-cell"):
         settings = ModelSettings(n_latent=2, n_hidden=8, epochs=3, dispersion=dispersion)
-        vae, history = train_vae(data, np.arange(20, 100), np.arange(20), settings, n_levels=(2,))
+        vae, history = train_vae(data, np.arange(20, 100), np.arange(20), settings, n_levels=(2,), device=device)
         assert np.isfinite(history["validation_elbo"]).all()
         mean, _ = vae.posterior(data)
         fraction = np.exp(vae.log_fraction(mean, codes))
@@ -305,18 +325,18 @@ def test_sparse_first_layer_equals_the_dense_product() -> None:
 
 
 @pytest.mark.parametrize("index", [np.int32, np.int64])
-def test_batches_gather_the_rows(index: type) -> None:
+def test_batches_gather_the_rows(index: type, device: str) -> None:
     data, _ = simulate(60)
     counts = data.counts.copy()
     counts.indices, counts.indptr = counts.indices.astype(index), counts.indptr.astype(index)
-    batches = Batches(CountData(counts, data.library))
+    batches = Batches(CountData(counts, data.library), device)
     rows = np.array([3, 3, 59, 0])
     batch = batches.gather(rows)
-    assert np.array_equal(batch.dense().numpy(), data.counts[rows].toarray())
-    assert np.array_equal(batch.repeat(3).dense().numpy(), np.tile(data.counts[rows].toarray(), (3, 1)))
-    assert np.array_equal(batch.repeat(3).offsets.numpy()[-1], 3 * len(batch.values))
+    assert np.array_equal(batch.dense().cpu().numpy(), data.counts[rows].toarray())
+    assert np.array_equal(batch.repeat(3).dense().cpu().numpy(), np.tile(data.counts[rows].toarray(), (3, 1)))
+    assert np.array_equal(batch.repeat(3).offsets.cpu().numpy()[-1], 3 * len(batch.values))
     assert batch.offsets.dtype == torch.int64
-    np.testing.assert_allclose(batch.total.numpy(), data.library[rows])
+    np.testing.assert_allclose(batch.total.cpu().numpy(), data.library[rows])
 
 
 @pytest.mark.parametrize("likelihood", ["nb", "zinb", "zip", "poisson", "bernoulli"])

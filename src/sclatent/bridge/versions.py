@@ -12,7 +12,7 @@ VERSIONS: dict[str, int] = {
     "plot_qc": 2,
     "cycle": 6,
     "plot_cycle": 3,
-    "train": 8,
+    "train": 9,
     "embed": 2,
     "evaluate": 2,
     "annotate": 2,

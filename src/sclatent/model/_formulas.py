@@ -25,6 +25,13 @@ def log_normaliser(logits: Tensor, total: Tensor) -> Tensor:
     return top[:, 0].double() + (logits - top).exp_().sum(1, dtype=torch.float64).log()
 
 
+def add_by_cell(start: Tensor, terms: Tensor, batch: Batch) -> Tensor:
+    """Return `start` (B,) plus the sum over each cell of `terms` (N,) at the non-zeros, both float64."""
+    if terms.is_cuda:  # there `index_add` adds in another order every time
+        return start + torch.segment_reduce(terms, "sum", offsets=batch.offsets, unsafe=True)
+    return start.index_add(0, batch.rows, terms)
+
+
 def _stirling(z: Tensor) -> Tensor:
     """Rest of Stirling's series: log Γ(z) − [(z − ½) log z − z + ½ log 2π]."""
     inverse = 1.0 / z
@@ -75,9 +82,10 @@ def poisson(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     library = batch.library.double()
     shift = library.clamp(min=TINY).log() - lse
     fraction = torch.exp(logits - lse[:, None].to(logits.dtype))
-    in_genes = library if logits.shape[1] == g else library * (1.0 - fraction[:, g].double())
+    # where the rest category takes nearly all, one minus its share is exact in float64 only
+    in_genes = library if logits.shape[1] == g else -library * torch.expm1(logits[:, g].double() - lse)
     terms = batch.values.double() * (logits[batch.rows, batch.columns].double() + shift[batch.rows])
-    log_prob = torch.zeros_like(lse).index_add_(0, batch.rows, terms) - in_genes - batch.log_factorial
+    log_prob = add_by_cell(torch.zeros_like(lse), terms, batch) - in_genes - batch.log_factorial
     # d log p / d a = s − fraction Σ s with s = x − μ on the genes and 0 on the rest category
     score_sum = batch.total.double() - in_genes
     rest = fraction[:, g:] * -score_sum[:, None].to(logits.dtype)
@@ -103,7 +111,7 @@ def negative_binomial(logits: Tensor, theta: Tensor, batch: Batch) -> tuple[Tens
     zeros = theta * log1p
     zeros[rows, columns] = 0.0
     log_prob = -zeros.sum(1, dtype=torch.float64) - batch.log_factorial
-    log_prob.index_add_(0, rows, nb_log_pmf_nonzero(x, log_mu_at, theta_at))
+    log_prob = add_by_cell(log_prob, nb_log_pmf_nonzero(x, log_mu_at, theta_at), batch)
 
     score = -mu / (1.0 + ratio)
     score[rows, columns] = ((x - mu_at) / (1.0 + mu_at / theta_at)).to(score.dtype)

@@ -172,7 +172,7 @@ class Batches:
         """Return the cells at positions `index`."""
         index = np.ascontiguousarray(index, dtype=np.int64)
         if self._there is not None:
-            return self._gather_there(self._there, torch.from_numpy(index).to(self.device))
+            return self._gather_there(self._there, index)
         offsets = np.zeros(len(index) + 1, np.int64)
         np.cumsum(self._offsets[index + 1] - self._offsets[index], out=offsets[1:])
         n = int(offsets[-1])
@@ -190,12 +190,14 @@ class Batches:
         sparse = take_rows(index, self._offsets, self._columns, self._values, self.n_genes)
         return sparse, {name: array[index] for name, array in self._cells.items()}
 
-    def _gather_there(self, there: dict[str, Tensor], index: Tensor) -> Batch:
+    def _gather_there(self, there: dict[str, Tensor], cells: np.ndarray) -> Batch:
+        # counted on the host: to ask the GPU would wait for all that it has queued
+        n = int((self._offsets[cells + 1] - self._offsets[cells]).sum())
+        index = torch.from_numpy(cells).to(self.device)
         start = there["offsets"][index]
         lengths = there["offsets"][index + 1] - start
         offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=self.device)
         torch.cumsum(lengths, 0, out=offsets[1:])
-        n = int(offsets[-1])
         rows = torch.repeat_interleave(torch.arange(len(index), device=self.device), lengths, output_size=n)
         position = torch.arange(n, device=self.device) + (start - offsets[:-1])[rows]
         return Batch(

@@ -136,7 +136,7 @@ def _inflated(base_zero: Tensor, base_nonzero: Tensor, gate: Tensor, batch: Batc
     at = (batch.rows, batch.columns)
     nonzero = base_nonzero + logsigmoid(-gate[at].double())
     at_zeros = zero.index_put(at, zero.new_zeros(()))
-    return at_zeros.sum(1, dtype=torch.float64).index_add(0, batch.rows, nonzero) - batch.log_factorial
+    return _formulas.add_by_cell(at_zeros.sum(1, dtype=torch.float64), nonzero, batch) - batch.log_factorial
 
 
 def zero_inflated_poisson(logits: Tensor, gate: Tensor, batch: Batch) -> Tensor:
@@ -171,4 +171,4 @@ def bernoulli(logits: Tensor, batch: Batch) -> Tensor:
         torch.log1p(-torch.exp(-mu.clamp(min=0.5))),
     )
     zero = log_mu.exp().index_put((batch.rows, batch.columns), log_mu.new_zeros(()))
-    return (-zero.sum(1, dtype=torch.float64)).index_add(0, batch.rows, present).to(logits.dtype)
+    return _formulas.add_by_cell(-zero.sum(1, dtype=torch.float64), present, batch).to(logits.dtype)

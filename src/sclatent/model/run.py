@@ -216,6 +216,7 @@ class Run:
     def _restart(self, trouble: Diverged) -> None:
         """Go back to the last good epoch at a quarter of the learning rate; give up the second time."""
         if self.restarts:
+            self.restore(self.good)  # with weights that are no numbers every cell would seem wrong
             raise explain(self.vae, self.batches, trouble.cells)
         self.restore(self.good)
         self.restarts = 1

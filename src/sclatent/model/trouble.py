@@ -79,14 +79,26 @@ def check_data(data: CountData, train: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def explain(vae: CountVAE, batches: Batches, cells: np.ndarray, most: int = 4096) -> Diverged:
-    """Return the error of a training that diverged among `cells`: which of them, which gene to look at."""
-    cells = np.asarray(cells)[:most]
-    batch = batches.gather(cells)
-    log_prob, kl = vae.elbo_terms(batch, torch.Generator(device=vae.device).manual_seed(0))
-    wrong = cells[~torch.isfinite(log_prob - kl).cpu().numpy()]
+def explain(vae: CountVAE, batches: Batches, cells: np.ndarray, size: int = 4096) -> Diverged:
+    """Return the error of a training that diverged among `cells`: which of them, which gene to look at.
+
+    They are looked at `size` at a time, until some have a loss that is not finite.
+    """
+    noise = torch.Generator(device=vae.device).manual_seed(0)
     largest = (int(cells[0]), 0, 0.0)
-    if len(batch.values):
-        at = int(batch.values.argmax())
-        largest = (int(cells[int(batch.rows[at])]), int(batch.columns[at]), float(batch.values[at]))
-    return Diverged(wrong if len(wrong) else cells, "the loss is not finite or runs away", largest)
+    for start in range(0, len(cells), size):
+        some = np.asarray(cells[start : start + size])
+        batch = batches.gather(some)
+        log_prob, kl = vae.elbo_terms(batch, noise)
+        bad = ~torch.isfinite(log_prob - kl)
+        wrong = some[bad.cpu().numpy()]
+        values = batch.values
+        if len(wrong):
+            values, largest = values * bad[batch.rows], (int(wrong[0]), 0, 0.0)
+        if len(values):
+            at = int(values.argmax())
+            found = (int(some[int(batch.rows[at])]), int(batch.columns[at]), float(values[at]))
+            largest = max(largest, found, key=lambda entry: entry[2])
+        if len(wrong):
+            return Diverged(wrong, "the loss is not finite or runs away", largest)
+    return Diverged(cells, "the loss is not finite or runs away", largest)
