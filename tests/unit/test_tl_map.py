@@ -63,3 +63,16 @@ def test_umap_is_compiled_once_not_in_every_process():
         assert function.stats.cache_path  # none where nothing is kept
         # sums in any order could differ between what was just compiled and what was kept
         assert not function.targetoptions.get("fastmath")
+
+
+def test_axes_that_the_model_does_not_use_do_not_count():
+    latent, _ = latents(300, groups=3)
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 0.09, (300, 27)).astype(np.float32)
+    wide = AnnData(np.hstack([latent.X, noise]), obs=latent.obs)
+    wide.var["active"] = np.arange(32) < 5
+    alone, together = tl.map(latent), tl.map(wide)
+    assert (alone.obsp["distances"] != together.obsp["distances"]).nnz == 0
+    assert together.obsm["X_sclatent"].shape == (300, 32)
+    wide.var["active"] = False
+    assert np.isfinite(tl.map(wide).obsm["X_umap"]).all()

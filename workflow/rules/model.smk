@@ -67,6 +67,7 @@ rule evaluate:
         weights="results/{dataset}/{model}/seed-{seed}/model.safetensors",
         card="results/{dataset}/{model}/seed-{seed}/model.json",
         history="results/{dataset}/{model}/seed-{seed}/history.tsv",
+        latent="results/{dataset}/{model}/seed-{seed}/latent.h5ad",
     output:
         metrics=ensure(
             "results/{dataset}/{model}/seed-{seed}/metrics.json", non_empty=True

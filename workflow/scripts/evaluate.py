@@ -4,6 +4,6 @@ from sclatent import bridge
 with bridge.stage(snakemake) as job:
     import sclatent as sl
 
-    prepared = sl.io.read_h5ad(job.input.counts)
+    counts, latent = sl.io.read_h5ad(job.input.counts), sl.io.read_h5ad(job.input.latent)
     trained = sl.tl.TrainedModel.load(job.folder)
-    sl.io.write_json(sl.tl.evaluate(prepared, trained), job.output.metrics)
+    sl.io.write_json(sl.tl.evaluate(counts, trained, latent=latent), job.output.metrics)

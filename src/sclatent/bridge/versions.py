@@ -14,7 +14,7 @@ VERSIONS: dict[str, int] = {
     "plot_cycle": 3,
     "train": 9,
     "embed": 2,
-    "evaluate": 2,
+    "evaluate": 3,
     "annotate": 2,
     "select": 2,
     "map": 2,

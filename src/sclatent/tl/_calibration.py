@@ -11,6 +11,7 @@ from scipy.special import betainc, gammaincc
 
 from sclatent.model.batches import Batches, CountData
 from sclatent.model.vae import CountVAE
+from sclatent.tl._subset import evenly
 
 BINS = 20
 Array = np.ndarray
@@ -95,7 +96,7 @@ def calibration(
     counts in these cells) and ``pit_deviation`` (largest distance of the gene's cumulative PIT from the diagonal, on a
     grid of 20; 0 to 1). And the density of the PIT over all entries (20 bins, 1 = uniform).
     """
-    picked = index[np.unique(np.linspace(0, len(index) - 1, min(len(index), cells)).astype(np.int64))]
+    picked = evenly(index, cells)
     rng = np.random.default_rng(seed)
     noise = torch.Generator(device=vae.device).manual_seed(seed)
     n, n_genes = len(picked), data.n_genes

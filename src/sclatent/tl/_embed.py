@@ -12,6 +12,7 @@ from sclatent.model.batches import CountData
 from sclatent.model.rotation import ACTIVE_VARIANCE
 from sclatent.model.vae import CountVAE
 from sclatent.tl._inputs import inputs
+from sclatent.tl._subset import evenly
 from sclatent.tl._train import TrainedModel
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def loadings(vae: CountVAE, data: CountData, mean: np.ndarray, *, cells: int = 2
     own values. Unit: nats per SD.
     """
     n, n_axes = mean.shape
-    picked = np.unique(np.linspace(0, n - 1, min(n, cells)).astype(np.int64))
+    picked = evenly(np.arange(n), cells)
     step = mean.std(0, dtype=np.float64).astype(np.float32)
     result = np.zeros((n_axes, vae.n_genes), np.float64)
     for start in range(0, len(picked), size):

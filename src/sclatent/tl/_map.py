@@ -8,6 +8,8 @@ from sclatent.data import slots
 from sclatent.settings import InputError, MapSettings
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from anndata import AnnData
 
 SEED = 0
@@ -18,13 +20,14 @@ MIN_CELLS = 3
 def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     """Lay the cells out: neighbour graph on the posterior means, Leiden clusters, UMAP.
 
-    Distances are Euclidean: the prior gives all axes the same scale, and an axis the model does not use has almost no
-    variance, hence almost no weight. All seeds are fixed, so the same latents give the same bytes.
+    Distances are Euclidean, since the prior gives all axes the same scale. They are taken over the axes that the model
+    uses: the others hold only noise. All seeds are fixed, so the same latents give the same bytes.
 
     Parameters
     ----------
     latent
-        ``X``: posterior means (cells × axes), as `sclatent.tl.embed` returns them.
+        ``X``: posterior means (cells × axes), as `sclatent.tl.embed` returns them; ``var["active"]``: which axes the
+        model uses (all of them where there is no such column, or no active axis).
     settings
         Number of neighbours (at most cells − 1 are used), Leiden resolution, UMAP minimum distance.
 
@@ -63,7 +66,7 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
         n_neighbors=n_neighbors,
         use_rep=slots.X_LATENT,
         metric="euclidean",
-        transformer=NeighborSearch(n_neighbors, SEED),
+        transformer=NeighborSearch(n_neighbors, SEED, axes=_used(latent)),
         random_state=SEED,
     )
     sc.tl.leiden(
@@ -79,6 +82,12 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     start = "spectral" if n > 10 else "random"
     sc.tl.umap(out, min_dist=settings.min_dist, init_pos=start, random_state=SEED)
     return out
+
+
+def _used(latent: AnnData) -> npt.NDArray[np.bool_] | None:
+    """Return which axes the model uses; None where all count."""
+    active = latent.var["active"].to_numpy(dtype=bool) if "active" in latent.var else None
+    return active if active is not None and active.any() else None
 
 
 def _keep_compiled() -> None:

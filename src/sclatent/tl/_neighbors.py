@@ -24,18 +24,28 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         As scanpy counts them: the cell itself is one of them.
     seed
         Of the approximate search.
+    axes
+        (n_axes,) bool: the columns that count; ``None`` for all.
     exact_cells
         Number of cells up to which the search is exact.
     """
 
-    def __init__(self, n_neighbors: int = 15, seed: int = 0, exact_cells: int = EXACT_CELLS) -> None:
+    def __init__(
+        self,
+        n_neighbors: int = 15,
+        seed: int = 0,
+        axes: npt.NDArray[np.bool_] | None = None,
+        exact_cells: int = EXACT_CELLS,
+    ) -> None:
         self.n_neighbors = n_neighbors
         self.seed = seed
+        self.axes = axes
         self.exact_cells = exact_cells
 
     def fit_transform(self, X: npt.NDArray[np.float32], y: None = None) -> sparse.csr_matrix:
         """Return the distances (n_cells × n_cells), ``n_neighbors − 1`` other cells in each row, the nearest first."""
         others = self.n_neighbors - 1
+        X = X if self.axes is None else np.ascontiguousarray(X[:, self.axes])
         search = _exact if len(X) <= self.exact_cells else _approximate
         indices, distances = search(X, others, self.seed)
         indptr = np.arange(0, others * len(X) + 1, others)
