@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 import typing
 from collections.abc import Iterable, Sequence
@@ -14,22 +15,34 @@ from pydantic import BaseModel, ValidationError
 
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.errors import InputError, did_you_mean
+from sclatent.settings.words import Plain, resolve
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error, not silently the last one."""
+    """YAML in which a key that stands twice is an error, and a word is the text that was written, or null.
+
+    PyYAML reads YAML 1.1, in which ``NO`` is false, ``010`` is 8 and ``12:30`` is 750. Here nothing is guessed: the
+    field a word is meant for says what it is (`sclatent.settings.words`).
+    """
+
+    yaml_implicit_resolvers: typing.ClassVar[dict[str, Any]] = {}
 
 
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool):
-            raise yaml.constructor.ConstructorError(None, None, f"'{key}' cannot be a key", key_node.start_mark)
-        if key in seen:
+def _scalar(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return Plain(node.value) if node.style is None else str(node.value)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            found = loader.construct_object(key_node, deep=True)
+            raise yaml.constructor.ConstructorError(None, None, f"'{found}' cannot be a key", key_node.start_mark)
+        key = str(key_node.value)
+        if key in out:
             raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
-        seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+        out[key] = loader.construct_object(value_node, deep=True)
+    return out
 
 
 _ADVICE = {
@@ -41,6 +54,8 @@ _ADVICE = {
 """What to do about what YAML's parser says, which knows no users."""
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, _scalar)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -74,7 +89,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(content, dict):
-        found = {type(None): "nothing", list: "list", str: "text"}.get(type(content), type(content).__name__)
+        found = {type(None): "nothing", list: "list"}.get(type(content), "text")
         hint = ": put a space after each colon" if isinstance(content, str) and ":" in content else ""
         raise InputError(f"{path}: expected `key: value` lines, found {found}{hint}")
     return content
@@ -214,7 +229,7 @@ def first_line(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    text = json.dumps(resolve(value), default=str)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
