@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sclatent.atlas._colors import set_colors
 from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
-from sclatent.io._dataset import add_column
+from sclatent.data.columns import add_column
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.io._counts import to_counts
-from sclatent.io._dataset import add_column
+from sclatent.data.columns import add_column
 from sclatent.pp._columns import categories, check_library, covariate, library_column, need
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
 from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
