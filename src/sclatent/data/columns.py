@@ -33,9 +33,10 @@ def as_text(column: pd.Series) -> pd.Series:
     """Return a column as text (object), None where there is no value; the whole number 3 is ``3``, never ``3.0``."""
     import pandas as pd
 
-    codes, values = pd.factorize(column)
+    codes, found = pd.factorize(column)
+    values = np.asarray(found)
     if column.dtype == np.float32:
-        values = np.asarray(values, dtype=np.float32)  # else 0.1 is 0.10000000149
+        values = values.astype(np.float32)  # else 0.1 is 0.10000000149
     words = np.array([*map(_word, values), None], dtype=object)
     return pd.Series(words[codes], index=column.index, name=column.name, dtype=object)
 

@@ -77,13 +77,13 @@ def _typed(texts: tuple[str, ...], *, guess: bool) -> tuple[np.ndarray, str]:
     else:
         gap = [word in MISSING_WORDS for word in bare]
         of_word = [None if none else found[word] for word, none in zip(bare, gap, strict=True)]
-        whole = [isinstance(value, bool) for value in found.values()]
-        if any(whole):
+        if any(isinstance(value, bool) for value in found.values()):
             column = np.array(of_word, dtype=object if any(gap) else bool)[codes]
         else:
-            integer = not any(gap) and all(isinstance(value, int) for value in found.values())
-            column = np.array([np.nan if v is None else v for v in of_word], dtype=np.int64 if integer else float)[codes]
-    count = Counter()
+            whole = not any(gap) and all(isinstance(value, int) for value in found.values())
+            filled = [np.nan if value is None else value for value in of_word]
+            column = np.array(filled, dtype=np.int64 if whole else np.float64)[codes]
+    count: Counter[str] = Counter()
     for word, none, n in zip(bare, gap, np.bincount(codes, minlength=len(words)), strict=True):
         if none:
             count[f"'{word}'" if word else "empty"] += int(n)

@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
     field a word is meant for says what it is (`sclatent.settings.words`).
     """
 
-    yaml_implicit_resolvers: typing.ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
 
 
 def _scalar(loader: _Loader, node: yaml.ScalarNode) -> str:
