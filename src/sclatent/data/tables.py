@@ -178,7 +178,7 @@ def _swallowed(records: list[_Record], lines: list[str], mark: str) -> str:
     if not long:
         return ""
     alone = [record for record in records if record.first == record.last]
-    width = _usual(alone or records)
+    width = _usual(alone or records, len(records[0].fields))
     shapes = {_shape(record.fields[0]) for record in alone[1:]}
     for record in long:
         inside = [_fields(line, mark)[0] for line in lines[record.first : record.last] if line.strip()]
@@ -197,9 +197,10 @@ def _shape(text: str) -> str:
     return re.sub(r"[0-9]+", "0", re.sub(r"[A-Za-z]+", "a", text.strip()))
 
 
-def _usual(records: list[_Record]) -> int:
-    """Return how many fields most records have."""
-    return Counter(len(record.fields) for record in records).most_common(1)[0][0]
+def _usual(records: list[_Record], expected: int = 0) -> int:
+    """Return how many fields most records have; of several such numbers the expected one, if it is among them."""
+    count = Counter(len(record.fields) for record in records)
+    return max(count, key=lambda n: (count[n], n == expected))
 
 
 def _header(records: list[_Record], above: str, mark: str) -> tuple[list[str], list[_Record]]:
@@ -213,30 +214,27 @@ def _header(records: list[_Record], above: str, mark: str) -> tuple[list[str], l
             records = [_Record(fields, 0, 0), *records]
     names, rows = [name.strip() for name in records[0].fields], records[1:]
     if rows:
-        width = _usual(rows)
+        width = _usual(rows, len(names))
         rows = [row for row in rows if len(row.fields) == width or not row.fields[0].startswith("#")]
     return names, rows
 
 
 def _cut_ends(names: list[str], records: list[_Record]) -> tuple[list[str], int, str]:
     """Cut off empty fields where lines end with a separator; return names, fields per row, and what is not clear."""
-    width = _usual(records)
-    while len(names) > 1 and not names[-1] and (len(names) > width or all(_short(r, len(names) - 1) for r in records)):
+
+    def empty_from(width: int) -> bool:
+        return not any(any(record.fields[width:]) for record in records)
+
+    while len(names) > 1 and not names[-1] and empty_from(len(names) - 1):
         names = names[:-1]
-        width = min(width, len(names))
-    if len(names) == width - 1 and all(_short(record, width - 1) for record in records):
-        # either a separator behind the last column, or a last column without values under a header as R writes it
-        if not _NAMES_OF_ROWS.fullmatch(names[0]):
-            return names, width, "every row ends with a separator and the header does not: name the first column too"
-        width -= 1
-    for record in records:
-        while len(record.fields) > width and not record.fields[-1]:
-            record.fields.pop()
-    return names, width, ""
-
-
-def _short(record: _Record, width: int) -> bool:
-    return not any(record.fields[width:])
+    width = len(names)
+    if any(len(record.fields) > width for record in records) and empty_from(width):
+        # either separators behind the last column, or a last column without values under a header as R writes it
+        if all(len(record.fields) == width + 1 for record in records) and not _NAMES_OF_ROWS.fullmatch(names[0]):
+            return names, width + 1, "every row ends with a separator, the header does not: name the first column too"
+        for record in records:
+            del record.fields[width:]
+    return names, _usual(records, width), ""
 
 
 def _misfit(names: list[str], records: list[_Record], width: int, mark: str) -> str:
