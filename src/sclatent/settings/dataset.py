@@ -168,13 +168,17 @@ class DatasetSettings(Settings):
     join: Literal["inner", "outer"] = Field(
         "inner", description="genes of several samples: common to all, or of any (then 0)"
     )
-    metadata: str | None = Field(None, description="TSV/CSV of per-cell columns, joined on the barcode")
+    metadata: str | None = Field(
+        None, description="TSV/CSV of per-cell columns, joined on the barcode in its first column"
+    )
     organism: str = Field(
         "human", description="human or mouse picks the cell-cycle genes; any name if `cycle.genes` is given"
     )
     batch: Columns = Field([], description="obs column(s) of categories that the decoder is conditioned on")
     covariates: Columns = Field([], description="obs column(s) of numbers that the decoder is conditioned on")
-    labels: Columns = Field([], description="obs columns used only to judge the result")
+    labels: Columns = Field(
+        [], description="obs columns used only to judge the result: categories, unless they are numbers with fractions"
+    )
     library_size: str | None = Field(
         None, description="null: the sum over the model's genes; or an obs column with the total over more genes"
     )
