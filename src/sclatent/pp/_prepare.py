@@ -158,14 +158,18 @@ def model_counts(prepared: AnnData) -> AnnData:
 
     Returns
     -------
-    AnnData of the genes with ``var["in_model"]``: ``X``, ``obs`` and ``var`` as in `prepared`, without ``uns``. The
-    stages that ask a model about cells take it instead of `prepared`, which is several times larger.
+    AnnData of the genes with ``var["in_model"]``: ``X``, ``obs`` and ``var`` as in `prepared`, of ``uns`` only what the
+    columns are called. The stages that ask a model about cells take it instead of `prepared`, which is several times
+    larger.
     """
     from anndata import AnnData
 
     genes = prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)
     return AnnData(
-        _subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes), obs=prepared.obs, var=prepared.var[genes]
+        _subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes),
+        obs=prepared.obs,
+        var=prepared.var[genes],
+        uns={slots.UNS: {slots.UNS_PREPARED: prepared.uns[slots.UNS][slots.UNS_PREPARED]}},
     )
 
 
