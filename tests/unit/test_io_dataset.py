@@ -14,7 +14,7 @@ import pytest
 from scipy import sparse
 
 import sclatent as sl
-from sclatent.io import fetch, read_dataset, read_h5ad, write_h5ad, write_json, write_table
+from sclatent.io import fetch, read_counts, read_dataset, read_h5ad, write_h5ad, write_json, write_table
 from sclatent.io._counts import tidy
 from sclatent.io._dataset import add_column
 from sclatent.settings import InputError
@@ -281,6 +281,11 @@ def test_tables_and_h5ad_have_the_same_bytes_twice(tmp_path, simulated):
         write_h5ad(simulated, tmp_path / f"{i}.h5ad")
     assert (tmp_path / "1.tsv").read_bytes() == (tmp_path / "2.tsv").read_bytes() == b"a\tb\n0.33333333\tx\n\t\n"
     assert (tmp_path / "1.h5ad").read_bytes() == (tmp_path / "2.h5ad").read_bytes()
+
+
+def test_what_was_written_can_be_read_as_counts(tmp_path, simulated):
+    write_h5ad(simulated, tmp_path / "a.h5ad")
+    assert read_counts(tmp_path / "a.h5ad").shape == simulated.shape
 
 
 def test_names_can_be_read_without_the_matrix(tmp_path):
