@@ -14,7 +14,7 @@ import pytest
 from scipy import sparse
 
 import sclatent as sl
-from sclatent.io import fetch, read_dataset, read_h5ad, write_h5ad, write_json, write_table
+from sclatent.io import fetch, read_counts, read_dataset, read_h5ad, write_h5ad, write_json, write_table
 from sclatent.io._counts import tidy
 from sclatent.io._dataset import add_column
 from sclatent.settings import InputError
@@ -151,6 +151,37 @@ def test_metadata_with_plain_barcodes_and_a_sample_column(two, tmp_path, make_se
     assert list(adata.obs["sample"]) == ["s1", "s1", "s2", "s2", "s2"]
 
 
+def test_samples_called_01_and_02_match_the_table(two, tmp_path, make_settings):
+    counts = [sample | {"name": name} for sample, name in zip(two, ("01", "02"), strict=True)]
+    (tmp_path / "m.csv").write_text("bc,sample,type\nAAAC0-1,01,T\nAAAC0-1,02,B\n")
+    adata = read_dataset(make_settings(counts=counts, metadata=str(tmp_path / "m.csv")))
+    assert list(adata.obs["type"].astype(object).fillna("-")) == ["T", "-", "B", "-", "-"]
+    assert list(adata.obs["sample"].astype(str).unique()) == ["01", "02"]
+
+
+def test_names_in_metadata_survive_reading_and_writing(one, tmp_path, make_settings):
+    (tmp_path / "m.csv").write_text("cell,id,region,long\nc1,001,NA,9007199254740993\nc2,1,EU,9007199254740992\n")
+    adata = read_dataset(make_settings(counts=one, metadata=str(tmp_path / "m.csv")))
+    write_h5ad(adata, tmp_path / "out.h5ad")
+    obs = read_h5ad(tmp_path / "out.h5ad").obs
+    assert list(obs["id"].astype(object).fillna("-")) == ["001", "1", "-"]
+    assert list(obs["region"].astype(object).fillna("-")) == ["NA", "EU", "-"]
+    assert list(obs["long"].astype(object).fillna("-")) == ["9007199254740993", "9007199254740992", "-"]
+
+
+def test_long_ids_of_a_count_file_keep_their_digits_where_a_sample_has_none(tmp_path, make_settings):
+    a = sample(tmp_path / "a.h5ad", [[1, 2]], ["A", "B"], obs={"id": [2**53 + 1]})
+    b = sample(tmp_path / "b.h5ad", [[1, 2]], ["A", "B"])
+    adata = read_dataset(make_settings(counts=[{"name": "a", "path": a}, {"name": "b", "path": b}]))
+    assert adata.obs["id"].iloc[0] == "9007199254740993"
+
+
+def test_a_column_of_a_sample_that_is_called_sample_is_kept(two, make_settings):
+    adata = read_dataset(make_settings(counts=[two[0] | {"sample": "x"}, two[1]]))
+    assert list(adata.obs["sample"].astype(str).unique()) == ["s1", "s2"]
+    assert list(adata.obs["sample_input"].astype(object).fillna("-")) == ["x", "x", "-", "-", "-"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -250,6 +281,11 @@ def test_tables_and_h5ad_have_the_same_bytes_twice(tmp_path, simulated):
         write_h5ad(simulated, tmp_path / f"{i}.h5ad")
     assert (tmp_path / "1.tsv").read_bytes() == (tmp_path / "2.tsv").read_bytes() == b"a\tb\n0.33333333\tx\n\t\n"
     assert (tmp_path / "1.h5ad").read_bytes() == (tmp_path / "2.h5ad").read_bytes()
+
+
+def test_what_was_written_can_be_read_as_counts(tmp_path, simulated):
+    write_h5ad(simulated, tmp_path / "a.h5ad")
+    assert read_counts(tmp_path / "a.h5ad").shape == simulated.shape
 
 
 def test_names_can_be_read_without_the_matrix(tmp_path):

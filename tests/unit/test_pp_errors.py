@@ -68,13 +68,24 @@ def test_infinite_values_are_no_category(simulated, make_settings):
     assert "batch: column 'x' holds an infinite value in 150 of 300 cells" in said
 
 
-@pytest.mark.parametrize("name", ["split", "total_counts", "library_size", "phase"])
+@pytest.mark.parametrize("name", ["split", "total_counts", "library_size", "phase", "leiden"])
 @pytest.mark.parametrize("key", ["batch", "labels"])
-def test_names_of_our_own_columns_are_refused(simulated, make_settings, key, name):
-    # taken silently, it would be our column and not the user's that the decoder or the axes are held against
-    simulated.obs[name] = np.where(np.arange(simulated.n_obs) % 2, "a", "b")
+def test_a_column_of_ours_is_no_batch_or_label(simulated, make_settings, key, name):
     said = line(simulated, make_settings(**{key: name}))
-    assert f"{key}: '{name}' is a column that the pipeline writes itself" in said
+    assert f"{key}: no obs column '{name}' came in (the pipeline writes one itself, later): there is" in said
+
+
+def test_a_covariate_is_numbers_whatever_its_type(simulated, make_settings):
+    simulated.obs["age"] = pd.Categorical([f"{i % 7}.5" for i in range(300)])
+    settings = make_settings(covariates="age")
+    assert check_columns(simulated, settings).loc[0, "kind"] == "numbers"
+    np.testing.assert_allclose(prepare(simulated, settings).obs["age"], np.arange(300) % 7 + 0.5)
+    simulated.obs["age"] = ["12 days" if i == 3 else str(i) for i in range(300)]
+    assert "covariates: column 'age' holds '12 days', not numbers" in line(simulated, settings)
+    simulated.obs["age"] = ["NA" if i == 3 else str(i) for i in range(300)]
+    assert "is missing or infinite in 1 of 300 cells (such as 'cell003')" in line(simulated, settings)
+    simulated.obs["age"] = ["1,5" if i == 3 else str(i) for i in range(300)]
+    assert "holds '1,5', not numbers" in line(simulated, settings)
 
 
 def test_covariates(simulated, make_settings):

@@ -89,9 +89,73 @@ traverse: {steps: 41}
     assert settings.models["poisson"].likelihood == "poisson"
 
 
+WORDS = ["NO", "no", "off", "yes", "y", "010", "0x1F", "0o17", "12:30", "1e3", "1E3", "1_000", "2024-01-01", "true"]
+WORDS += ["1.0", "+5", ".5", ".inf", ".nan", "NA", "none", "None", "=", "1.10", "9007199254740993"]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_name_is_what_was_written(write, word):
+    settings = load_dataset(
+        write(
+            f"counts:\n- {{name: s1, path: a.h5, x: {word}, layer: {word}}}\n- {{name: s2, path: b.h5, x: other}}\n"
+            f"batch: {word}\nlabels: [{word}]\nlibrary_size: {word}\ngenes: {{keep: [{word}], symbols: {word}}}\n"
+            f"split: {{column: {word}}}\n"
+        )
+    )
+    again = from_section_json(section_json(settings, *DatasetSettings.model_fields))
+    for found in (settings, again):
+        assert [sample.columns["x"] for sample in found.counts] == [word, "other"]
+        assert found.counts[0].layer == found.library_size == found.genes.symbols == found.split.column == word
+        assert found.batch == found.labels == found.genes.keep == [word]
+
+
+def test_names_of_samples_and_models_are_what_was_written(write):
+    settings = load_dataset(
+        write("counts:\n- {name: 010, path: a.h5}\n- {name: 1.0, path: 1e3}\nmodels: {1: {}, on: {}, 1.0: {}}\n")
+    )
+    assert [(sample.name, sample.path) for sample in settings.counts] == [("010", "a.h5"), ("1.0", "1e3")]
+    assert list(settings.models) == ["1", "on", "1.0"]
+
+
+def test_a_column_of_samples_is_a_number_by_the_rule_of_tables(write):
+    rows = {
+        "age": ("30", "4.5"),
+        "donor": ("9", "010"),
+        "clone": ("1", "1E3"),
+        "quoted": ("1", "'2'"),
+        "twin": ("1", "1.0"),
+    }
+    first, second = (", ".join(f"{key}: {row[i]}" for key, row in rows.items()) for i in (0, 1))
+    settings = load_dataset(
+        write(f"counts:\n- {{name: a, path: a, {first}}}\n- {{name: b, path: b, {second}, only: 3}}\n")
+    )
+    one, two = (sample.columns for sample in from_section_json(section_json(settings, "counts")).counts)
+    assert one == {"age": 30, "donor": "9", "clone": "1", "quoted": "1", "twin": "1"}
+    assert two == {"age": 4.5, "donor": "010", "clone": "1E3", "quoted": "2", "twin": "1.0", "only": 3}
+
+
+def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
+    settings = load_dataset(
+        write(
+            "counts: a.h5\ngenes: {n_top: 2e3}\nsplit: {seed: 010, test: 1e-1}\ncells: {doublets: true}\n"
+            "seeds: [0x10]\nmodels: {nb: {learning_rate: 1e-3, refit: False, n_latent: 12}}\n"
+        )
+    )
+    assert (settings.genes.n_top, settings.split.seed, settings.split.test, settings.seeds) == (2000, 10, 0.1, [16])
+    assert settings.cells.doublets is True
+    assert settings.models["nb"].learning_rate == 1e-3
+    assert settings.models["nb"].refit is False
+    assert settings.models["nb"].n_latent == 12
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("counts: {path: a, genotype: null}", "counts.0: `genotype` has no value (null): give one, or quote the word"),
+        ("counts: a\nbatch: x\ncovariates: [y, x]", "'x' is named under `batch` and under `covariates`"),
+        ("counts: a\ngenes: {n_top: 12:30}", "genes.n_top: should be a valid integer"),
+        ("counts: a\nmodels: {nb: {refit: maybe}}", "models.nb.refit: should be a valid boolean"),
+        ("counts: a\nmodels: {1: {}, 1: {}}", "line 2, column 17: the key '1' stands twice"),
         ("count: x.h5", "count: unknown key (did you mean 'counts'?)"),
         ("counts: x.h5\ncells: {min_gene: 3}", "cells.min_gene: unknown key (did you mean 'min_genes'?)"),
         ("counts: x.h5\nmodels: {a: {liklihood: nb}}", "models.a.liklihood: unknown key (did you mean 'likelihood'?)"),

@@ -212,7 +212,12 @@ def test_whole_numbers_that_label_cells_are_groups():
     clusters = pd.Series([0, 2, 1, 0, 2, 1], dtype=int)
     assert _variable(clusters, "clusters", "label").levels == ("0", "1", "2")
     assert _variable(clusters, "n_genes", "quality").levels is None
-    assert _variable(clusters.astype(float), "pseudotime", "label").levels is None
+    # as float64 too, which they are where a cell has none; numbers with fractions are measured
+    assert _variable(clusters.astype(float), "clusters", "label").levels == ("0", "1", "2")
+    gap = clusters.astype(float).where(clusters.index > 0)
+    assert _variable(gap, "clusters", "label").levels == ("0", "1", "2")
+    assert list(_variable(gap, "clusters", "label").known) == [False] + [True] * 5
+    assert _variable(clusters / 2, "pseudotime", "label").levels is None
 
 
 def test_an_axis_is_strong_by_what_counts_tell_or_by_a_gene_that_doubles():

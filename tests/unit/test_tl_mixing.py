@@ -81,3 +81,25 @@ def test_measures_by_column(cloud):
     assert found["ilisi_batch"] > 0.8
     assert found["clisi_kind"] == pytest.approx(1)
     assert found["label_accuracy_kind"] == 1
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_a_label_is_measured_whatever_its_type_and_gaps(cloud, gap):
+    kind = np.repeat([3, 7], 750)
+    cloud[:750] += 20
+    known = np.arange(1500) % 10 > 0 if gap else np.ones(1500, dtype=bool)
+    obs = pd.DataFrame(
+        {
+            "float": np.where(known, kind, np.nan),
+            "nullable": pd.array(np.where(known, kind, None), dtype="Int64"),
+            "text": np.where(known, kind.astype(str), None),
+            "category": pd.Categorical(np.where(known, kind, None)),
+            "truth": pd.array(np.where(known, kind == 3, None), dtype="boolean"),
+        },
+        index=[f"c{i}" for i in range(1500)],
+    )
+    latent = ad.AnnData(cloud, obs=pd.DataFrame(index=obs.index), var=pd.DataFrame({"active": [True] * 3}))
+    settings = DatasetSettings(name="t", file="t.yaml", counts=[{"path": "-"}], labels=list(obs))
+    found = tl.mixing(latent, ad.AnnData(np.ones((1500, 1)), obs=obs), settings)
+    assert {found[f"clisi_{name}"] for name in obs} == {found["clisi_text"]}
+    assert {found[f"label_accuracy_{name}"] for name in obs} == {1.0}

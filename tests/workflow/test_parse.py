@@ -50,6 +50,16 @@ def test_a_selection_on_the_command_line_replaces_the_configured_one(study: Stud
     assert planned["train"] == 6
 
 
+@pytest.mark.parametrize("snakefile", SNAKEFILES.values(), ids=SNAKEFILES)
+def test_a_selection_on_the_command_line_needs_no_configuration(study: Study, snakefile):
+    study.write("x.yaml", {"counts": "demo/demo.h5ad"})
+    assert study.planned("--config", "datasets=[x.yaml]", snakefile=snakefile)["read"] == 1
+    done = study.run("-n", snakefile=snakefile)
+    assert done.returncode == 1
+    assert len(said(done)) == 1, done.stdout
+    assert said(done)[0].startswith(f"config: no dataset is named: {study.folder} has no config/config.yaml")
+
+
 BAD = {
     "unknown key": ({"counts": "c.h5ad", "organsim": "human"}, "organsim: unknown key (did you mean 'organism'?)"),
     "unknown key below": (

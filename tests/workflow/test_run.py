@@ -29,7 +29,7 @@ TINY = {
 }
 LATENT = "results/tiny/m.1/seed-0/latent.h5ad"
 
-PER_DATASET = ["counts.h5ad", "columns.tsv", "prepared.h5ad", "cycle.h5ad", "models.tsv"]
+PER_DATASET = ["counts.h5ad", "columns.tsv", "prepared.h5ad", "model_counts.h5ad", "cycle.h5ad", "models.tsv"]
 PER_SEED = ["model.safetensors", "model.json", "history.tsv", "latent.h5ad", "metrics.json", "axes.tsv"]
 PER_MODEL = [
     "selected.json",

@@ -10,7 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from sclatent import bridge
+from sclatent.io import write_table
 
 PREAMBLE = """
 import os, sys
@@ -54,6 +59,29 @@ def script(tmp_path: Path):
 def finish(process: subprocess.Popen[str], tmp_path: Path) -> tuple[int, str, str, list[str]]:
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err, (tmp_path / "logs/try.log").read_text().splitlines()
+
+
+def test_names_in_tables_of_stages_come_back_as_they_are(tmp_path):
+    table = pd.DataFrame(
+        {
+            "axis": ["axis_1", "axis_2", "axis_3"],
+            "name": ["001", "NA", "1"],
+            "levels_up": ["1", "", "null"],
+            "best_axis_S": ["1E3", "010", None],
+            "model": ["1", "2", "3"],
+            "effect": [0.5, np.nan, 1.0],
+            "active": [True, False, True],
+            "eta2_name": [1, 2, 3],
+        }
+    )
+    write_table(table, tmp_path / "a.tsv")
+    again = bridge.read_table(tmp_path / "a.tsv")
+    for name in ("axis", "name", "model"):
+        assert list(again[name]) == list(table[name])
+    assert list(again["levels_up"].fillna("")) == ["1", "", "null"]
+    assert list(again["best_axis_S"].fillna("")) == ["1E3", "010", ""]
+    assert again["active"].dtype == bool
+    assert (again["effect"].dtype, again["eta2_name"].dtype) == (np.float64, np.int64)
 
 
 def test_a_mistake_is_the_last_line_of_the_log_and_the_only_one_on_the_terminal(script, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sclatent.atlas._colors import set_colors
 from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
-from sclatent.io._dataset import add_column
+from sclatent.data.columns import add_column, as_categories, called, is_measured
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
@@ -27,15 +27,6 @@ log = logging.getLogger(__name__)
 TARGET_SUM = 1e4
 """``X`` is log(1 + count · 10,000 / counts of the cell)."""
 FROM_MAP = ("neighbors", "leiden", "umap")
-CYCLE_COLUMNS = (
-    slots.S_SCORE,
-    slots.G2M_SCORE,
-    slots.PHASE,
-    slots.CYCLE_ANGLE,
-    slots.CYCLE_SD,
-    slots.CYCLING_PROBABILITY,
-    slots.CYCLING,
-)
 
 
 def build(
@@ -71,7 +62,8 @@ def build(
     Returns
     -------
     AnnData of all genes that passed the filter. ``X``: log-normalised, CSR float32; ``layers["counts"]``; ``obs``:
-    every column that came in (under its name, or ``{name}_input`` where the pipeline writes that name), QC, split,
+    every column that came in (under its name, or ``{name}_input`` where the pipeline writes that name; batch and labels
+    are categories, but for labels that are measured numbers), QC, split,
     cycle, ``leiden``; ``obsm``: ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``, and with a knob ``X_sclatent_neutral``;
     ``varm["sclatent_loadings"]`` (missing outside the model); ``obsp`` and ``uns["neighbors"]``; ``uns["sclatent"]``:
     ``config``, ``versions``, ``seed``, ``threads``, ``device``, ``metrics``, ``axes``, ``cycle`` and ``knob``
@@ -89,9 +81,10 @@ def build(
         if other is not None and not prepared.obs_names.equals(other.obs_names):
             raise InputError(f"{name} holds other cells than prepared.h5ad: run the stages of one dataset together")
     counts = _csr(prepared.X)
+    judged = [called(prepared, column) for column in (*settings.batch, *settings.labels)]
     out = ad.AnnData(
         log_normalise(counts),
-        obs=_obs(prepared, cycle, map),
+        obs=_obs(prepared, cycle, map, judged),
         var=prepared.var.copy(),
         layers={slots.COUNTS: counts},
         obsm={
@@ -109,7 +102,7 @@ def build(
     # a base of None is lost in some versions of the file format, and scanpy then fails in rank_genes_groups
     out.uns["log1p"] = {"base": float(np.e)}
     out.uns[slots.UNS] = _about(prepared, cycle, axes, settings, card or {}, metrics or {}, knob, stability)
-    set_colors(out, [slots.PHASE, slots.LEIDEN, slots.SPLIT, slots.SAMPLE, *settings.batch, *settings.labels])
+    set_colors(out, [slots.PHASE, slots.LEIDEN, slots.SPLIT, slots.SAMPLE, *judged])
     log.info("atlas: %d cells, %d genes, %d axes", out.n_obs, out.n_vars, latent.n_vars)
     return out
 
@@ -133,11 +126,14 @@ def _csr(matrix: Any) -> sparse.csr_matrix:
     return out
 
 
-def _obs(prepared: AnnData, cycle: AnnData, map: AnnData) -> pd.DataFrame:
+def _obs(prepared: AnnData, cycle: AnnData, map: AnnData, judged: Iterable[str]) -> pd.DataFrame:
     import pandas as pd
 
     obs = prepared.obs.copy()
-    for column in CYCLE_COLUMNS:
+    for column in judged:
+        if column in obs and not is_measured(obs[column]):
+            obs[column] = as_categories(obs[column])
+    for column in slots.OF_CYCLE:
         values = cycle.obs[column]
         if column == slots.PHASE:
             values = pd.Series(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,20 @@ def read_json(path: str | Path) -> Any:
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
+_TEXT = re.compile(
+    r"model|axis|name|kind|evidence|also|strength|(genes|levels|programs)_(up|down)|program|best_axis_.*"
+)
+"""Columns of names in the tables that stages write; what stands in the others are numbers and truth values."""
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Read what `sclatent.io.write_table` wrote: only an empty field is missing, a cell type called "NA" is not."""
+    """Read what `sclatent.io.write_table` wrote: only an empty field is missing, and a name stays as it is.
+
+    A cell type called "NA", "1" or "001", and a model called "2", come back as this text.
+    """
     import pandas as pd
 
-    return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""])
+    def read(**how: Any) -> pd.DataFrame:
+        return pd.read_csv(path, sep="\t", keep_default_na=False, na_values=[""], **how)
+
+    return read(dtype={name: str for name in read(nrows=0) if _TEXT.fullmatch(str(name))})

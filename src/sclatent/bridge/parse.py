@@ -33,8 +33,13 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
         One line about a misspelled key, the first mistake in the selection or in a dataset file, or the first missing
         file.
     """
+    if not config:
+        raise InputError(
+            f"config: no dataset is named: {Path.cwd()} has no config/config.yaml (or an empty one), and there is no "
+            "`--config 'datasets=[my/pbmc.yaml]'`: give one of the two"
+        )
     if DATASETS not in config:
-        found = ", ".join(f"'{key}'{did_you_mean(str(key), [DATASETS])}" for key in config) or "nothing"
+        found = ", ".join(f"'{key}'{did_you_mean(str(key), [DATASETS])}" for key in config)
         raise InputError(
             f"config: `datasets` is missing, found {found}: list your dataset files, such as "
             "`datasets: [config/datasets/demo.yaml]`"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sclatent.data.tables import read_text_table
 from sclatent.settings.dataset import ORGANISMS
 from sclatent.settings.errors import InputError, did_you_mean
 
@@ -37,7 +38,7 @@ def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.D
         ``human`` or ``mouse``: the lists of Tirosh et al. 2016 (Science 352:189) and their mouse orthologues. Not
         looked at when `path` is given.
     path
-        A TSV (or CSV, by its ending) with the columns ``gene`` and ``phase`` (``S`` or ``G2M``).
+        A TSV or CSV with the columns ``gene`` and ``phase`` (``S`` or ``G2M``).
 
     Returns
     -------
@@ -66,12 +67,16 @@ def _own_list(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        sep = "," if path.suffix.lower() == ".csv" else "\t"
-        table = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False, comment="#")
+        read = read_text_table(path)
     except FileNotFoundError:
         raise InputError(f"cycle.genes: there is no file {path}") from None
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except InputError as error:
+        raise InputError(f"cycle.genes: {error}: give a TSV (gene, phase)") from None
+    except (OSError, UnicodeDecodeError, EOFError) as error:
         raise InputError(f"cycle.genes: {path} cannot be read as a table ({error}): give a TSV (gene, phase)") from None
+    if not read.rows:
+        raise InputError(f"cycle.genes: {path} cannot be read as a table (it is empty): give a TSV (gene, phase)")
+    table = pd.DataFrame(read.rows, columns=pd.Index(read.names), dtype=object)
     missing = [column for column in ("gene", "phase") if column not in table]
     if missing:
         found = ", ".join(map(str, table.columns))

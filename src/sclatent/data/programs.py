@@ -26,7 +26,7 @@ def read_gmt(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at every sign that Unicode calls a line break
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"axes.programs: {path} cannot be read: {error}") from None
     pairs: list[tuple[str, str]] = []

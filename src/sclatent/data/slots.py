@@ -16,7 +16,8 @@ UNS_QC = "qc"
 UNS_GENES = "genes"
 """``prepared.h5ad``: how the model's genes were chosen."""
 UNS_PREPARED = "prepared"
-"""``prepared.h5ad``: the columns used as batch, covariates and labels, and what ``library_size`` is a sum of."""
+"""``prepared.h5ad``: what ``library_size`` is a sum of, and under `RENAMED` where columns that came in are now."""
+RENAMED = "renamed"
 
 # --- layers -----------------------------------------------------------------------------------------------------------
 COUNTS = "counts"
@@ -29,7 +30,7 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 LIBRARY_SIZE = "library_size"
 LEIDEN = "leiden"
 INPUT_SUFFIX = "_input"
-"""Appended to a column that came in under a name the pipeline writes itself, when the two differ."""
+"""Appended to a column that came in under a name the pipeline writes itself."""
 
 # --- obs: quality control (scanpy's names) ----------------------------------------------------------------------------
 N_GENES = "n_genes_by_counts"
@@ -49,6 +50,22 @@ CYCLE_ANGLE = "cycle_angle"
 CYCLE_SD = "cycle_sd"
 CYCLING_PROBABILITY = "cycling_probability"
 CYCLING = "cycling"
+
+# --- obs: what the pipeline writes ------------------------------------------------------------------------------------
+OF_PREPARE = (
+    N_GENES,
+    TOTAL_COUNTS,
+    PCT_MITO,
+    PCT_RIBO,
+    PCT_SPIKE_IN,
+    DOUBLET_SCORE,
+    PREDICTED_DOUBLET,
+    SPLIT,
+    LIBRARY_SIZE,
+)
+OF_CYCLE = (S_SCORE, G2M_SCORE, PHASE, CYCLE_ANGLE, CYCLE_SD, CYCLING_PROBABILITY, CYCLING)
+WRITTEN = (*OF_PREPARE, *OF_CYCLE, LEIDEN)
+"""Columns that the pipeline computes: one that comes in under such a name is `{name}_input` from `prepare` on."""
 
 # --- var --------------------------------------------------------------------------------------------------------------
 SYMBOL = "symbol"

@@ -15,6 +15,7 @@ from scipy import sparse
 from sclatent.data import slots
 from sclatent.data.genes import swapped
 from sclatent.settings import InputError
+from sclatent.settings.words import LARGEST_EXACT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,6 +250,11 @@ def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
     return table
 
 
+def _inexact(whole: pd.Series) -> bool:
+    """Tell whether whole numbers are so large that they would change where a gap makes them float64."""
+    return bool(((whole > LARGEST_EXACT) | (whole < -LARGEST_EXACT)).any())
+
+
 def _plain_column(column: pd.Series) -> Any:
     """Return a column as numpy numbers or truth values, as categories, or as text without gaps."""
     import pandas as pd
@@ -259,14 +265,15 @@ def _plain_column(column: pd.Series) -> Any:
         if pd.api.types.is_string_dtype(categories) or pd.api.types.is_numeric_dtype(categories):
             return column
         return column.cat.rename_categories([str(value) for value in categories])
-    if pd.api.types.is_numeric_dtype(column) and not (gaps.any() and pd.api.types.is_bool_dtype(column)):
+    ids = pd.api.types.is_integer_dtype(column) and _inexact(column[~gaps])
+    if pd.api.types.is_numeric_dtype(column) and not ids and not (gaps.any() and pd.api.types.is_bool_dtype(column)):
         if isinstance(column.dtype, np.dtype):
             return column
         if gaps.any():
             return column.to_numpy(dtype=float, na_value=np.nan)
         nullable: Any = column.dtype
         return column.to_numpy(nullable.numpy_dtype)
-    # text, dates and mixed objects: as text, so that writing and reading back gives the same
+    # text, dates, long ids and mixed objects: as text, so that writing and reading back gives the same
     text = [None if gap else str(value) for value, gap in zip(column, gaps, strict=True)]
     if gaps.all():
         return np.full(len(column), np.nan)

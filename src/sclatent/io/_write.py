@@ -47,6 +47,8 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
     from anndata.experimental import write_dispatched
 
     def shuffled(write: Any, store: Any, key: str, content: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
+        if key.strip("/") == "raw" and content is None:
+            return  # anndata's own writer leaves it out too: readers take a `raw` for counts
         scalar = isinstance(content, str | bytes | int | float) or getattr(content, "ndim", 1) == 0
         write(store, key, content, dataset_kwargs={} if scalar else COMPRESSION)
 

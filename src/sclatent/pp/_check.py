@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
+from sclatent.data.columns import is_measured, set_aside
 from sclatent.data.programs import MIN_GENES, read_gmt
-from sclatent.pp._columns import METRICS, categories, covariate, library_column, need, refuse_ours
+from sclatent.pp._columns import METRICS, categories, covariate, library_column, need
 from sclatent.pp._genes import gene_symbols
 from sclatent.settings import DatasetSettings, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
+
+log = logging.getLogger(__name__)
 
 
 def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
@@ -29,7 +33,8 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
     Returns
     -------
     One row per column and role: ``column``, ``role`` (the key of the dataset file), ``kind`` (``categories`` or
-    ``numbers``), ``levels`` (distinct values), ``missing`` (cells without a value).
+    ``numbers``), ``levels`` (distinct values), ``missing`` (cells without a value). Where a column came in under a name
+    that the pipeline writes itself (`slots.WRITTEN`), also ``called``: what each is called in the results.
 
     Raises
     ------
@@ -40,6 +45,9 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
 
     obs = counts.obs
     rows = []
+    aside = set_aside(obs.columns)
+    for name, spare in aside.items():
+        log.info("the pipeline writes a column '%s' itself: the one that came in is '%s' in all results", name, spare)
 
     def add(column: str, role: str, kind: str) -> None:
         values = obs[column]
@@ -54,10 +62,8 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
         covariate(obs, column, settings)
         add(column, "covariates", "numbers")
     for column in settings.labels:
-        refuse_ours(column, "labels", settings)
         values = need(obs, column, "labels", settings)
-        if pd.api.types.is_float_dtype(values) and values.notna().any() and values.nunique() > 1:
-            # numbers that are no categories (a pseudotime, a measured angle) are compared as numbers
+        if is_measured(values) and values.nunique() > 1:
             add(column, "labels", "numbers")
         else:
             categories(obs, column, "labels", settings, missing=True)
@@ -68,7 +74,8 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
     if settings.split.column is not None:
         need(obs, settings.split.column, "split.column", settings)
         add(settings.split.column, "split.column", "categories")
-    return pd.DataFrame(rows, columns=["column", "role", "kind", "levels", "missing"])
+    table = pd.DataFrame(rows, columns=["column", "role", "kind", "levels", "missing"])
+    return table.assign(called=table["column"].replace(aside)) if aside else table
 
 
 def check_programs(counts: AnnData, settings: DatasetSettings) -> None:

@@ -1,33 +1,26 @@
-"""The obs columns a dataset file names, checked: batch, covariates, labels, library size."""
+"""The obs columns a dataset file names, checked: batch, covariates, labels, library size; and where they are kept."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.columns import as_categories, as_numbers, called, is_measured, same, set_aside
 from sclatent.settings import DatasetSettings, InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
 log = logging.getLogger(__name__)
 
 SHARES = (slots.PCT_MITO, slots.PCT_RIBO, slots.PCT_SPIKE_IN)
 METRICS = (slots.N_GENES, slots.TOTAL_COUNTS, *SHARES, slots.DOUBLET_SCORE)
 """Quality metrics of the stage `prepare`."""
-_CYCLE = (slots.S_SCORE, slots.G2M_SCORE, slots.PHASE, slots.CYCLING_PROBABILITY)
-
-
-def refuse_ours(column: str, key: str, settings: DatasetSettings) -> None:
-    """Stop if a batch or label has the name of a column that the pipeline writes: its own would be used, unnoticed."""
-    if column in (slots.SPLIT, slots.LIBRARY_SIZE, slots.PREDICTED_DOUBLET, *METRICS, *_CYCLE):
-        raise InputError(
-            f"{settings.file}: {key}: '{column}' is a column that the pipeline writes itself: give yours another name, "
-            "so that the two are not mixed up"
-        )
 
 
 def need(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings) -> pd.Series:
@@ -35,8 +28,9 @@ def need(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings) ->
     if column not in obs:
         known = [str(c) for c in obs.columns]
         listed = ", ".join(known[:12]) + (" …" if len(known) > 12 else "")
+        ours = " came in (the pipeline writes one itself, later)" if column in slots.WRITTEN else ""
         raise InputError(
-            f"{settings.file}: {key}: no obs column '{column}'{did_you_mean(column, known)}: there is "
+            f"{settings.file}: {key}: no obs column '{column}'{ours or did_you_mean(column, known)}: there is "
             f"{listed or 'no column at all'}"
         )
     return obs[column]
@@ -59,11 +53,8 @@ def categories(
     Raises
     ------
     InputError
-        If the column is missing or one of ours, has a gap where none may be, has one level only, or holds fractions.
+        If the column is missing, has a gap where none may be, has one level only, or holds fractions.
     """
-    import pandas as pd
-
-    refuse_ours(column, key, settings)
     values = need(obs, column, key, settings)
     gaps = values.isna().to_numpy()
     if gaps.all() or (gaps.any() and not missing):
@@ -79,41 +70,48 @@ def categories(
             gaps.sum(),
             len(gaps),
         )
-    if pd.api.types.is_float_dtype(values):
-        numbers = values.to_numpy(dtype=float, na_value=np.nan)[~gaps]
-        if np.isinf(numbers).any():
-            raise InputError(
-                f"{settings.file}: {key}: column '{column}' holds an infinite value in {np.isinf(numbers).sum()} of "
-                f"{len(gaps)} cells, which is no category: replace it"
-            )
-        if not np.array_equal(numbers, np.floor(numbers)):
-            raise InputError(
-                f"{settings.file}: {key}: column '{column}' holds fractions (such as "
-                f"{numbers[numbers != np.floor(numbers)][0]:g}), not "
-                f"categories: list it under `covariates`{'' if key == 'batch' else ' or remove it'}"
-            )
-        values = values.astype("Int64")
-    text = values.astype(object).where(values.notna().to_numpy(), None)
-    text = pd.Series([None if value is None else str(value) for value in text], index=obs.index, dtype=object)
-    # an order the user gave stays; else by name
-    known = (
-        [str(c) for c in values.cat.categories]
-        if isinstance(values.dtype, pd.CategoricalDtype)
-        else sorted(text.dropna().unique())
-    )
-    there = set(text.dropna())
-    levels = [level for level in known if level in there]
+    _refuse_measured(values, column, key, settings)
+    found = as_categories(values)
+    levels = list(found.cat.categories)
     if len(levels) < 2:
         raise InputError(
             f"{settings.file}: {key}: column '{column}' has one level ('{levels[0]}') in all {len(obs)} cells: "
-            f"nothing to tell apart; remove it"
+            f"nothing to tell apart; remove it{_other(obs, column)}"
         )
     if len(levels) == len(obs):
         raise InputError(
             f"{settings.file}: {key}: column '{column}' has another value in each of the {len(obs)} cells: these are "
             f"names, not categories"
         )
-    return pd.Series(pd.Categorical(text, categories=levels), index=obs.index)
+    return found
+
+
+def _refuse_measured(values: pd.Series, column: str, key: str, settings: DatasetSettings) -> None:
+    """Stop if a column of categories holds fractions or infinite values."""
+    import pandas as pd
+
+    if not pd.api.types.is_float_dtype(values):
+        return
+    numbers = values.to_numpy(dtype=float, na_value=np.nan)
+    infinite = np.isinf(numbers).sum()
+    if infinite:
+        raise InputError(
+            f"{settings.file}: {key}: column '{column}' holds an infinite value in {infinite} of {len(values)} cells, "
+            "which is no category: replace it"
+        )
+    if is_measured(values):
+        known = numbers[np.isfinite(numbers)]
+        raise InputError(
+            f"{settings.file}: {key}: column '{column}' holds fractions (such as "
+            f"{known[known != np.floor(known)][0]:g}), not categories: list it under "
+            f"`covariates`{'' if key == 'batch' else ' or remove it'}"
+        )
+
+
+def _other(obs: pd.DataFrame, column: str) -> str:
+    """Say that what came in under the name of a column is elsewhere."""
+    spare = column + slots.INPUT_SUFFIX
+    return f" (the column of that name that came in is '{spare}')" if spare in obs else ""
 
 
 def covariate(obs: pd.DataFrame, column: str, settings: DatasetSettings) -> np.ndarray:
@@ -124,8 +122,6 @@ def covariate(obs: pd.DataFrame, column: str, settings: DatasetSettings) -> np.n
     InputError
         If the column is missing, holds no numbers, has gaps, or is constant.
     """
-    if column == slots.LIBRARY_SIZE:
-        refuse_ours(column, "covariates", settings)
     numbers = _numbers(obs, column, "covariates", settings)
     if np.ptp(numbers) == 0:
         raise InputError(
@@ -163,16 +159,10 @@ def check_library(library: np.ndarray, total: np.ndarray, cells: pd.Index, setti
 
 
 def _numbers(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings) -> np.ndarray:
-    import pandas as pd
-
-    values = need(obs, column, key, settings)
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        example = values.dropna().iloc[0] if values.notna().any() else "nothing"
+    numbers, odd = as_numbers(need(obs, column, key, settings))
+    if odd is not None:
         advice = " (categories go under `batch`)" if key == "covariates" else ""
-        raise InputError(f"{settings.file}: {key}: column '{column}' holds '{example}', not numbers{advice}")
-    numbers = values.to_numpy(dtype=float, na_value=np.nan)
+        raise InputError(f"{settings.file}: {key}: column '{column}' holds '{odd}', not numbers{advice}")
     bad = ~np.isfinite(numbers)
     if bad.any():
         raise InputError(
@@ -180,3 +170,44 @@ def _numbers(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings
             f"(such as '{obs.index[int(np.argmax(bad))]}'): fill it, or choose another column"
         )
     return numbers
+
+
+def place_columns(prepared: AnnData, metrics: pd.DataFrame, settings: DatasetSettings) -> dict[str, str]:
+    """Give columns that came in the type that the dataset file says, and their place; add the quality metrics.
+
+    Returns
+    -------
+    Which columns have another name now, since the pipeline writes theirs.
+    """
+    obs = prepared.obs
+    computed = metrics.loc[prepared.obs_names]
+    for column in settings.batch:
+        obs[column] = categories(obs, column, "batch", settings)
+    for column in settings.covariates:
+        if column in obs or column not in METRICS:
+            obs[column] = covariate(obs, column, settings)
+        else:
+            covariate(computed, column, settings)
+    renamed = set_aside(obs.columns)
+    obs = obs.rename(columns=renamed)
+    for name, values in computed.items():
+        obs[str(name)] = values.to_numpy()
+    prepared.obs = obs
+    prepared.uns[slots.UNS][slots.UNS_PREPARED] = {slots.RENAMED: renamed}
+    return renamed
+
+
+def given(prepared: AnnData, names: Iterable[str | None]) -> pd.DataFrame:
+    """Return columns under the names that the dataset file has for them, as far as they are there."""
+    wanted = {called(prepared, name): name for name in names if name is not None}
+    return prepared.obs[[name for name in wanted if name in prepared.obs]].rename(columns=wanted)
+
+
+def settle(prepared: AnnData, renamed: dict[str, str], settings: DatasetSettings) -> None:
+    """Drop what came in and is the same as what was written; say where the rest is."""
+    named = {*settings.batch, *settings.covariates}
+    for name, spare in list(renamed.items()):
+        if name not in named and name in prepared.obs and same(prepared.obs[spare], prepared.obs[name].to_numpy()):
+            del prepared.obs[spare], renamed[name]
+        else:
+            log.info("the pipeline writes a column '%s' itself: the one that came in is kept as '%s'", name, spare)

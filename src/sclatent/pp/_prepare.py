@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.columns import add_column
 from sclatent.io._counts import to_counts
-from sclatent.io._dataset import add_column
-from sclatent.pp._columns import categories, check_library, covariate, library_column, need
+from sclatent.pp._columns import check_library, given, library_column, need, place_columns, settle
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
 from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
 from sclatent.pp._split import check_number, split_cells
@@ -46,8 +46,9 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         ``obs``: every column that came in; the QC metrics (``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``,
         ``pct_counts_ribo``; ``pct_counts_spike_in`` where there are spike-ins; ``doublet_score``,
         ``predicted_doublet`` when asked for); ``split``; ``library_size`` (float32). Columns of text, and batch columns
-        whatever they hold, are categories of text. A column that came in under the name of one of these and differs is
-        kept as ``{name}_input``.
+        whatever they hold, are categories of text; covariates are float64. A column that came in under a name of
+        `slots.WRITTEN`, which the pipeline writes here or later, is ``{name}_input``, unless it holds what is written
+        here.
 
         ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``spike_in``, ``n_cells_by_counts``,
         ``total_counts`` (over all cells that were read); ``highly_variable`` (never a spike-in), ``cycle_gene``,
@@ -55,7 +56,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
 
         ``uns["sclatent"]``: ``filters`` (DataFrame: filter, cutoff, unit, taken, left), ``qc`` (DataFrame of the
         metrics of *all* cells, with ``passed``, for the QC figure), ``genes`` (how the genes were chosen), ``prepared``
-        (columns used), ``read``.
+        (what ``library_size`` is, and ``renamed``: which columns that came in have another name now), ``read``.
 
     Raises
     ------
@@ -88,9 +89,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     _drop_silent(
         prepared, filters, np.ones(prepared.n_vars, dtype=bool), "cells.no_counts", "no count in the genes left", passed
     )
-    for name, values in metrics.loc[prepared.obs_names].items():
-        add_column(prepared.obs, str(name), values.to_numpy(), "quality control")
-    _categories(prepared, settings)
+    renamed = place_columns(prepared, metrics, settings)
     symbols = [symbol for symbol, stays in zip(symbols, genes, strict=True) if stays]
     cycle = find_cycle(list(prepared.var_names), symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[genes], settings)
     while True:
@@ -99,7 +98,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
             break
         # a library of zero has no rate, so such cells go; the split is drawn anew, and the genes with it
         _drop_silent(prepared, filters, in_model, "cells.no_model_counts", "no count in the model's genes", passed)
-    add_column(prepared.obs, slots.SPLIT, split, "the split")
+    prepared.obs[slots.SPLIT] = split
     model_total = np.asarray(prepared.X[:, np.flatnonzero(in_model)].sum(axis=1, dtype=np.float64)).ravel()
     if library is None:
         size = model_total
@@ -109,7 +108,8 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     rounded = size.astype(np.float32)
     # above 2^24 float32 may round down, to less than the counts: the next number up is as good a library size
     rounded = np.where(rounded < model_total, np.nextafter(rounded, np.float32(np.inf)), rounded)
-    add_column(prepared.obs, slots.LIBRARY_SIZE, rounded, "`library_size`")
+    prepared.obs[slots.LIBRARY_SIZE] = rounded
+    settle(prepared, renamed, settings)
 
     described = {
         slots.SYMBOL: np.asarray(symbols, dtype=object),
@@ -138,6 +138,7 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
         slots.UNS_PREPARED: {
             "library_size": settings.library_size or "sum over the model's genes",
             "rest": library is not None,
+            slots.RENAMED: renamed,
         },
     }
     prepared.strings_to_categoricals()
@@ -157,14 +158,18 @@ def model_counts(prepared: AnnData) -> AnnData:
 
     Returns
     -------
-    AnnData of the genes with ``var["in_model"]``: ``X``, ``obs`` and ``var`` as in `prepared`, without ``uns``. The
-    stages that ask a model about cells take it instead of `prepared`, which is several times larger.
+    AnnData of the genes with ``var["in_model"]``: ``X``, ``obs`` and ``var`` as in `prepared`, of ``uns`` only what the
+    columns are called. The stages that ask a model about cells take it instead of `prepared`, which is several times
+    larger.
     """
     from anndata import AnnData
 
     genes = prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)
     return AnnData(
-        _subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes), obs=prepared.obs, var=prepared.var[genes]
+        _subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes),
+        obs=prepared.obs,
+        var=prepared.var[genes],
+        uns={slots.UNS: {slots.UNS_PREPARED: prepared.uns[slots.UNS][slots.UNS_PREPARED]}},
     )
 
 
@@ -218,11 +223,11 @@ def _select(
     prepared: AnnData, settings: DatasetSettings, cycle: np.ndarray, kept: np.ndarray, spikes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, pd.Categorical]:
     """Split the cells, and choose genes on the training cells: highly variable, and all of the model."""
-    split = split_cells(prepared.obs, settings)
+    split = split_cells(given(prepared, [settings.split.column]), settings)
     train = np.flatnonzero(np.asarray(split) == slots.TRAIN)
     batch = None
     if settings.batch:
-        batch = prepared.obs[settings.batch].astype(str).agg(" | ".join, axis=1).to_numpy()
+        batch = given(prepared, settings.batch).astype(str).agg(" | ".join, axis=1).to_numpy()
     variable = highly_variable(prepared.X, settings.genes.n_top, batch, cells=train, genes=~spikes)
     in_model = variable | cycle | kept
     if in_model.sum() < 2:
@@ -274,13 +279,6 @@ def _check_columns(counts: AnnData, settings: DatasetSettings) -> None:
         need(counts.obs, column, "batch", settings)
     if settings.split.column is not None:
         need(counts.obs, settings.split.column, "split.column", settings)
-
-
-def _categories(prepared: AnnData, settings: DatasetSettings) -> None:
-    for column in settings.batch:
-        prepared.obs[column] = categories(prepared.obs, column, "batch", settings)
-    for column in settings.covariates:
-        covariate(prepared.obs, column, settings)
 
 
 def _groups(obs: pd.DataFrame, settings: DatasetSettings) -> np.ndarray | None:

@@ -19,10 +19,10 @@ from sclatent.settings.load import (
     load_dataset,
     load_datasets,
     missing_files,
-    read_yaml,
     section_json,
 )
 from sclatent.settings.model import ModelSettings
+from sclatent.settings.yaml12 import read_yaml
 
 __all__ = [
     "AxesSettings",

@@ -2,10 +2,43 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from sclatent.settings.words import Plain, as_written, resolve
 
 
 class Settings(BaseModel):
     """Base of all settings: unknown keys are refused, values are not changed after they were checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_yaml(cls, data: Any) -> Any:
+        """Let each field say what a word of a YAML file is: ``010`` is a name where text is meant, else a number."""
+        if not isinstance(data, dict):
+            return data
+        out = {}
+        for key, value in data.items():
+            field = cls.model_fields.get(key)
+            types = set() if field is None else set(_leaves(field.annotation))
+            if field is None or str in types:
+                value = as_written(value)
+            elif types & {int, float, bool} or isinstance(value, Plain):
+                value = resolve(value)
+            out[key] = value
+        return out
+
+
+def _leaves(annotation: Any) -> typing.Iterator[Any]:
+    """Yield the types that an annotation is made of; the words of a ``Literal`` are none."""
+    if typing.get_origin(annotation) is typing.Literal:
+        return
+    arguments = typing.get_args(annotation)
+    if not arguments:
+        yield annotation
+    for argument in arguments:
+        yield from _leaves(argument)

@@ -11,6 +11,7 @@ from sclatent.settings._base import Settings
 from sclatent.settings.cycle import CycleSettings
 from sclatent.settings.errors import did_you_mean
 from sclatent.settings.model import ModelSettings
+from sclatent.settings.words import Plain, numbers
 
 _SCHEMES = ("https://", "http://", "ftp://")
 ORGANISMS = ("human", "mouse")
@@ -63,6 +64,8 @@ class Sample(Settings):
         if self.url is not None and not self.url.startswith(_SCHEMES):
             raise ValueError(f"url: '{self.url}' must start with {', '.join(_SCHEMES)}: a local file needs `path` only")
         for key, value in (self.model_extra or {}).items():
+            if value is None:
+                raise ValueError(f"`{key}` has no value (null): give one, or quote the word if it is a name")
             if not isinstance(value, str | int | float | bool):
                 raise ValueError(f"`{key}` becomes an obs column and must be one word, number or truth value")
         return self
@@ -71,6 +74,25 @@ class Sample(Settings):
     def columns(self) -> dict[str, str | int | float | bool]:
         """Further keys of the sample: obs columns that hold one value each."""
         return dict(self.model_extra or {})
+
+
+def _with_numbers(samples: list[Any]) -> list[Any]:
+    """Return the samples of a YAML file, with numbers in a column that holds numbers in every sample that has it."""
+    known = Sample.model_fields
+    columns: dict[str, list[Any]] = {}
+    for sample in samples:
+        for key, value in sample.items() if isinstance(sample, dict) else ():
+            if key not in known:
+                columns.setdefault(key, []).append(value)
+    found = {
+        key: numbers(values) for key, values in columns.items() if all(isinstance(value, Plain) for value in values)
+    }
+    return [
+        {key: (found.get(key) or {}).get(value, value) if isinstance(value, str) else value for key, value in s.items()}
+        if isinstance(s, dict)
+        else s
+        for s in samples
+    ]
 
 
 class SplitSettings(Settings):
@@ -146,13 +168,17 @@ class DatasetSettings(Settings):
     join: Literal["inner", "outer"] = Field(
         "inner", description="genes of several samples: common to all, or of any (then 0)"
     )
-    metadata: str | None = Field(None, description="TSV/CSV of per-cell columns, joined on the barcode")
+    metadata: str | None = Field(
+        None, description="TSV/CSV of per-cell columns, joined on the barcode in its first column"
+    )
     organism: str = Field(
         "human", description="human or mouse picks the cell-cycle genes; any name if `cycle.genes` is given"
     )
     batch: Columns = Field([], description="obs column(s) of categories that the decoder is conditioned on")
     covariates: Columns = Field([], description="obs column(s) of numbers that the decoder is conditioned on")
-    labels: Columns = Field([], description="obs columns used only to judge the result")
+    labels: Columns = Field(
+        [], description="obs columns used only to judge the result: categories, unless they are numbers with fractions"
+    )
     library_size: str | None = Field(
         None, description="null: the sum over the model's genes; or an obs column with the total over more genes"
     )
@@ -174,9 +200,9 @@ class DatasetSettings(Settings):
         if isinstance(value, str):
             return [{"path": value}]
         if isinstance(value, dict):
-            return [value]
+            value = [value]
         if isinstance(value, list):
-            return [{"path": item} if isinstance(item, str) else item for item in value]
+            return _with_numbers([{"path": item} if isinstance(item, str) else item for item in value])
         return value
 
     @field_validator("models")
@@ -199,6 +225,11 @@ class DatasetSettings(Settings):
             if len(set(names)) < len(names):
                 twice = next(n for n in names if names.count(n) > 1)
                 raise ValueError(f"counts: two samples are called '{twice}'")
+        both = [column for column in self.batch if column in self.covariates]
+        if both:
+            raise ValueError(
+                f"'{both[0]}' is named under `batch` and under `covariates`: a column is either categories or numbers"
+            )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: a seed is listed twice")
         if self.cycle.genes is None and self.organism not in ORGANISMS:

@@ -9,75 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.errors import InputError, did_you_mean
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error, not silently the last one."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str | int | float | bool):
-            raise yaml.constructor.ConstructorError(None, None, f"'{key}' cannot be a key", key_node.start_mark)
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
-        seen.add(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-_ADVICE = {
-    "mapping values are not allowed": ": is this line indented more than the one above, or a value with a colon in it "
-    "not quoted?",
-    "'\\t'": ": indent with spaces, not with tabs",
-    "could not find expected ':'": ": does the line above lack a colon?",
-}
-"""What to do about what YAML's parser says, which knows no users."""
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML file whose top level is a mapping.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is not YAML, repeats a key, or holds something else.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path}: cannot be read as UTF-8 text: a dataset file is YAML that names the counts (`counts: FILE`), not "
-            "the counts themselves"
-        ) from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-    try:
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        said = error.problem or "not valid YAML"
-        hint = next((advice for words, advice in _ADVICE.items() if words in said), "")
-        raise InputError(f"{path}: {where}{said}{hint}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(content, dict):
-        found = {type(None): "nothing", list: "list", str: "text"}.get(type(content), type(content).__name__)
-        hint = ": put a space after each colon" if isinstance(content, str) and ":" in content else ""
-        raise InputError(f"{path}: expected `key: value` lines, found {found}{hint}")
-    return content
+from sclatent.settings.words import resolve
+from sclatent.settings.yaml12 import read_yaml
 
 
 def load_dataset(path: str | Path) -> DatasetSettings:
@@ -214,7 +151,7 @@ def first_line(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    text = json.dumps(resolve(value), default=str)
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 

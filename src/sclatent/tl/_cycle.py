@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sclatent.data import slots
+from sclatent.data.columns import as_text, called
 from sclatent.data.genes import peak_order
 from sclatent.tl._cycle_evidence import ALPHA
 from sclatent.tl._cycle_fit import Circle, Plan, angle_of, find_circle
@@ -128,7 +129,7 @@ def _batch(prepared: ad.AnnData, settings: DatasetSettings) -> Ints:
     """Return (cells,) one code per combination of the batch columns."""
     codes = np.zeros(prepared.n_obs, dtype=np.int64)
     for column in settings.batch:
-        levels = np.unique(prepared.obs[column].astype(str), return_inverse=True)[1]
+        levels = np.unique(as_text(prepared.obs[called(prepared, column)]).astype(str), return_inverse=True)[1]
         codes = np.unique(codes * (levels.max() + 1) + levels, return_inverse=True)[1]
     return codes
 

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix, issparse
 
 from sclatent.data import slots
+from sclatent.data.columns import as_numbers, as_text, called
 from sclatent.model.batches import CountData
 from sclatent.settings import InputError
 
@@ -56,9 +57,10 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
 
 
 def _column(prepared: AnnData, name: str) -> pd.Series:
-    if name not in prepared.obs:
+    there = called(prepared, name)
+    if there not in prepared.obs:
         raise InputError(f"obs has no column '{name}', which the model is conditioned on")
-    return prepared.obs[name]
+    return prepared.obs[there]
 
 
 def _codes(prepared: AnnData, card: dict[str, Any]) -> np.ndarray | None:
@@ -67,7 +69,7 @@ def _codes(prepared: AnnData, card: dict[str, Any]) -> np.ndarray | None:
         return None
     columns = []
     for name, levels in zip(card["batch"], card["levels"], strict=True):
-        columns.append(pd.Index(levels).get_indexer(_column(prepared, name).astype(str)))
+        columns.append(pd.Index(levels).get_indexer(as_text(_column(prepared, name))))
     return np.stack(columns, axis=1).astype(np.int64)
 
 
@@ -77,12 +79,14 @@ def _values(prepared: AnnData, card: dict[str, Any]) -> np.ndarray | None:
         return None
     columns = []
     for name, centre, scale in zip(card["covariates"], card["centre"], card["scale"], strict=True):
-        values = pd.to_numeric(_column(prepared, name), errors="coerce").to_numpy(dtype=np.float64)
+        column = _column(prepared, name)
+        values, odd = as_numbers(column)
         if not np.isfinite(values).all():
-            bad = int(np.flatnonzero(~np.isfinite(values))[0])
+            bad = ~np.isfinite(values) if odd is None else (column.astype(str) == odd).to_numpy()
+            cell = int(np.flatnonzero(bad)[0])
             raise InputError(
-                f"covariates: column '{name}' holds '{prepared.obs[name].iloc[bad]}' in cell "
-                f"'{prepared.obs_names[bad]}': give every cell a number, or name the column under `batch` "
+                f"covariates: column '{name}' holds '{column.iloc[cell]}' in cell "
+                f"'{prepared.obs_names[cell]}': give every cell a number, or name the column under `batch` "
                 "if it holds categories"
             )
         columns.append((values - centre) / scale)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.columns import called
 from sclatent.settings import InputError
 from sclatent.tl import _knob_evidence as evidence
 from sclatent.tl import _path
@@ -96,7 +97,8 @@ def knob(
         "G2M": entries["order"]["G2M_peak"],
     }
     neutral = neutral_embedding(scene.means, scene.path, on, phases["G1"])
-    labels = {name: prepared.obs[name] for name in settings.labels if name in prepared.obs}
+    judged = (called(prepared, name) for name in settings.labels)
+    labels = {name: prepared.obs[name] for name in judged if name in prepared.obs}
     report["neutral"] = neutral_measures(scene.means, neutral, cycle.obs, labels)
     return report, write_path(cycle, scene.path, verdict=verdict, reason=reason, phases=phases, neutral=neutral)
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sclatent.data.columns import as_categories, called, is_measured
+
 if TYPE_CHECKING:
     import anndata as ad
 
@@ -20,10 +22,10 @@ MAX_CELLS = 10_000
 def mixing(latent: ad.AnnData, prepared: ad.AnnData, settings: DatasetSettings) -> dict[str, float]:
     """Measure the mixing of each batch column and the conservation of each categorical label column.
 
-    On all cells, in the active axes. Batch columns: ``batch_entropy_{column}`` (`neighbor_entropy`) and
-    ``ilisi_{column}`` (median `lisi`, scaled to 0 for separate and 1 for perfect mixing). Labels: ``clisi_{column}``
-    (median `lisi`, scaled so that 1 is pure), and ``label_accuracy_{column}`` (share of cells whose label is the
-    majority among its neighbours).
+    On all cells that have a value, in the active axes. Batch columns: ``batch_entropy_{column}``
+    (`neighbor_entropy`) and ``ilisi_{column}`` (median `lisi`, scaled to 0 for separate and 1 for perfect mixing).
+    Labels: ``clisi_{column}`` (median `lisi`, scaled so that 1 is pure), and ``label_accuracy_{column}`` (share of
+    cells whose label is the majority among its neighbours). Labels that are measured numbers are left out.
 
     Parameters
     ----------
@@ -38,8 +40,6 @@ def mixing(latent: ad.AnnData, prepared: ad.AnnData, settings: DatasetSettings) 
     -------
     The measures by name; empty without batch and label columns, or with too few cells.
     """
-    import pandas as pd
-
     frame = prepared.obs.loc[latent.obs_names]
     z = np.asarray(latent.X, np.float64)[:, latent.var["active"].to_numpy(bool)]
     cells = np.arange(len(z))
@@ -48,18 +48,21 @@ def mixing(latent: ad.AnnData, prepared: ad.AnnData, settings: DatasetSettings) 
     out: dict[str, float] = {}
     if not z.shape[1] or len(cells) <= 3 * NEIGHBORS:
         return out
-    index, distance = neighbors(z[cells], 3 * PERPLEXITY)
-    for name in dict.fromkeys([*settings.batch, *settings.labels]):
+    of_all = neighbors(z[cells], 3 * PERPLEXITY)
+    batch = [called(prepared, name) for name in settings.batch]
+    for name in dict.fromkeys([*batch, *(called(prepared, name) for name in settings.labels)]):
         column = frame[name]
-        is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-        if is_number and name not in settings.batch:
+        if is_measured(column) and name not in batch:
             continue
-        codes = column.astype("category").cat.codes.to_numpy()[cells]
-        n_levels = len(np.unique(codes[codes >= 0]))
-        if n_levels < 2 or (codes < 0).any():
+        codes = as_categories(column).cat.codes.to_numpy()[cells]
+        known = codes >= 0
+        codes = codes[known]
+        n_levels = len(np.unique(codes))
+        if n_levels < 2 or len(codes) <= 3 * NEIGHBORS:
             continue
+        index, distance = of_all if known.all() else neighbors(z[cells[known]], 3 * PERPLEXITY)
         effective = float(np.median(lisi(index, distance, codes)))
-        if name in settings.batch:
+        if name in batch:
             out[f"batch_entropy_{name}"] = neighbor_entropy(index[:, :NEIGHBORS], codes)
             out[f"ilisi_{name}"] = (effective - 1) / (n_levels - 1)
         else:

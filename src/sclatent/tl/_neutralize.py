@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.columns import as_text, is_measured
 from sclatent.settings import InputError
 from sclatent.tl._decode import Array, Index, decoder_of
 from sclatent.tl._knob_file import phase_angle, read_path
@@ -135,7 +136,7 @@ def neutral_measures(
     obs
         Of the cycle stage.
     labels
-        Columns the result is judged by.
+        Columns the result is judged by; measured numbers among them are left out.
     seed
         Seed of the (at most 5,000) cells measured, and of the folds.
 
@@ -175,8 +176,8 @@ def neutral_measures(
     out["labels"] = {}
     for name, label in labels.items():
         cells = some(label.notna().to_numpy())
-        target = label.astype(str).to_numpy()[cells]
-        if len(set(target)) < 2 or len(cells) < 2 * FOLDS:
+        target = as_text(label).to_numpy(dtype=str)[cells]
+        if is_measured(label) or len(set(target)) < 2 or len(cells) < 2 * FOLDS:
             continue
         near = KNeighborsClassifier(min(NEIGHBOURS, max(1, len(cells) // 2)))
         share = [float((x == target).mean()) for x in both(near, cells, target)]

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.sparse import csr_matrix, hstack, issparse, vstack
 
 from sclatent.data import slots
+from sclatent.data.columns import as_text, called
 from sclatent.model.vae import CountVAE
 from sclatent.settings import InputError, did_you_mean
 from sclatent.tl._embed import active_axes
@@ -76,7 +77,7 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
     counts = csr_matrix(cells.X, dtype=np.float32) if not issparse(cells.X) else cells.X.tocsr().astype(np.float32)
     counts = counts[:, position[have]]
     _check_counts(counts, cells.obs_names)
-    levels = _unseen_levels(cells.obs, card, unseen)
+    levels = _unseen_levels(cells, card, unseen)
     missing = genes[~have]
     if len(missing):
         log.log(
@@ -90,6 +91,7 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
         hstack([counts, csr_matrix((cells.n_obs, len(missing)), dtype=np.float32)], format="csr"),
         obs=cells.obs,
         var=pd.DataFrame(index=genes[have].append(missing)),
+        uns={key: cells.uns[key] for key in (slots.UNS,) if key in cells.uns},
     )
     share = 0.0
     mean = np.zeros((cells.n_obs, trained.vae.settings.n_axes), np.float32)
@@ -118,12 +120,13 @@ def _check_counts(counts: csr_matrix, names: pd.Index) -> None:
         )
 
 
-def _unseen_levels(obs: pd.DataFrame, card: dict[str, Any], unseen: str) -> dict[str, list[str]]:
+def _unseen_levels(cells: ad.AnnData, card: dict[str, Any], unseen: str) -> dict[str, list[str]]:
     out = {}
     for name, known in zip(card["batch"], card["levels"], strict=True):
-        if name not in obs:
+        there = called(cells, name)
+        if there not in cells.obs:
             raise InputError(f"query: obs has no column '{name}', which the model is conditioned on")
-        new = sorted(set(obs[name].astype(str)) - set(known))
+        new = sorted(set(as_text(cells.obs[there]).astype(str)) - set(known))
         if new and unseen == "error":
             more = f" and {len(new) - 1} more levels" if len(new) > 1 else ""
             raise InputError(
@@ -170,7 +173,7 @@ def _fill(
         # the column counts genes beyond the model's, so it holds the missing ones already, unless it is too small
         total = np.asarray(whole.sum(axis=1, dtype=np.float64)).ravel()
         obs = obs.assign(**{slots.LIBRARY_SIZE: np.maximum(obs[slots.LIBRARY_SIZE].to_numpy(float), total)})
-    return anndata.AnnData(whole, obs=obs, var=completed.var), float(np.concatenate(shares).mean())
+    return anndata.AnnData(whole, obs=obs, var=completed.var, uns=completed.uns), float(np.concatenate(shares).mean())
 
 
 def decode(

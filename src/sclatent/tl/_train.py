@@ -14,6 +14,7 @@ import torch
 
 import sclatent
 from sclatent.data import slots
+from sclatent.data.columns import as_numbers, as_text, called
 from sclatent.model.checkpoint import load_model
 from sclatent.model.plan import refit_epochs
 from sclatent.model.rotation import rotate_axes
@@ -170,14 +171,18 @@ def describe(prepared: AnnData, settings: DatasetSettings, train_cells: np.ndarr
     genes = prepared.var_names[prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)]
     levels = []
     for name in settings.batch:
-        if name not in prepared.obs:
+        there = called(prepared, name)
+        if there not in prepared.obs:
             raise InputError(f"batch: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
-        levels.append(sorted(prepared.obs[name].iloc[train_cells].astype(str).unique()))
+        levels.append(sorted(as_text(prepared.obs[there].iloc[train_cells]).unique()))
     centre, scale = [], []
     for name in settings.covariates:
-        if name not in prepared.obs:
+        there = called(prepared, name)
+        if there not in prepared.obs:
             raise InputError(f"covariates: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
-        values = pd.to_numeric(prepared.obs[name].iloc[train_cells], errors="coerce").to_numpy(dtype=np.float64)
+        values, odd = as_numbers(prepared.obs[there].iloc[train_cells])
+        if odd is not None:
+            raise InputError(f"covariates: column '{name}' holds '{odd}', not numbers (categories go under `batch`)")
         centre.append(float(np.nanmean(values)))
         scale.append(float(np.nanstd(values)) or 1.0)
     return {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.columns import as_categories, as_numbers, called, is_measured
 from sclatent.settings import InputError, did_you_mean
 from sclatent.tl._association import Variable
 
@@ -66,11 +67,11 @@ def gather(
     ours += [(name, "quality") for name in quality]
     wanted += [(prepared.obs, name, role) for name, role in ours if name in prepared.obs]
     asked = [(c, "batch") for c in settings.batch] + [(c, "covariate") for c in settings.covariates]
-    if slots.SAMPLE in prepared.obs and slots.SAMPLE not in settings.batch:
+    if slots.SAMPLE in prepared.obs and slots.SAMPLE not in (*settings.batch, *settings.labels):
         asked.append((slots.SAMPLE, "batch"))
     asked += [(c, "label") for c in settings.labels if c not in settings.batch and c not in settings.covariates]
     seen = {name for _, name, _ in wanted}
-    for name, role in asked:
+    for name, role in ((called(prepared, name), role) for name, role in asked):
         if name not in prepared.obs:
             hint = did_you_mean(name, list(prepared.obs.columns))
             raise InputError(f"{settings.file}: column '{name}' is not in the obs of the prepared counts{hint}")
@@ -82,16 +83,14 @@ def gather(
 
 
 def _variable(column: pd.Series, name: str, role: str) -> Variable:
-    import pandas as pd
-
-    numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-    # whole numbers that label cells are names of groups (clusters 0, 1, 2 …), as the column check says too
-    grouped = role == "batch" or (role == "label" and pd.api.types.is_integer_dtype(column))
-    if numeric and not grouped:
-        return Variable(name, column.to_numpy(np.float64, na_value=np.nan), None, role)
-    category = column.astype("category")
-    levels = tuple(str(level) for level in category.cat.categories)
-    return Variable(name, category.cat.codes.to_numpy(), levels, role)
+    grouped = role == "batch" or name == slots.PHASE or (role == "label" and not is_measured(column))
+    if not grouped:
+        values, odd = as_numbers(column)
+        if odd is not None:
+            raise InputError(f"{role}: column '{name}' holds '{odd}', not numbers (categories go under `batch`)")
+        return Variable(name, values, None, role)
+    category = as_categories(column).cat
+    return Variable(name, category.codes.to_numpy(), tuple(category.categories), role)
 
 
 def strata(variables: list[Variable], n_cells: int) -> np.ndarray:

@@ -1,0 +1,89 @@
+"""YAML 1.2 in which nothing is guessed: a word is the text that was written."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sclatent.settings.errors import InputError
+from sclatent.settings.words import Plain
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, and a word is the text that was written, or null.
+
+    PyYAML reads YAML 1.1, in which ``NO`` is false, ``010`` is 8 and ``12:30`` is 750. Here nothing is guessed: the
+    field a word is meant for says what it is (`sclatent.settings.words`).
+    """
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as PyYAML declares it
+
+
+def _scalar(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return Plain(node.value) if node.style is None else str(node.value)
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        if not isinstance(key_node, yaml.ScalarNode):
+            found = loader.construct_object(key_node, deep=True)
+            raise yaml.constructor.ConstructorError(None, None, f"'{found}' cannot be a key", key_node.start_mark)
+        key = str(key_node.value)
+        if key in out:
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
+        out[key] = loader.construct_object(value_node, deep=True)
+    return out
+
+
+_ADVICE = {
+    "mapping values are not allowed": ": is this line indented more than the one above, or a value with a colon in it "
+    "not quoted?",
+    "'\\t'": ": indent with spaces, not with tabs",
+    "could not find expected ':'": ": does the line above lack a colon?",
+}
+"""What to do about what YAML's parser says, which knows no users."""
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, _scalar)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not YAML, repeats a key, or holds something else.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path}: cannot be read as UTF-8 text: a dataset file is YAML that names the counts (`counts: FILE`), not "
+            "the counts themselves"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        said = error.problem or "not valid YAML"
+        hint = next((advice for words, advice in _ADVICE.items() if words in said), "")
+        raise InputError(f"{path}: {where}{said}{hint}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        found = {type(None): "nothing", list: "list"}.get(type(content), "text")
+        hint = ": put a space after each colon" if isinstance(content, str) and ":" in content else ""
+        raise InputError(f"{path}: expected `key: value` lines, found {found}{hint}")
+    return content
