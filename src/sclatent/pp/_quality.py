@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.genes import clean_names
+from sclatent.data.genes import MANY_GENES, clean_names, gene_ids, qc_ids, strip_version
 from sclatent.settings import CellsSettings, InputError
 
 if TYPE_CHECKING:
@@ -28,19 +28,61 @@ RIBOSOMAL = re.compile(r"RP[SL]\d+(?:[AXYL]\d?|AL|L\d)?|RPLP[0-2]|RPSA", re.IGNO
 """Proteins of the ribosome itself: RPS6 and RPL36AL, but not the kinase RPS6KA1 nor the pseudogene RPL7P1."""
 
 
-def is_mitochondrial(symbols: Sequence[str]) -> np.ndarray:
-    """Return which genes the mitochondrion encodes, by symbol (``MT-…``, ``mt-…``)."""
-    return np.array([MITOCHONDRIAL.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
+def is_mitochondrial(names: Sequence[str]) -> np.ndarray:
+    """Return which genes the mitochondrion encodes, by symbol (``MT-…``, ``mt-…``) or Ensembl id (human, mouse)."""
+    return _matching(names, MITOCHONDRIAL, slots.MITO)
 
 
-def is_ribosomal(symbols: Sequence[str]) -> np.ndarray:
-    """Return which genes are proteins of the cytosolic ribosome, by symbol."""
-    return np.array([RIBOSOMAL.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
+def is_ribosomal(names: Sequence[str]) -> np.ndarray:
+    """Return which genes are proteins of the cytosolic ribosome, by symbol or Ensembl id (human, mouse)."""
+    return _matching(names, RIBOSOMAL, slots.RIBO)
 
 
-def is_spike_in(symbols: Sequence[str]) -> np.ndarray:
+def is_spike_in(names: Sequence[str]) -> np.ndarray:
     """Return which names are external RNA controls (``ERCC-00002`` …)."""
-    return np.array([SPIKE_IN.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
+    return _matching(names, SPIKE_IN, None)
+
+
+def _matching(names: Sequence[str], pattern: re.Pattern[str], kind: str | None) -> np.ndarray:
+    ids = qc_ids(kind) if kind is not None else frozenset()
+    clean = clean_names(names)
+    return np.array([pattern.fullmatch(name) is not None or strip_version(name) in ids for name in clean], dtype=bool)
+
+
+def qc_genes(var: pd.DataFrame, symbols: Sequence[str]) -> pd.DataFrame:
+    """Return which genes are mitochondrial, ribosomal and spike-ins, by symbol, by name or by id.
+
+    Where none of a kind that every genome has is found among thousands of genes, a line in the log says so.
+
+    Parameters
+    ----------
+    var
+        The table of genes: names, and a column of ids where there is one.
+    symbols
+        (n_genes,) symbols.
+
+    Returns
+    -------
+    DataFrame with the columns ``mt``, ``ribo`` and ``spike_in``.
+    """
+    import pandas as pd
+
+    names = [symbols, [str(name) for name in var.index], gene_ids(var)]
+    kinds = {slots.MITO: is_mitochondrial, slots.RIBO: is_ribosomal, slots.SPIKE_IN: is_spike_in}
+    found = {kind: np.logical_or.reduce([tell(which) for which in names]) for kind, tell in kinds.items()}
+    for kind, what, metric in (
+        (slots.MITO, "mitochondrial", slots.PCT_MITO),
+        (slots.RIBO, "ribosomal", slots.PCT_RIBO),
+    ):
+        if len(var) >= MANY_GENES and not found[kind].any():
+            log.warning(
+                "none of the %d genes is known as %s, by symbol or by Ensembl id of human or mouse: %s is 0 since "
+                "nobody can tell, or since they were taken out before (`genes.symbols` names the var column of symbols)",
+                len(var),
+                what,
+                metric,
+            )
+    return pd.DataFrame(found, index=var.index)
 
 
 def auto_min_genes(n_genes: int) -> int:
@@ -85,6 +127,13 @@ class Filters:
 def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compute scanpy's quality metrics.
 
+    Parameters
+    ----------
+    adata
+        Counts; ``var`` with a column of gene ids where there is one.
+    symbols
+        (n_genes,) symbols.
+
     Returns
     -------
     obs
@@ -96,10 +145,8 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
     import scanpy as sc
     from anndata import AnnData as New
 
-    work = New(adata.X)
-    kinds = {slots.MITO: is_mitochondrial, slots.RIBO: is_ribosomal, slots.SPIKE_IN: is_spike_in}
-    for name, found in kinds.items():
-        work.var[name] = found(symbols)
+    kinds = qc_genes(adata.var, symbols)
+    work = New(adata.X, var=kinds.reset_index(drop=True).rename(index=str))
     obs, var = sc.pp.calculate_qc_metrics(work, qc_vars=list(kinds), percent_top=None, log1p=False)
     metrics = [slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO]
     metrics += [slots.PCT_SPIKE_IN] if work.var[slots.SPIKE_IN].any() else []
@@ -157,9 +204,9 @@ def filter_cells(
     if settings.max_percent_mito is not None:
         if not has_mito:
             raise InputError(
-                f"{filters.file}: cells.max_percent_mito: no gene is called MT-… or mt-…, so there is nothing to "
-                f"filter on: remove the key, "
-                "or name the var column with symbols in `genes.symbols`"
+                f"{filters.file}: cells.max_percent_mito: no gene is called MT-… or mt-…, or has the Ensembl id of "
+                "one, so there is nothing to filter on: remove the key, or name the var column with symbols in "
+                "`genes.symbols`"
             )
         limit = settings.max_percent_mito
         steps.append(
