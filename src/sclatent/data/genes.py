@@ -17,22 +17,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})(\.\d+)?")
-# versions are .12, and .12_3 where GENCODE lifted a gene to another genome; the copy on Y of a gene that X and Y share is
-# its own gene, called …_PAR_Y or, before GENCODE 25, ENSGR…
-_VERSION = re.compile(r"(ENS[A-Z]*G(?:R\d{5,}|\d{6,}))(?:\.\d+)?(?:_\d+)?(_PAR_Y)?")
-_ID_COLUMNS = (
-    "geneids",
-    "geneid",
-    "ensemblid",
-    "ensemblids",
-    "ensemblgeneid",
-    "ensemblgeneids",
-    "ensembl",
-    "accession",
-)
-"""Usual names of a column of gene ids, in lower case without `_`, `.`, `-` and blanks."""
-_LOOSE_ID_COLUMNS = ("featureid", "featureids", "id", "ids", "genestableid", "stableid", "gene", "feature", "index")
-"""Names that hold gene ids or anything else: taken where most values are Ensembl ids."""
 _SYMBOL_COLUMNS = (
     "genesymbol",
     "genesymbols",
@@ -43,13 +27,12 @@ _SYMBOL_COLUMNS = (
     "featurename",
     "featurenames",
 )
-MANY_GENES = 2000
-"""In a set of so many genes some are mitochondrial and ribosomal, unless they were taken out."""
-_GENOME_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39)_+(?=.)")
+GENOME_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39)_+(?=.)")
 _PHASES = {"g1": "G1", "g1/s": "S", "s": "S", "g2/m": "G2M", "g2m": "G2M", "g2": "G2M", "m": "G2M"}
 
 
-def _read(name: str) -> pd.DataFrame:
+def read_list(name: str) -> pd.DataFrame:
+    """Return a table that ships with the package."""
     import pandas as pd
 
     with files("sclatent.data").joinpath(name).open("rb") as stream:
@@ -86,7 +69,7 @@ def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.D
             f"organism: no built-in cell-cycle genes for '{organism}'{did_you_mean(organism, ORGANISMS)}: "
             "use human or mouse, or give `cycle: {genes: FILE}`"
         )
-    table = _read("cell_cycle_genes.tsv")
+    table = read_list("cell_cycle_genes.tsv")
     return table[table["organism"] == organism].drop(columns="organism").reset_index(drop=True)
 
 
@@ -129,14 +112,14 @@ def peak_order() -> pd.DataFrame:
     DataFrame with the columns ``gene`` (human symbol), ``stage`` (``G1/S``, ``S``, ``G2``, ``G2/M``, ``M/G1``),
     ``rank`` (1–5, the order of the stages) and ``source``. For mouse data match with ``ignore_case=True``.
     """
-    return _read("peak_order.tsv").astype({"rank": int})
+    return read_list("peak_order.tsv").astype({"rank": int})
 
 
 def clean_names(names: Iterable[str]) -> list[str]:
     """Strip what annotation pipelines put around a gene's name: genome prefixes and versions of Ensembl ids."""
     out = []
     for name in names:
-        bare = _GENOME_PREFIX.sub("", str(name).strip())
+        bare = GENOME_PREFIX.sub("", str(name).strip())
         ensembl = _ENSEMBL.fullmatch(bare)
         out.append(ensembl.group(1) if ensembl else bare)
     return out
@@ -219,56 +202,8 @@ def swapped(cells: Sequence[str], genes: Sequence[str]) -> str:
     return found[0] if len(found) >= 5 and len(likely(genes)) < 5 else ""
 
 
-def strip_version(name: str) -> str:
-    """Return an Ensembl gene id without its version, and any other name as it is.
-
-    The copy on Y of a gene of the pseudoautosomal regions (``ENSG00000182378.15_PAR_Y``, once ``ENSGR0000182378``) keeps
-    its mark: it is another gene than the one on X.
-    """
-    found = _VERSION.fullmatch(name)
-    if found is None:
-        return name
-    stem, on_y = found.groups()
-    gene, _, old = stem.partition("GR")
-    return f"{gene}G0{old}_PAR_Y" if old else stem + (on_y or "")
-
-
-def id_column(var: pd.DataFrame) -> str | None:
-    """Return the column of a table of genes that holds gene ids, by its name, if there is one."""
-    folded = {_folded(column): str(column) for column in reversed(list(var.columns))}
-    for name in _ID_COLUMNS:
-        if name in folded and var[folded[name]].dtype.kind not in "bfc":
-            return folded[name]
-    for name in _LOOSE_ID_COLUMNS:
-        if name in folded and look_like_ids([str(value) for value in var[folded[name]]]):
-            return folded[name]
-    return None
-
-
-def raw_ids(var: pd.DataFrame) -> list[str]:
-    """Return the id of every gene as it was written, empty where there is none: from its column, else from the names."""
-    names = [_GENOME_PREFIX.sub("", str(name).strip()) for name in var.index]
-    own = [name if _VERSION.fullmatch(name) else "" for name in names]
-    column = id_column(var)
-    if column is None:
-        return own
-    values = var[column]
-    given = ["" if gap else str(value).strip() for value, gap in zip(values, values.isna(), strict=True)]
-    return [value or name for value, name in zip(given, own, strict=True)]
-
-
-def gene_ids(var: pd.DataFrame) -> list[str]:
-    """Return the id of every gene without version, empty where there is none."""
-    return [strip_version(value) for value in raw_ids(var)]
-
-
-def qc_ids(kind: str) -> frozenset[str]:
-    """Return the Ensembl ids, human and mouse, of mitochondrial (``mt``) or ribosomal (``ribo``) genes."""
-    table = _read("qc_genes.tsv")
-    return frozenset(table["ensembl"][table["kind"] == kind])
-
-
-def _folded(column: object) -> str:
+def folded(column: object) -> str:
+    """Return the name of a column in lower case without `_`, `.`, `-` and blanks."""
     return re.sub(r"[\s_.-]", "", str(column)).lower()
 
 
@@ -292,10 +227,10 @@ def symbol_column(var: pd.DataFrame) -> str | None:
             best, most = str(column), hits
     if best is not None:
         return best
-    folded = {_folded(column): str(column) for column in reversed(list(var.columns))}
+    usual = {folded(column): str(column) for column in reversed(list(var.columns))}
     for name in _SYMBOL_COLUMNS:
-        if name in folded:
-            values = [str(value) for value in var[folded[name]] if str(value).strip()]
-            if var[folded[name]].dtype.kind not in "biufc" and not look_like_ids(values):
-                return folded[name]
+        if name in usual:
+            words = [str(value) for value in var[usual[name]] if str(value).strip()]
+            if var[usual[name]].dtype.kind not in "biufc" and not look_like_ids(words):
+                return usual[name]
     return None

@@ -1,9 +1,8 @@
-"""Text files, gzipped or not whatever they are called, read so that no line and no table of names can fill the memory."""
+"""Text files, gzipped or not whatever their names say, read so that no line and no list can fill the memory."""
 
 from __future__ import annotations
 
 import gzip
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -24,14 +23,11 @@ def starts_with(path: Path, magic: bytes) -> bool:
         return file.read(len(magic)) == magic
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Open a file, unpacked if its content is gzip: the name may say otherwise."""
-    return gzip.open(path, "rb") if starts_with(path, GZIP) else path.open("rb")
-
-
 def open_text(path: Path) -> IO[str]:
     """Open a file as UTF-8 text, unpacked if its content is gzip; a byte order mark is left out."""
-    return io.TextIOWrapper(open_bytes(path), encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+    if starts_with(path, GZIP):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def lines(file: IO[str], path: Path) -> Iterator[str]:

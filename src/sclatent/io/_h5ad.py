@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from sclatent.data.genes import gene_ids
+from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data import slots
-from sclatent.data.genes import raw_ids, strip_version
+from sclatent.data.gene_ids import raw_ids, strip_version
 from sclatent.io._counts import tidy, unique
 from sclatent.settings import DatasetSettings, InputError
 
@@ -110,8 +110,8 @@ def _id_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Index
         apart = {gene for gene, n in Counter(map(strip_version, filter(None, dict.fromkeys(ids)))).items() if n > 1}
         if apart:
             log.warning(
-                "%s: %d id(s) stand in several versions in sample '%s', such as %s: they are kept apart, and matched by "
-                "the id with its version",
+                "%s: %d id(s) stand in several versions in sample '%s', such as %s: they are kept apart, and matched "
+                "by the id with its version",
                 settings.file,
                 len(apart),
                 sample.name,
@@ -144,9 +144,9 @@ def _name_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Ind
                 listed = ", ".join(f"'{name}'" for name in both[:5]) + (", …" if len(both) > 5 else "")
                 raise InputError(
                     f"{settings.file}: counts: {len(both)} gene name(s) stand more than once in sample "
-                    f"'{settings.counts[i].name}' and are in sample '{settings.counts[j].name}', too, whose genes are in "
-                    f"another order ({listed}): nobody can tell which is which: give files with gene ids (such as the var "
-                    "column `gene_ids`) in every sample, or name each gene once"
+                    f"'{settings.counts[i].name}' and are in sample '{settings.counts[j].name}', too, whose genes are "
+                    f"in another order ({listed}): nobody can tell which is which: give files with gene ids (such as "
+                    "the var column `gene_ids`) in every sample, or name each gene once"
                 )
     return keys
 

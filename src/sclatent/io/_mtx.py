@@ -122,7 +122,7 @@ def _blocks(file: IO[str], n_fields: int, header: Header, path: Path) -> Iterato
 
     seen = 0
     try:
-        blocks = pd.read_csv(
+        blocks = pd.read_csv(  # type: ignore[call-overload]
             _Text(file, path),
             sep=r"\s+",
             header=None,

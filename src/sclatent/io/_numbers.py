@@ -76,7 +76,7 @@ def _vanishing(values: np.ndarray) -> bool:
     if values.dtype.kind != "f":
         return False
     filled = np.count_nonzero(values)
-    return filled > 2 * np.count_nonzero(np.abs(values) > 0.5)
+    return bool(filled > 2 * np.count_nonzero(np.abs(values) > 0.5))
 
 
 def to_counts(
@@ -131,9 +131,8 @@ def to_counts(
         row = int(np.searchsorted(counts.indptr, at, side="right") - 1)
         found_what, advice = _ODD[kind]
         place = f"{counts.data[at]:g} (cell '{cells[row]}', gene '{genes[int(counts.indices[at])]}')"
-        raise InputError(
-            f"{path}: {where} holds {found_what}, {place}: {advice}{other() if kind in ('fraction', 'negative') else ''}"
-        )
+        elsewhere = other() if kind in ("fraction", "negative") else ""
+        raise InputError(f"{path}: {where} holds {found_what}, {place}: {advice}{elsewhere}")
     if rounding is not None:
         refuse_logs(counts, path, where)
     if counts.data.dtype.kind == "f":

@@ -76,8 +76,8 @@ def round_counts(values: np.ndarray, path: str | Path, where: str, rounding: Rou
         "sum_after": after,
     }
     log.warning(
-        "%s: `round: %s` changed %d of the %d values of %s that are not 0 (%.1f %%), by %.3g on average and %.3g at most; "
-        "%d became 0; the sum was %.10g and is %.10g",
+        "%s: `round: %s` changed %d of the %d values of %s that are not 0 (%.1f %%), by %.3g on average and %.3g at "
+        "most; %d became 0; the sum was %.10g and is %.10g",
         path,
         rounding.how,
         changed,

@@ -137,8 +137,8 @@ def _gene_table(path: Path) -> pd.DataFrame:
     if len(widths) > 1 and short < 3:
         number = next(i for i, row in enumerate(rows, 1) if len(row) == short)
         raise InputError(
-            f"{path}: row {number} has {short} fields, others have {max(widths)}, separated by tabs: expected as many in "
-            "every row"
+            f"{path}: row {number} has {short} fields, others have {max(widths)}, separated by tabs: expected as many "
+            "in every row"
         )
     table: dict[str, list[str]] = {"gene_ids": [row[0] for row in rows]}
     if short > 2:

@@ -60,7 +60,7 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
         width: list[str] = []
         try:
             # no word stands for a missing value: there are genes called NA and NAN
-            reader = pd.read_csv(
+            reader = pd.read_csv(  # type: ignore[call-overload]
                 table,
                 sep=separator,
                 header=None,
@@ -99,7 +99,7 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
 
 
 class _Rows:
-    """The rows below the header for pandas, without those whose quotes do not close: they would swallow what follows."""
+    """The rows below the header, for pandas; a quote that its line does not close would swallow what follows."""
 
     def __init__(self, file: IO[str], path: Path, skip: int, separator: str) -> None:
         self.lines = lines(file, path)

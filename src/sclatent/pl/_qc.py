@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
-from sclatent.data.genes import MANY_GENES
+from sclatent.data.gene_ids import MANY_GENES
 from sclatent.pl import _style as st
 
 if TYPE_CHECKING:

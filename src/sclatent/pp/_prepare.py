@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.genes import gene_ids
-from sclatent.io._numbers import to_counts
+from sclatent.data.gene_ids import gene_ids
 from sclatent.io._dataset import add_column
+from sclatent.io._numbers import to_counts
 from sclatent.pp._columns import categories, check_library, covariate, library_column, need
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
 from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets

@@ -64,7 +64,7 @@ class Sample(Settings):
     def _check(self) -> Sample:
         if self.name is not None:
             check_name(self.name, "sample name")
-        if "round_seed" in self.model_fields_set and self.round != "stochastic":
+        if self.round_seed != 0 and self.round != "stochastic":
             raise ValueError("`round_seed` is for `round: stochastic` and would do nothing: remove it")
         if self.url is not None and self.sha256 is None:
             raise ValueError("`url` needs `sha256`, so that a broken download is noticed")

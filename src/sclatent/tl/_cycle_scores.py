@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.data.genes import ORGANISMS, cycle_genes, gene_ids, look_like_ids, match_genes, symbol_column
+from sclatent.data.gene_ids import gene_ids
+from sclatent.data.genes import ORGANISMS, cycle_genes, look_like_ids, match_genes, symbol_column
 from sclatent.data.slots import G2M_SCORE, S_SCORE, SYMBOL
 
 if TYPE_CHECKING:
