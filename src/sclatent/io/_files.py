@@ -14,7 +14,7 @@ LONGEST_LINE = 1 << 28
 """Characters of one line: a row of ten million cells is shorter."""
 _NAMES_RATIO = 100
 """How many times larger than its gzipped file a list of names may be; real ones are three to ten times larger."""
-_NAMES_SLACK = 1 << 24
+_NAMES_SLACK = 1 << 22
 
 
 def starts_with(path: Path, magic: bytes) -> bool:

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 _BLOCK = 1 << 22
 _CELLS = 400
 """Cells that are looked at for whether values are logarithms or normalised."""
+_FEWEST_CELLS = 5
 _FEWEST_VALUES = 20
 """Values of a cell below which nothing can be said about how they were made."""
 _EXACT = 1e-3
@@ -75,6 +76,9 @@ def round_counts(values: np.ndarray, path: str | Path, where: str, rounding: Rou
         "sum_before": before,
         "sum_after": after,
     }
+    if not changed:
+        log.info("%s: `round: %s` had nothing to change: the values of %s are whole", path, rounding.how, where)
+        return out
     log.warning(
         "%s: `round: %s` changed %d of the %d values of %s that are not 0 (%.1f %%), by %.3g on average and %.3g at "
         "most; %d became 0; the sum was %.10g and is %.10g",
@@ -96,8 +100,8 @@ def round_counts(values: np.ndarray, path: str | Path, where: str, rounding: Rou
 def refuse_logs(counts: sparse.csr_matrix, path: str | Path, where: str) -> None:
     """Stop if the values are surely no estimated counts but logarithms of them, or counts that were normalised.
 
-    They are where the cells, or the cells after undoing a logarithm, all have one sum; and where all values of a cell
-    are whole multiples of the smallest one, which then was a count of 1.
+    They are where the cells, or the cells after undoing a logarithm, all have one sum, or hold whole numbers, or whole
+    multiples of their smallest value, which then was a count of 1.
 
     Raises
     ------
@@ -109,28 +113,36 @@ def refuse_logs(counts: sparse.csr_matrix, path: str | Path, where: str) -> None
     sample.eliminate_zeros()
     if not np.any(np.abs(sample.data - np.rint(sample.data)) > _EXACT):
         return
-    largest = float(sample.data.max(initial=0))
-    kinds: list[tuple[str, np.ndarray]] = [("normalised: ", sample.data)]
-    if largest < 64:
-        kinds.append(("logarithms: with log1p undone, ", np.expm1(sample.data)))
-        kinds.append(("logarithms: with log2(x + 1) undone, ", np.exp2(sample.data) - 1))
+    kinds: list[tuple[str, np.ndarray]] = [("normalised", sample.data)]
+    if sample.data.max(initial=0) < 20:
+        kinds.append(("logarithms: with log1p undone", np.expm1(sample.data)))
+        kinds.append(("logarithms: with log2(x + 1) undone", np.exp2(sample.data) - 1))
+        kinds.append(("logarithms: with log10(x + 1) undone", 10**sample.data - 1))
     for what, values in kinds:
         cells = [cell for cell in np.split(values, sample.indptr[1:-1]) if len(cell) >= _FEWEST_VALUES]
-        if len(cells) < 5:
-            return
-        sums = np.array([cell.sum() for cell in cells])
-        if np.ptp(sums) <= _EXACT * sums.mean():
+        found = _normalised(cells)
+        if found:
             raise InputError(
-                f"{path}: {where} cannot be rounded to counts: the values are {what}every cell has the sum "
-                f"{np.median(sums):.6g}: give the matrix before it was normalised"
+                f"{path}: {where} cannot be rounded to counts: the values are {what}, {found}: give the matrix before it "
+                "was transformed"
             )
-        # the unit of normalised counts differs from cell to cell; halves and thirds of split reads do not
-        units = [round(float(cell.min()), 6) for cell in cells if _multiples(cell)]
-        if len(set(units)) > 0.9 * len(cells):
-            raise InputError(
-                f"{path}: {where} cannot be rounded to counts: the values are {what}all values of a cell are whole "
-                "multiples of its smallest: give the matrix before it was normalised"
-            )
+
+
+def _normalised(cells: list[np.ndarray]) -> str:
+    """Say what shows that these are whole counts, or such counts over a number per cell; empty if nothing does."""
+    if len(cells) < _FEWEST_CELLS:
+        return ""
+    sums = np.array([cell.sum() for cell in cells])
+    if np.ptp(sums) <= _EXACT * sums.mean():
+        return f"every cell has the sum {np.median(sums):.6g}"
+    every = np.concatenate(cells)
+    if (np.abs(every - np.rint(every)) <= _EXACT * np.maximum(every, 1)).all():
+        return "all of them are whole numbers"
+    # the unit of normalised counts differs from cell to cell; halves and thirds of split reads do not
+    units = [round(float(cell.min()), 6) for cell in cells if _multiples(cell)]
+    if len(units) > 0.9 * len(cells) and len(set(units)) >= max(_FEWEST_CELLS, 0.3 * len(cells)):
+        return "all values of a cell are whole multiples of its smallest"
+    return ""
 
 
 def _multiples(cell: np.ndarray) -> bool:

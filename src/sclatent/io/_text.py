@@ -221,6 +221,12 @@ def _numbers(block: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], p
 
             at = int(np.argmax(pd.to_numeric(block.iloc[:, i].astype(str), errors="coerce").isna().to_numpy()))
             value = str(block.iloc[at, i]) or "nothing"
+            other = next((mark for mark in "\t,;" if value == "nothing" and mark in rows[at]), None)
+            if other is not None:
+                raise InputError(
+                    f"{path}: row '{rows[at][:40]}' is separated by {_MARKS[other]}, the rows above it are not: use one "
+                    "separator"
+                )
             hint = (
                 "write numbers without commas"
                 if re.fullmatch(r"-?\d+(,\d+)+", value.strip())
