@@ -1,4 +1,4 @@
-"""Gene ids: with and without version, in columns of many names, and those of the genes that quality control asks for."""
+"""Gene ids: with and without version, in columns of many names, and those that quality control asks for."""
 
 import anndata
 import numpy as np

@@ -221,7 +221,7 @@ def test_hdf5_whatever_its_name(tmp_path):
         read_counts(tmp_path / "b.h5")
 
 
-# --- dense tables ------------------------------------------------------------------------------------------------------
+# --- dense tables ----------------------------------------------------------------------------------------------------
 
 
 def text(path, content):
@@ -310,8 +310,10 @@ def test_a_table_that_was_changed_gives_counts_or_one_line(tmp_path, data):
     try:
         adata = read_counts(text(tmp_path / "a.csv", bytes(content)))
     except InputError as error:
-        assert "\n" not in str(error)
-        assert str(tmp_path) in str(error)
+        line = str(error)
     else:
         # no row is swallowed
         assert max(adata.shape) >= 7
+        return
+    assert "\n" not in line
+    assert str(tmp_path) in line

@@ -67,10 +67,12 @@ def test_a_file_that_was_changed_gives_counts_or_one_line(tmp_path, matrix, data
     try:
         adata = read_counts(path)
     except InputError as error:
-        assert "\n" not in str(error)
-        assert str(tmp_path) in str(error)
+        line = str(error)
     else:
         assert sorted(adata.shape) == sorted(matrix.shape)
+        return
+    assert "\n" not in line
+    assert str(tmp_path) in line
 
 
 @QUICK

@@ -156,7 +156,7 @@ def test_whole_but_for_an_error(tmp_path, counts, dtype, form, caplog):
 
 
 def test_what_is_farther_than_a_thousandth_is_a_fraction(tmp_path, counts):
-    with pytest.raises(InputError, match="a fraction, 1.0011"):
+    with pytest.raises(InputError, match=r"a fraction, 1\.0011"):
         read_counts(write(tmp_path / "a.h5ad", np.where(counts == 0, 0, counts + 0.0011) * (counts == 1)))
 
 

@@ -123,8 +123,8 @@ def refuse_logs(counts: sparse.csr_matrix, path: str | Path, where: str) -> None
         found = _normalised(cells)
         if found:
             raise InputError(
-                f"{path}: {where} cannot be rounded to counts: the values are {what}, {found}: give the matrix before it "
-                "was transformed"
+                f"{path}: {where} cannot be rounded to counts: the values are {what}, {found}: give the matrix before "
+                "it was transformed"
             )
 
 

@@ -224,8 +224,8 @@ def _numbers(block: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], p
             other = next((mark for mark in "\t,;" if value == "nothing" and mark in rows[at]), None)
             if other is not None:
                 raise InputError(
-                    f"{path}: row '{rows[at][:40]}' is separated by {_MARKS[other]}, the rows above it are not: use one "
-                    "separator"
+                    f"{path}: row '{rows[at][:40]}' is separated by {_MARKS[other]}, the rows above it are not: use "
+                    "one separator"
                 )
             hint = (
                 "write numbers without commas"
