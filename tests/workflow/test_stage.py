@@ -121,6 +121,8 @@ def test_a_job_that_is_stopped_leaves_no_scratch_files(script, tmp_path):
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert list(results.iterdir()) == []
+    log = (tmp_path / "logs/try.log").read_text().splitlines()
+    assert log[-1] == "try a: the job was stopped from outside (signal 15, SIGTERM)"
 
 
 @pytest.mark.parametrize(
@@ -160,6 +162,7 @@ def test_a_job_does_not_outlive_the_process_that_waits_for_it(script, tmp_path):
     while alive() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive()
+    assert (tmp_path / "logs/try.log").read_text().endswith("stopped from outside (signal 15, SIGTERM)\n")
 
 
 def test_a_lack_of_memory_is_one_line(script, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import json
 import logging
 import os
@@ -120,7 +121,7 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     if vars(sys.modules["__main__"]).get("snakemake", Stage) is snakemake:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         guard(snakemake.log[0], name)
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, functools.partial(_terminated, name))
     with _into(snakemake.log[0]) as terminal:
         log.info("%s (sclatent %s, threads: %d)", name, sclatent.__version__, job.threads)
         try:
@@ -185,6 +186,8 @@ def _into(path: str) -> Iterator[int]:
             os.close(descriptor)
 
 
-def _terminated(number: int, frame: object) -> None:
+def _terminated(name: str, number: int, frame: object) -> None:
     """End in good order when a cluster or a user stops the job, so that scratch files go."""
+    line = f"{name}: the job was stopped from outside (signal {number}, {signal.Signals(number).name})\n"
+    os.write(2, line.encode())  # a handler may interrupt a write to sys.stderr, which must not be entered twice
     raise SystemExit(128 + number)

@@ -10,8 +10,8 @@ from typing import IO
 from sclatent.settings import InputError
 
 GZIP, HDF5 = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n"
-LONGEST_LINE = 1 << 28
-"""Characters of one line: a row of ten million cells is shorter."""
+LONGEST_LINE = 1 << 27
+"""Characters of one line: a row of twenty million cells is shorter."""
 _NAMES_RATIO = 100
 """How many times larger than its gzipped file a list of names may be; real ones are three to ten times larger."""
 _NAMES_SLACK = 1 << 22

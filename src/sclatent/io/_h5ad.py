@@ -196,7 +196,7 @@ def _matrix(group: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path, where:
     form = str(about.get("encoding-type", about.get("h5sparse_format", "")))
     shape = tuple(int(n) for n in about.get("shape", about.get("h5sparse_shape", ())))
     by = form.removesuffix("_matrix")
-    if by not in ("csr", "csc"):
+    if by not in ("csr", "csc") or len(shape) != 2:
         raise InputError(f"{path}: {where} is stored as '{form or 'unknown'}': expected a dense, CSR or CSC matrix")
     fits(shape, obs, var, path, where)
     return read_sparse(group, (shape[0], shape[1]), by, path, where)

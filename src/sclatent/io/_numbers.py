@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -68,15 +68,34 @@ def looks_whole(values: np.ndarray) -> bool:
     """Tell whether these values may be counts: whole, or whole but for rounding, and not shares that all are near 0."""
     if values.dtype.kind not in "buif" or not values.size or first_odd(values) is not None:
         return False
-    return not _vanishing(values)
+    return not _distance(values).vanishing
 
 
-def _vanishing(values: np.ndarray) -> bool:
-    """Tell whether most values are no zeros but become zeros when rounded, as shares of a whole do."""
+class Distance(NamedTuple):
+    """How far values are from whole numbers."""
+
+    changed: int
+    largest: float
+    vanishing: bool
+    """Most of them are no zeros but become zeros when rounded, as shares of a whole do."""
+
+
+def _distance(values: np.ndarray) -> Distance:
     if values.dtype.kind != "f":
-        return False
-    filled = np.count_nonzero(values)
-    return bool(filled > 2 * np.count_nonzero(np.abs(values) > 0.5))
+        return Distance(0, 0.0, False)
+    changed = filled = gone = 0
+    largest = 0.0
+    for start in range(0, values.size, _BLOCK):
+        block = values[start : start + _BLOCK]
+        whole = np.rint(block)
+        away = np.abs(block - whole)
+        moved = np.count_nonzero(away)
+        filled += int(np.count_nonzero(block))
+        if moved:
+            changed += int(moved)
+            largest = max(largest, float(away.max()))
+            gone += int(np.count_nonzero(away[whole == 0]))
+    return Distance(changed, largest, gone > filled / 2)
 
 
 def to_counts(
@@ -124,7 +143,8 @@ def to_counts(
         counts = counts.copy() if counts is matrix else counts
         counts.sum_duplicates()
     found = first_odd(counts.data, fractions=rounding is not None)
-    if found is None and rounding is None and _vanishing(counts.data):
+    distance = _distance(counts.data) if found is None and rounding is None else Distance(0, 0.0, False)
+    if distance.vanishing:
         found = int(np.argmax((counts.data != 0) & (np.abs(counts.data) <= WHOLE))), "fraction"
     if found is not None:
         at, kind = found
@@ -135,8 +155,17 @@ def to_counts(
         raise InputError(f"{path}: {where} holds {found_what}, {place}: {advice}{elsewhere}")
     if rounding is not None:
         refuse_logs(counts, path, where)
-    if counts.data.dtype.kind == "f":
-        counts = _whole(counts, path, where, rounding)
+        counts = _with(counts, round_counts(counts.data, path, where, rounding))
+    elif distance.changed:
+        log.info(
+            "%s: %d of the %d values of %s are whole but for a rounding error (at most %.2g): taken as whole",
+            path,
+            distance.changed,
+            counts.nnz,
+            where,
+            distance.largest,
+        )
+        counts = _with(counts, np.rint(counts.data))
     # a matrix that is as it should be is handed back, not copied: it may fill most of the memory
     if counts.dtype != np.float32 or not isinstance(counts, sparse.csr_matrix):
         counts = sparse.csr_matrix(counts, dtype=np.float32)
@@ -148,27 +177,5 @@ def to_counts(
     return counts
 
 
-def _whole(counts: sparse.csr_matrix, path: str | Path, where: str, rounding: Rounding | None) -> sparse.csr_matrix:
-    """Round what is no whole number, as told or because it is one but for a rounding error."""
-    values = counts.data
-    if rounding is not None:
-        rounded = round_counts(values, path, where, rounding)
-    else:
-        changed, largest = 0, 0.0
-        for start in range(0, values.size, _BLOCK):
-            block = values[start : start + _BLOCK]
-            away = np.abs(block - np.rint(block))
-            changed += int(np.count_nonzero(away))
-            largest = max(largest, float(away.max(initial=0)))
-        if not changed:
-            return counts
-        log.info(
-            "%s: %d of the %d values of %s are whole but for a rounding error (at most %.2g): taken as whole",
-            path,
-            changed,
-            values.size,
-            where,
-            largest,
-        )
-        rounded = np.rint(values)
-    return sparse.csr_matrix((rounded, counts.indices, counts.indptr), shape=counts.shape)
+def _with(counts: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
+    return sparse.csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)

@@ -45,7 +45,7 @@ class Rounding:
 def round_counts(values: np.ndarray, path: str | Path, where: str, rounding: Rounding) -> np.ndarray:
     """Return the values as whole numbers, and note in `rounding` and in the log what that changed."""
     rng = np.random.default_rng(rounding.seed)
-    out = np.empty_like(values)
+    out = np.empty(values.size, values.dtype)
     changed = lost = 0
     moved = largest = before = after = 0.0
     for start in range(0, values.size, _BLOCK):
