@@ -95,3 +95,20 @@ def test_ids_agree_with_the_symbols_of_real_sets(shared_data):
             assert (by_symbol[with_id] == by_id[with_id]).all(), (name, kind)
             checked += int(by_id.sum())
     assert checked > 200
+
+
+def test_cycle_genes_are_found_by_id_wherever_it_stands(tmp_path):
+    """The built-in list has ids; a list of one's own may hold nothing else."""
+    from sclatent.data import cycle_genes
+    from sclatent.tl._cycle_scores import find_list_genes
+
+    listed = cycle_genes("human")
+    (tmp_path / "own.tsv").write_text(
+        "gene\tphase\n" + "".join(f"{i}\t{p}\n" for i, p in zip(listed["ensembl"], listed["phase"], strict=True))
+    )
+    var = pd.DataFrame(
+        {"Accession": [f"{i}.4" for i in listed["ensembl"]]}, index=[f"gene{i}" for i in range(len(listed))]
+    )
+    for path in (None, str(tmp_path / "own.tsv")):
+        found = find_list_genes(var, np.ones(len(var)), "human", path)
+        assert list(found.position) == list(range(len(listed)))

@@ -317,3 +317,15 @@ def test_a_table_that_was_changed_gives_counts_or_one_line(tmp_path, data):
         return
     assert "\n" not in line
     assert str(tmp_path) in line
+
+
+def test_an_empty_place_where_raw_would_be(tmp_path):
+    of(np.log1p(MATRIX)).write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        file.pop("raw", None)
+        file["raw"] = h5py.Empty("f4")
+        file["obs/nothing"] = h5py.Empty("f4")
+    with pytest.raises(InputError, match="no other matrix of the file holds whole numbers"):
+        read_counts(tmp_path / "a.h5ad")
+    with pytest.raises(InputError, match=r"no layer 'raw'.*there is X"):
+        read_counts(tmp_path / "a.h5ad", layer="raw")

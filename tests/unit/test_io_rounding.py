@@ -178,3 +178,17 @@ def test_half_precision(tmp_path, counts, form):
         file[name] = values
         file[name].attrs.update(about)
     assert np.array_equal(read_counts(path).X.toarray(), counts)
+
+
+def test_half_precision_that_lost_units_is_said(tmp_path, caplog):
+    import h5py
+
+    with h5py.File(tmp_path / "a.loom", "w") as file:
+        file["matrix"] = np.array([[2049, 3], [1, 2048]], dtype=np.float16)
+        file["row_attrs/Gene"], file["col_attrs/CellID"] = np.array(["A", "B"], "S"), np.array(["c", "d"], "S")
+    assert read_counts(tmp_path / "a.loom").X.sum() > 4000
+    assert "half precision" not in caplog.text
+    with h5py.File(tmp_path / "a.loom", "a") as file:
+        file["matrix"][0, 0] = 3001
+    read_counts(tmp_path / "a.loom")
+    assert "values in half precision, up to 3000: above 2,048" in caplog.text

@@ -64,7 +64,7 @@ def _read(file: Any, path: Path, layer: str | None, kind: str, rounding: Roundin
     group, where = _place(file, path, layer)
     obs = _table(file["obs"], path)
     var = _table(file["var"], path)
-    if "raw" in file and "var" in file["raw"]:
+    if "var" in _group(file, "raw"):
         raw = _table(file["raw/var"], path)
         var = with_known(raw, var, path) if where == "raw" else with_known(var, raw, path)
     left = [
@@ -82,9 +82,14 @@ def _read(file: Any, path: Path, layer: str | None, kind: str, rounding: Roundin
         path,
         {"format": kind, "layer": where},
         where=where,
-        other=lambda: _other_places(file, where),
+        other=lambda: _other_places(file, path, where),
         rounding=rounding,
     )
+
+
+def _group(file: Any, name: str) -> list[str]:
+    """Return what is in a group; nothing if it is not there, or an empty place that anndata wrote for None."""
+    return list(file[name].keys()) if name in file and hasattr(file[name], "keys") else []
 
 
 def _table(group: Any, path: Path) -> pd.DataFrame:
@@ -161,8 +166,8 @@ def _read_legacy(path: Path, layer: str | None, rounding: Rounding | None) -> An
 
 def _place(file: Any, path: Path, layer: str | None) -> tuple[Any, str]:
     """Return the group of the matrix asked for and what to call it."""
-    places = {name: f"layers['{name}']" for name in file.get("layers", ())}
-    if "raw" in file and "X" in file["raw"]:
+    places = {name: f"layers['{name}']" for name in _group(file, "layers")}
+    if "X" in _group(file, "raw"):
         places["raw"] = "raw"
     if layer is None or layer == "X":
         if "X" not in file or file["X"].attrs.get("encoding-type") == "null":
@@ -188,7 +193,8 @@ def _matrix(group: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path, where:
         check_sizes(group, path)
         rows = max(1, _ROWS // max(1, group.shape[1]))
         blocks = [
-            sparse.csr_matrix(plain_floats(np.asarray(group[at : at + rows]))) for at in range(0, group.shape[0], rows)
+            sparse.csr_matrix(plain_floats(np.asarray(group[at : at + rows]), path))
+            for at in range(0, group.shape[0], rows)
         ]
         return sparse.vstack(blocks, format="csr") if blocks else np.zeros(group.shape)
     about = group.attrs
@@ -206,15 +212,16 @@ def _filled(group: Any) -> bool:
     return hasattr(group, "keys") and len(list(group.keys())) > 0
 
 
-def _other_places(file: Any, where: str) -> str:
+def _other_places(file: Any, path: Path, where: str) -> str:
     """Say which other matrices of the file hold whole numbers, judged by their first values."""
     places = {"X": ("X", "remove `layer`")}
-    places |= {f"layers/{name}": (f"layers['{name}']", f"`layer: {name}`") for name in file.get("layers", ())}
-    places["raw/X"] = ("raw", "`layer: raw`")
+    places |= {f"layers/{name}": (f"layers['{name}']", f"`layer: {name}`") for name in _group(file, "layers")}
+    if "X" in _group(file, "raw"):
+        places["raw/X"] = ("raw", "`layer: raw`")
     found = []
     for key, (name, advice) in places.items():
         if name == where or key not in file:
             continue
-        if looks_whole(first_values(file[key])):
+        if looks_whole(first_values(file[key], path)):
             found.append(f"{name} holds whole numbers (use {advice})")
     return f"; {'; '.join(found)}" if found else "; no other matrix of the file holds whole numbers"

@@ -48,7 +48,8 @@ def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None
         wide = dataset.chunks[1] if dataset.chunks else 1
         step = max(wide, _CELLS // max(1, n_genes) // wide * wide)
         slabs = [
-            sparse.csr_matrix(plain_floats(np.asarray(dataset[:, at : at + step])).T) for at in range(0, n_cells, step)
+            sparse.csr_matrix(plain_floats(np.asarray(dataset[:, at : at + step]), path).T)
+            for at in range(0, n_cells, step)
         ]
         matrix = sparse.vstack(slabs, format="csr") if slabs else np.zeros((n_cells, n_genes))
         return assemble(
@@ -58,7 +59,7 @@ def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None
             path,
             {"format": "loom", "layer": where},
             where=where,
-            other=lambda: _other_places(file, layer),
+            other=lambda: _other_places(file, path, layer),
             rounding=rounding,
         )
 
@@ -97,13 +98,13 @@ def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset
     return file[f"layers/{layer}"], f"layers['{layer}']"
 
 
-def _other_places(file: h5py.File, layer: str | None) -> str:
+def _other_places(file: h5py.File, path: Path, layer: str | None) -> str:
     """Say which other matrices of the file hold whole numbers, for the case that the one asked for does not."""
     found = []
-    if layer is not None and looks_whole(first_values(file["matrix"])):
+    if layer is not None and looks_whole(first_values(file["matrix"], path)):
         found.append("matrix holds whole numbers (remove `layer`)")
     for name in file.get("layers", ()):
-        if name != layer and looks_whole(first_values(file[f"layers/{name}"])):
+        if name != layer and looks_whole(first_values(file[f"layers/{name}"], path)):
             found.append(f"layers['{name}'] holds whole numbers (use `layer: {name}`)")
     return f"; {'; '.join(found)}" if found else "; no other matrix of the file holds whole numbers"
 

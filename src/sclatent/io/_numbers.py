@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 LARGEST = 2**24
 """float32 holds every whole number up to here; the next one, 16,777,217, would silently become this one."""
+_HALF = 2**11
+"""The same for float16."""
 WHOLE = 1e-3
 """What lies nearer than this to a whole number is that number: it went through a division and back."""
 _BLOCK = 1 << 22
@@ -59,9 +61,18 @@ def first_odd(values: np.ndarray, *, fractions: bool = False) -> tuple[int, str]
     return None
 
 
-def plain_floats(values: np.ndarray) -> np.ndarray:
+def plain_floats(values: np.ndarray, path: str | Path) -> np.ndarray:
     """Return half-precision numbers in single precision, which scipy can hold, and anything else as it is."""
-    return values.astype(np.float32) if values.dtype == np.float16 else values
+    if values.dtype != np.float16:
+        return values
+    if values.size and values.max() > _HALF:
+        log.warning(
+            "%s: values in half precision, up to %g: above 2,048 it does not hold every whole number, so the larger "
+            "counts were rounded when the file was written",
+            path,
+            values.max(),
+        )
+    return values.astype(np.float32)
 
 
 def looks_whole(values: np.ndarray) -> bool:
@@ -135,9 +146,7 @@ def to_counts(
         raise InputError(f"{path}: {where} holds {matrix.shape[0]} cells and {matrix.shape[1]} genes: nothing to read")
     if matrix.dtype.kind not in "buif":
         raise InputError(f"{path}: {where} holds values of type {matrix.dtype}, not numbers")
-    if matrix.dtype == np.float16:
-        matrix = matrix.astype(np.float32)
-    counts = matrix.tocsr() if sparse.issparse(matrix) else sparse.csr_matrix(np.asarray(matrix))
+    counts = matrix.tocsr() if sparse.issparse(matrix) else sparse.csr_matrix(plain_floats(np.asarray(matrix), path))
     # duplicates are summed in the type of the file: float32 could lose a unit here
     if not counts.has_canonical_format:
         counts = counts.copy() if counts is matrix else counts

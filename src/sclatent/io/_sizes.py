@@ -31,6 +31,8 @@ def check_sizes(node: Any, path: Path) -> None:
         for key in list(node.keys()) if hasattr(node, "keys") else ():
             check_sizes(node[key], path)
         return
+    if node.shape is None:  # an empty place
+        return
     size = math.prod(node.shape) * max(1, node.dtype.itemsize)
     if size <= SMALL or getattr(node, "is_virtual", False) or getattr(node, "external", None):
         return
@@ -82,17 +84,17 @@ def read_sparse(group: Any, shape: tuple[int, int], by: str, path: Path, where: 
             path, where, f"there is an index {at.min() if at.min() < 0 else at.max()}, expected 0 to {minor - 1}"
         )
     form = sparse.csr_matrix if by == "csr" else sparse.csc_matrix
-    return form((plain_floats(np.asarray(data[:])), at, ends), shape=shape)
+    return form((plain_floats(np.asarray(data[:]), path), at, ends), shape=shape)
 
 
 def _misfit(path: Path, where: str, what: str) -> InputError:
     return InputError(f"{path}: {where} is no sound sparse matrix: {what}: the file is damaged: fetch it again")
 
 
-def first_values(node: Any) -> np.ndarray:
+def first_values(node: Any, path: Path) -> np.ndarray:
     """Return about the first million values of a matrix on disk, dense or sparse; none if it is no matrix."""
     if hasattr(node, "shape"):
         if len(node.shape) != 2 or node.shape[1] > _SAMPLE:
             return np.zeros(0)
-        return plain_floats(np.asarray(node[: max(1, _SAMPLE // max(1, node.shape[1]))]).ravel())
-    return plain_floats(np.asarray(node["data"][:_SAMPLE])) if "data" in node else np.zeros(0)
+        return plain_floats(np.asarray(node[: max(1, _SAMPLE // max(1, node.shape[1]))]).ravel(), path)
+    return plain_floats(np.asarray(node["data"][:_SAMPLE]), path) if "data" in node else np.zeros(0)
