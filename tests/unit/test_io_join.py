@@ -171,3 +171,11 @@ def test_a_join_that_loses_nothing_says_nothing(join, caplog):
     with caplog.at_level(logging.WARNING):
         join(([[1, 2]], ["A", "B"], IDS[:2]), ([[2, 1]], ["B", "A"], [f"{IDS[1]}.1", f"{IDS[0]}.1"]))
     assert caplog.text == ""
+
+
+def test_names_that_were_made_unique_elsewhere_are_a_doubt(join, caplog):
+    join(([[1, 2, 3]], ["TBCE", "TBCE-1", "CD3D"]), ([[3, 1, 2]], ["CD3D", "TBCE", "TBCE-1"]))
+    assert "1 gene name(s) such as 'TBCE-1' look as if a suffix told repeated symbols apart" in caplog.text
+    caplog.clear()
+    join(([[1, 2]], ["NKX2-1", "CD3D"]), ([[3, 1]], ["CD3D", "NKX2-1"]))
+    assert caplog.text == ""

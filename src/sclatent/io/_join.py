@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 log = logging.getLogger(__name__)
+
+_SUFFIXED = re.compile(r"(.+)-\d{1,2}")
 
 
 def join_samples(samples: list[AnnData], settings: DatasetSettings) -> AnnData:
@@ -148,6 +151,15 @@ def _name_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Ind
                     f"in another order ({listed}): nobody can tell which is which: give files with gene ids (such as "
                     "the var column `gene_ids`) in every sample, or name each gene once"
                 )
+    common = set.intersection(*map(set, keys))
+    suffixed = sorted(name for name in common if (found := _SUFFIXED.fullmatch(name)) and found.group(1) in common)
+    if suffixed:
+        log.warning(
+            "%d gene name(s) such as '%s' look as if a suffix told repeated symbols apart, in the order of their file: "
+            "the samples list their genes in another order, and without ids these may be mixed up",
+            len(suffixed),
+            suffixed[0],
+        )
     return keys
 
 
