@@ -34,7 +34,10 @@ def stage(make_settings):
     prepared.obs["S_score"] = 7.0
     prepared.obs["donor"] = pd.Categorical(np.where(np.arange(200) % 5 == 0, None, "d1"))
     prepared.uns[slots.UNS] = {
-        slots.UNS_FILTERS: pd.DataFrame({"filter": ["cells.min_genes"], "cutoff": ["50"], "taken": [3], "left": [200]})
+        slots.UNS_FILTERS: pd.DataFrame({"filter": ["cells.min_genes"], "cutoff": ["50"], "taken": [3], "left": [200]}),
+        slots.UNS_READ: {
+            "samples": {"s1": {"repeated_names": ["TBCE"], "round": {"how": "stochastic", "n_changed": 7}}}
+        },
     }
     axes = pd.DataFrame(
         {
@@ -127,6 +130,7 @@ def test_about(stage, back):
     assert json.loads(about["config"])["batch"] == ["batch"]
     assert (about["seed"], about["threads"], about["versions"]["torch"]) == (0, 1, "0")
     assert about["metrics"]["test"] == {"elbo": -1.5}
+    assert about["read"]["samples"]["s1"]["round"] == {"how": "stochastic", "n_changed": 7}
     assert about["metrics"]["pit"].tolist() == [1, 2]
     axes = about["axes"]
     assert list(axes.index) == ["axis_1", "axis_2", "axis_3", "axis_4"]

@@ -9,7 +9,8 @@ import pytest
 from scipy import sparse
 
 from sclatent.io import read_counts
-from sclatent.io._counts import first_odd, to_counts, unique
+from sclatent.io._counts import unique
+from sclatent.io._numbers import first_odd, to_counts
 from sclatent.settings import InputError
 
 
@@ -78,7 +79,7 @@ def test_the_input_is_left_as_it_was():
 
 
 def test_positions_are_found_beyond_the_first_block(monkeypatch):
-    monkeypatch.setattr("sclatent.io._counts._BLOCK", 4)
+    monkeypatch.setattr("sclatent.io._numbers._BLOCK", 4)
     values = np.ones(11)
     values[9] = 1.5
     assert first_odd(values) == (9, "fraction")

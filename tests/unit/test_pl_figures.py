@@ -277,6 +277,17 @@ def test_the_filters_are_told_in_the_figure(stages):
     assert "− 37" in words
 
 
+def test_a_share_that_nobody_could_measure_is_told_in_the_figure(stages):
+    adata = stages[0].copy()
+    genes = adata.uns[slots.UNS].setdefault(slots.UNS_GENES, {})
+    said = "no mitochondrial gene is known among 31,053"
+    for found, n_read, wanted in ((0, 31_053, True), (13, 31_053, False), (0, 500, False)):
+        genes.update(n_read=n_read, n_mitochondrial=found, n_ribosomal=90)
+        words = " ".join(t.get_text() for t in sl.pl.qc(adata)["cells"].findobj(Text))
+        assert (said in words) == wanted
+        assert "no ribosomal" not in words
+
+
 def test_no_cycle_gives_a_figure_that_says_why(stages):
     adata, cycle, *_ = stages
     cycle = cycle.copy()

@@ -141,6 +141,56 @@ def test_gene_families():
     assert ribosomal == ["RPL36AL", "Rpl13a", "RPS27L", "RPLP0", "RPSA", "RPS4Y1", "RPL22L1"]
 
 
+IDS_OF_MT = {
+    "human": ["ENSG00000198888", "ENSG00000198804", "ENSG00000198899", "ENSG00000198727"],
+    "mouse": ["ENSMUSG00000064341", "ENSMUSG00000064351", "ENSMUSG00000064357", "ENSMUSG00000064370"],
+}
+IDS_OF_RIBO = {"human": ["ENSG00000137154", "ENSG00000089157"], "mouse": ["ENSMUSG00000028495"]}
+
+
+@pytest.mark.parametrize("version", ["", ".12"])
+@pytest.mark.parametrize("place", ["names", "gene_ids", "Accession"])
+@pytest.mark.parametrize("organism", ["human", "mouse"])
+def test_gene_families_by_id(simulated, make_settings, organism, place, version):
+    mito, ribo = IDS_OF_MT[organism], IDS_OF_RIBO[organism]
+    prefix = "ENSG" if organism == "human" else "ENSMUSG"
+    others = [f"{prefix}{900_000 + i:011d}" for i in range(simulated.n_vars - len(mito) - len(ribo) - 1)]
+    ids = ["ERCC-00002", *(gene + version for gene in (*mito, *ribo, *others))]
+    simulated.var = pd.DataFrame(index=ids if place == "names" else [f"gene{i}" for i in range(simulated.n_vars)])
+    if place != "names":
+        simulated.var[place] = ids
+    prepared = prepare(simulated, make_settings(organism=organism, genes={"keep": [mito[0]]}))
+    for column, n, start in (("spike_in", 1, 0), ("mt", len(mito), 1), ("ribo", len(ribo), 1 + len(mito))):
+        marked = np.flatnonzero(prepared.var[column])
+        assert list(prepared.var_names[marked]) == list(simulated.var_names[start : start + n])
+    by_hand = 100 * simulated.X[:, 1 : 1 + len(mito)].sum(axis=1).A1 / simulated.X.sum(axis=1).A1
+    kept = simulated.obs_names.get_indexer(prepared.obs_names)
+    np.testing.assert_allclose(prepared.obs["pct_counts_mt"], by_hand[kept], rtol=1e-5)
+    assert prepared.var["kept"].iloc[1]
+
+
+def test_cycle_genes_by_id_in_a_column(simulated, make_settings):
+    listed = cycle_genes("human")
+    simulated.var = pd.DataFrame({"gene_ids": ""}, index=[f"gene{i}" for i in range(simulated.n_vars)])
+    simulated.var["gene_ids"] = [*(f"{gene}.3" for gene in listed["ensembl"]), *[""] * (simulated.n_vars - len(listed))]
+    assert prepare(simulated, make_settings()).var["cycle_gene"].sum() == len(listed)
+
+
+def test_no_known_family_among_thousands_of_genes_is_said(make_settings, caplog):
+    matrix = sparse.csr_matrix(np.random.default_rng(0).poisson(1.0, (60, 2000)).astype(np.float32))
+    counts = anndata.AnnData(matrix, var=pd.DataFrame(index=[f"locus{i}" for i in range(2000)]))
+    counts.obs_names = [f"c{i}" for i in range(60)]
+    prepared = prepare(counts.copy(), make_settings())
+    for kind in ("mitochondrial", "ribosomal"):
+        assert f"none of the 2000 genes is known as {kind}" in caplog.text
+        assert prepared.uns["sclatent"]["genes"][f"n_{kind}"] == 0
+    caplog.clear()
+    counts.var_names = ["MT-ND1", "RPS6", *counts.var_names[2:]]
+    prepare(counts.copy(), make_settings())
+    prepare(counts[:, 2:].copy(), make_settings())
+    assert "is known as" not in caplog.text
+
+
 def test_genes_are_chosen_on_training_cells_only(counts, make_settings):
     keys = make_settings(genes={"n_top": 40})
     first = prepare(counts.copy(), keys)

@@ -149,6 +149,55 @@ def test_a_job_that_is_stopped_leaves_no_scratch_files(script, tmp_path):
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert list(results.iterdir()) == []
+    log = (tmp_path / "logs/try.log").read_text().splitlines()
+    assert log[-1] == "try a: the job was stopped from outside (signal 15, SIGTERM)"
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "above"),
+    [
+        (signal.SIGSEGV, "SIGSEGV): a library crashed", "Segmentation fault"),
+        (signal.SIGABRT, "SIGABRT): a library crashed", "Aborted"),
+        (signal.SIGKILL, "GB of memory: as a rule the machine or the cluster job had no more", None),
+        (signal.SIGXCPU, "SIGXCPU): it was stopped from outside, or met a limit", None),
+    ],
+)
+def test_a_job_that_a_signal_ends_gets_a_line(script, tmp_path, number, said, above):
+    code, out, err, log = finish(script(f"print('at work')\nos.kill(os.getpid(), {int(number)})"), tmp_path)
+    assert code == 128 + number
+    assert log[-1].startswith(f"try a: the job was ended by signal {int(number)} (")
+    assert said in log[-1]
+    assert (out, err) == ("", log[-1] + "\n")
+    assert above is None or any(above in line for line in log[:-1])
+
+
+def test_a_job_does_not_outlive_the_process_that_waits_for_it(script, tmp_path):
+    body = "import time\nPath = __import__('pathlib').Path\nPath('pid').write_text(str(os.getpid()))\ntime.sleep(60)"
+    process = script(body)
+    file = tmp_path / "pid"
+    deadline = time.monotonic() + 30
+    while not (file.exists() and file.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    job = int(file.read_text())
+    assert job != process.pid
+    process.kill()
+    process.communicate(timeout=30)  # the job holds the other ends of the pipes: they close when it is gone
+
+    def alive() -> bool:
+        stat = Path(f"/proc/{job}/stat")
+        return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+    while alive() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive()
+    assert (tmp_path / "logs/try.log").read_text().endswith("stopped from outside (signal 15, SIGTERM)\n")
+
+
+def test_a_lack_of_memory_is_one_line(script, tmp_path):
+    code, _, err, log = finish(script("raise MemoryError('Unable to allocate 7 TiB')"), tmp_path)
+    assert code == 1
+    assert err == "try a: out of memory (Unable to allocate 7 TiB): run it where there is more\n"
+    assert log[-1] == err.strip()
 
 
 def test_a_section_that_the_rule_does_not_pass_is_not_there(tmp_path):

@@ -16,7 +16,11 @@ DEMO_COUNTS = ("demo/demo.h5ad", "demo/pbmc68k.h5ad")
 DATASETS = "datasets"
 """The key of Snakemake's `config`; misspelled on the command line, it would run what ``config/config.yaml`` lists."""
 
-_TENX_FILES = ("*matrix.mtx*", "*barcodes.tsv*", "*features.tsv*", "*genes.tsv*")
+_TENX_FILES = (
+    *("*matrix.mtx*", "*barcodes.tsv*", "*features.tsv*", "*genes.tsv*"),
+    *("*quants_mat.mtx*", "*quants_mat_rows.txt*", "*quants_mat_cols.txt*"),
+    *("*cells_x_genes.mtx*", "*cells_x_genes.barcodes.txt*", "*cells_x_genes.genes.txt*"),
+)
 
 
 def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Any, TypeVar
 
 import sclatent
 from sclatent.bridge.files import read_json
+from sclatent.bridge.guard import guard
 from sclatent.settings import DatasetSettings, InputError, from_section_json
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -95,7 +97,8 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     Enter it before anything heavy is imported, since numerical libraries read their number of threads when they are.
     Messages, warnings, progress bars and what C libraries print go to the log. `InputError` becomes the last line of
     the log, is printed on the terminal too, and ends the job without a traceback; any other exception keeps its
-    traceback, in the log and on the terminal.
+    traceback, in the log and on the terminal. A job that a signal ends (a crash, too little memory) gets a line as
+    well, from a process that waits for it.
 
     Parameters
     ----------
@@ -113,14 +116,24 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # a bar in a file is read afterwards: a line every ten seconds will do
     os.environ |= {"MPLBACKEND": "Agg", "TQDM_MININTERVAL": "10"}
-    signal.signal(signal.SIGTERM, _terminated)
     name = " ".join([str(snakemake.rule), *(str(value) for value in snakemake.wildcards)])
+    # in a job of its own, that is; a test or a notebook that calls this is not to be taken over
+    if vars(sys.modules["__main__"]).get("snakemake", Stage) is snakemake:
+        Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        guard(snakemake.log[0], name)
+    signal.signal(signal.SIGTERM, functools.partial(_terminated, name))
     with _into(snakemake.log[0]) as terminal:
         log.info("%s (sclatent %s, threads: %d)", name, sclatent.__version__, job.threads)
         try:
             yield job
         except InputError as error:
             line = str(error)
+            print(line, file=sys.stderr, flush=True)
+            os.write(terminal, f"{line}\n".encode())
+            raise SystemExit(1) from None
+        except MemoryError as error:
+            traceback.print_exc()
+            line = f"{name}: out of memory ({str(error) or 'allocation failed'}): run it where there is more"
             print(line, file=sys.stderr, flush=True)
             os.write(terminal, f"{line}\n".encode())
             raise SystemExit(1) from None
@@ -173,6 +186,8 @@ def _into(path: str) -> Iterator[int]:
             os.close(descriptor)
 
 
-def _terminated(number: int, frame: object) -> None:
+def _terminated(name: str, number: int, frame: object) -> None:
     """End in good order when a cluster or a user stops the job, so that scratch files go."""
+    line = f"{name}: the job was stopped from outside (signal {number}, {signal.Signals(number).name})\n"
+    os.write(2, line.encode())  # a handler may interrupt a write to sys.stderr, which must not be entered twice
     raise SystemExit(128 + number)

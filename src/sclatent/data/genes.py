@@ -18,11 +18,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})(\.\d+)?")
-_GENOME_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39)_+(?=.)")
+_SYMBOL_COLUMNS = (
+    "genesymbol",
+    "genesymbols",
+    "symbol",
+    "symbols",
+    "genename",
+    "genenames",
+    "featurename",
+    "featurenames",
+)
+GENOME_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39)_+(?=.)")
 _PHASES = {"g1": "G1", "g1/s": "S", "s": "S", "g2/m": "G2M", "g2m": "G2M", "g2": "G2M", "m": "G2M"}
 
 
-def _read(name: str) -> pd.DataFrame:
+def read_list(name: str) -> pd.DataFrame:
+    """Return a table that ships with the package."""
     import pandas as pd
 
     with files("sclatent.data").joinpath(name).open("rb") as stream:
@@ -59,7 +70,7 @@ def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.D
             f"organism: no built-in cell-cycle genes for '{organism}'{did_you_mean(organism, ORGANISMS)}: "
             "use human or mouse, or give `cycle: {genes: FILE}`"
         )
-    table = _read("cell_cycle_genes.tsv")
+    table = read_list("cell_cycle_genes.tsv")
     return table[table["organism"] == organism].drop(columns="organism").reset_index(drop=True)
 
 
@@ -106,14 +117,14 @@ def peak_order() -> pd.DataFrame:
     DataFrame with the columns ``gene`` (human symbol), ``stage`` (``G1/S``, ``S``, ``G2``, ``G2/M``, ``M/G1``),
     ``rank`` (1–5, the order of the stages) and ``source``. For mouse data match with ``ignore_case=True``.
     """
-    return _read("peak_order.tsv").astype({"rank": int})
+    return read_list("peak_order.tsv").astype({"rank": int})
 
 
 def clean_names(names: Iterable[str]) -> list[str]:
     """Strip what annotation pipelines put around a gene's name: genome prefixes and versions of Ensembl ids."""
     out = []
     for name in names:
-        bare = _GENOME_PREFIX.sub("", str(name).strip())
+        bare = GENOME_PREFIX.sub("", str(name).strip())
         ensembl = _ENSEMBL.fullmatch(bare)
         out.append(ensembl.group(1) if ensembl else bare)
     return out
@@ -196,11 +207,17 @@ def swapped(cells: Sequence[str], genes: Sequence[str]) -> str:
     return found[0] if len(found) >= 5 and len(likely(genes)) < 5 else ""
 
 
+def folded(column: object) -> str:
+    """Return the name of a column in lower case without `_`, `.`, `-` and blanks."""
+    return re.sub(r"[\s_.-]", "", str(column)).lower()
+
+
 def symbol_column(var: pd.DataFrame) -> str | None:
     """Guess which column of `var` holds gene symbols when the names are Ensembl ids.
 
-    The guess is the text column with the most cell-cycle genes of either organism in it; ``None`` if the names are
-    symbols themselves or if no column holds five of them.
+    The guess is the text column with the most cell-cycle genes of either organism in it; if none holds five of them, a
+    column of a usual name (``symbol``, ``gene_symbols``, ``gene_name``, ``feature_name`` …); ``None`` if the names are
+    symbols themselves or if there is no such column.
     """
     if not look_like_ids(list(var.index)):
         return None
@@ -213,4 +230,12 @@ def symbol_column(var: pd.DataFrame) -> str | None:
         hits = len(known.intersection(str(value).upper() for value in values.unique()))
         if hits > most:
             best, most = str(column), hits
-    return best
+    if best is not None:
+        return best
+    usual = {folded(column): str(column) for column in reversed(list(var.columns))}
+    for name in _SYMBOL_COLUMNS:
+        if name in usual:
+            words = [str(value) for value in var[usual[name]] if str(value).strip()]
+            if var[usual[name]].dtype.kind not in "biufc" and not look_like_ids(words):
+                return usual[name]
+    return None

@@ -1,19 +1,20 @@
-"""What every reader ends with: a matrix becomes exact whole-number counts, or one line says why it cannot."""
+"""What every reader begins and ends with: one line for a broken file, and a matrix that meets its names."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from sclatent.data import slots
 from sclatent.data.genes import swapped
+from sclatent.io._numbers import to_counts
+from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 from sclatent.settings.words import LARGEST_EXACT
 
@@ -23,132 +24,51 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LARGEST = 2**24
-"""float32 holds every whole number up to here; the next one, 16,777,217, would silently become this one."""
-_BLOCK = 1 << 22
-_SAMPLE = 1_000_000
-_ODD = {
-    "missing": ("a value that is missing or infinite", "fill or remove it"),
-    "negative": ("a negative value", "counts are never negative: these look like scaled or corrected values"),
-    "fraction": (
-        "a fraction",
-        "counts are whole numbers: normalised or log values cannot be used, and estimated counts must be rounded",
-    ),
-    "large": ("a value above 16,777,216", "beyond it counts are not exact in float32: is this really one cell?"),
-}
-
 
 @contextlib.contextmanager
-def parsing(path: str | Path, what: str) -> Iterator[None]:
+def parsing(path: str | Path, what: str, *, only_memory: bool = False) -> Iterator[None]:
     """Turn whatever a parser raises on a broken file into one line that names the file.
 
     Parsers raise nearly anything on damaged input (``OSError``, ``zlib.error``, ``KeyError``, ``struct.error`` …), so
-    everything but a lack of memory is taken as the file's fault; the original error stays attached as the cause.
+    everything but a lack of memory is taken as the file's fault; the original error stays attached as the cause. With
+    `only_memory` any other error passes: there it is no parser that speaks.
     """
     try:
         yield
-    except (InputError, MemoryError):
+    except InputError:
         raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file: {error.filename or path}") from error
-    except UnicodeDecodeError as error:
+    except MemoryError as error:
         raise InputError(
-            f"{path}: cannot be read as {what}: it is not UTF-8 text: save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+            f"{path}: too little memory to read it as {what} ({str(error) or 'allocation failed'}): free some, or read "
+            "it on a machine with more"
         ) from error
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-        raise InputError(
-            f"{path}: cannot be read as {what} ({type(error).__name__}: {said}): "
-            "the file is damaged, cut short or of another kind: fetch it again, or check the path"
-        ) from error
+        if only_memory:
+            raise
+        raise _broken(path, what, error) from error
 
 
-def first_odd(values: np.ndarray) -> tuple[int, str] | None:
-    """Return position and kind of the first value that is no count, or None.
-
-    Works in blocks, so that no copy of a large matrix is made.
-    """
-    if values.dtype.kind in "bu" and values.dtype.itemsize < 4:
-        return None
-    for start in range(0, values.size, _BLOCK):
-        block = values[start : start + _BLOCK]
-        odd = None
-        if block.dtype.kind == "f":
-            odd = ~np.isfinite(block)
-            if not odd.any():
-                odd = block != np.floor(block)
-        if odd is None or not odd.any():
-            odd = (block < 0) | (block > LARGEST)
-        if odd.any():
-            at = int(np.argmax(odd))
-            value = block[at]
-            if not np.isfinite(value):
-                return start + at, "missing"
-            if value < 0:
-                return start + at, "negative"
-            return start + at, "large" if value > LARGEST else "fraction"
-    return None
-
-
-def whole_numbers(group: Any) -> bool:
-    """Tell whether a matrix on disk, dense or sparse, holds counts, judged by about its first million values."""
-    if hasattr(group, "shape"):
-        rows = max(1, _SAMPLE // max(1, group.shape[1] if len(group.shape) == 2 else 1))
-        values = np.asarray(group[:rows]).ravel()
-    else:
-        values = np.asarray(group["data"][:_SAMPLE]) if "data" in group else np.array([np.nan])
-    return values.dtype.kind in "buif" and values.size > 0 and first_odd(values) is None
-
-
-def to_counts(
-    matrix: Any, path: str | Path, cells: Sequence[str], genes: Sequence[str], *, where: str = "X", other: str = ""
-) -> sparse.csr_matrix:
-    """Return the matrix as CSR float32 with exact whole numbers, in canonical form and without stored zeros.
-
-    Parameters
-    ----------
-    matrix
-        (n_cells, n_genes), sparse or dense.
-    path, where
-        File, and place in the file, for the line.
-    cells, genes
-        Names, for the line.
-    other
-        What to add to the line when values are fractions: where whole numbers are to be found.
-
-    Raises
-    ------
-    InputError
-        If the matrix is empty, or holds a value that is missing, infinite, negative, fractional or above 2²⁴ (the
-        largest count up to which float32 is exact).
-    """
-    if 0 in matrix.shape:
-        raise InputError(f"{path}: {where} holds {matrix.shape[0]} cells and {matrix.shape[1]} genes: nothing to read")
-    counts = matrix.tocsr() if sparse.issparse(matrix) else sparse.csr_matrix(np.asarray(matrix))
-    # duplicates are summed in the type of the file: float32 could lose a unit here
-    if not counts.has_canonical_format:
-        counts = counts.copy() if counts is matrix else counts
-        counts.sum_duplicates()
-    if counts.dtype.kind not in "buif":
-        raise InputError(f"{path}: {where} holds values of type {counts.dtype}, not numbers")
-    found = first_odd(counts.data)
-    if found is not None:
-        at, kind = found
-        row = int(np.searchsorted(counts.indptr, at, side="right") - 1)
-        found_what, advice = _ODD[kind]
-        place = f"{counts.data[at]:g} (cell '{cells[row]}', gene '{genes[int(counts.indices[at])]}')"
-        raise InputError(
-            f"{path}: {where} holds {found_what}, {place}: {advice}{other if kind in ('fraction', 'negative') else ''}"
+def _broken(path: str | Path, what: str, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: no such file: {error.filename or path}")
+    if isinstance(error, UnicodeDecodeError):
+        return InputError(
+            f"{path}: cannot be read as {what}: it is not UTF-8 text: save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
         )
-    # a matrix that is as it should be is handed back, not copied: it may fill most of the memory
-    if counts.dtype != np.float32 or not isinstance(counts, sparse.csr_matrix):
-        counts = sparse.csr_matrix(counts, dtype=np.float32)
-    if np.count_nonzero(counts.data) < counts.nnz:
-        counts = counts.copy()
-        counts.eliminate_zeros()
-    if counts.nnz == 0:
-        raise InputError(f"{path}: {where} holds nothing but zeros ({counts.shape[0]} cells × {counts.shape[1]} genes)")
-    return counts
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
+    return InputError(
+        f"{path}: cannot be read as {what} ({type(error).__name__}: {said}): "
+        "the file is damaged, cut short or of another kind: fetch it again, or check the path"
+    )
+
+
+def fits(shape: Sequence[int], obs: Any, var: Any, path: str | Path, where: str) -> None:
+    """Stop if a matrix of this shape has other cells and genes than there are names for; asked before it is read."""
+    if tuple(shape) != (len(obs), len(var)):
+        raise InputError(
+            f"{path}: {where} is {' × '.join(map(str, shape))}, but there are names for {len(obs)} cells and "
+            f"{len(var)} genes: the files do not belong together, or one is cut short"
+        )
 
 
 def assemble(
@@ -159,7 +79,8 @@ def assemble(
     info: dict[str, Any],
     *,
     where: str = "X",
-    other: str = "",
+    other: Callable[[], str] = str,
+    rounding: Rounding | None = None,
 ) -> AnnData:
     """Join a matrix with its names, checked: whole-number counts, no cell twice, gene names made unique.
 
@@ -168,11 +89,7 @@ def assemble(
     """
     from anndata import AnnData
 
-    if matrix.shape != (len(obs), len(var)):
-        raise InputError(
-            f"{path}: {where} is {matrix.shape[0]} × {matrix.shape[1]}, but there are names for {len(obs)} cells and "
-            f"{len(var)} genes: the files do not belong together, or one is cut short"
-        )
+    fits(matrix.shape, obs, var, path, where)
     obs, var = tidy(obs, path, "obs"), tidy(var, path, "var")
     twice = obs.index[obs.index.duplicated()]
     if len(twice):
@@ -187,7 +104,7 @@ def assemble(
         raise InputError(
             f"{path}: {where} has genes where cells should be ('{gene}', …): store it as cells × genes (`adata.T`)"
         )
-    counts = to_counts(matrix, path, list(obs.index), list(var.index), where=where, other=other)
+    counts = to_counts(matrix, path, list(obs.index), list(var.index), where=where, other=other, rounding=rounding)
     repeated = var.index[var.index.duplicated()].unique()
     if len(repeated):
         log.warning(
@@ -198,7 +115,11 @@ def assemble(
             repeated[0],
         )
         var.index = unique(list(var.index))
+        # a join must not take the second TBCE of one sample for the second of another
+        info = {**info, "repeated_names": sorted(map(str, repeated))}
     adata = AnnData(counts, obs=obs, var=var)
+    if rounding is not None:
+        info = {**info, "round": rounding.told}
     info = {
         **info,
         "path": str(path),

@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from sclatent.io._counts import assemble, first_odd, parsing, whole_numbers
+from sclatent.data.gene_ids import gene_ids
+from sclatent.io._counts import assemble, fits, parsing
+from sclatent.io._numbers import looks_whole, plain_floats
+from sclatent.io._rounding import Rounding
+from sclatent.io._sizes import check_sizes, first_values, read_sparse
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
 log = logging.getLogger(__name__)
@@ -24,7 +29,7 @@ _ROWS = 16_000_000
 """Entries of a dense matrix on disk that are held in memory at once."""
 
 
-def read_anndata(path: Path, *, layer: str | None) -> AnnData:
+def read_anndata(path: Path, *, layer: str | None, rounding: Rounding | None = None) -> AnnData:
     """Read counts from an open-format AnnData file.
 
     Parameters
@@ -33,29 +38,35 @@ def read_anndata(path: Path, *, layer: str | None) -> AnnData:
         ``.h5ad`` file or ``.zarr`` folder.
     layer
         A layer, or ``raw`` for ``raw.X`` with its own genes; ``None`` for ``X``.
+    rounding
+        How fractions become counts, if at all.
     """
     if path.is_dir():
         import zarr
 
         with parsing(path, "zarr"):
-            return _read(zarr.open_group(str(path), mode="r"), path, layer, "zarr")
+            # consolidated metadata is a copy, which may be stale and holds one of two names that differ in case only
+            file = zarr.open_group(str(path), mode="r", use_consolidated=False)
+            return _read(file, path, layer, "zarr", rounding)
     import h5py
 
     with parsing(path, "h5ad"), h5py.File(path, "r") as file:
         if isinstance(file.get("obs"), h5py.Dataset):
-            return _read_legacy(path, layer)
-        return _read(file, path, layer, "h5ad")
+            check_sizes(file, path)
+            return _read_legacy(path, layer, rounding)
+        return _read(file, path, layer, "h5ad", rounding)
 
 
-def _read(file: Any, path: Path, layer: str | None, kind: str) -> AnnData:
-    from anndata.io import read_elem
-
+def _read(file: Any, path: Path, layer: str | None, kind: str, rounding: Rounding | None) -> AnnData:
     for name in ("obs", "var"):
         if name not in file:
             raise InputError(f"{path}: no '{name}' in it: this is no {kind} file of cells × genes")
     group, where = _place(file, path, layer)
-    obs = read_elem(file["obs"])
-    var = read_elem(file["raw/var"] if where == "raw" else file["var"])
+    obs = _table(file["obs"], path)
+    var = _table(file["var"], path)
+    if "var" in _group(file, "raw"):
+        raw = _table(file["raw/var"], path)
+        var = with_known(raw, var, path) if where == "raw" else with_known(var, raw, path)
     left = [
         name
         for name in ("obsm", "varm", "obsp", "layers", "raw")
@@ -63,34 +74,100 @@ def _read(file: Any, path: Path, layer: str | None, kind: str) -> AnnData:
     ]
     if left:
         log.info("%s: left out what counts do not need: %s", path, ", ".join(left))
-    matrix = _matrix(group, read_elem)
-    other = _other_places(file, where) if first_odd(_values(matrix)) else ""
-    return assemble(matrix, obs, var, path, {"format": kind, "layer": where}, where=where, other=other)
+    matrix = _matrix(group, obs, var, path, where)
+    return assemble(
+        matrix,
+        obs,
+        var,
+        path,
+        {"format": kind, "layer": where},
+        where=where,
+        other=lambda: _other_places(file, path, where),
+        rounding=rounding,
+    )
 
 
-def _read_legacy(path: Path, layer: str | None) -> AnnData:
+def _group(file: Any, name: str) -> list[str]:
+    """Return what is in a group; nothing if it is not there, or an empty place that anndata wrote for None."""
+    return list(file[name].keys()) if name in file and hasattr(file[name], "keys") else []
+
+
+def _table(group: Any, path: Path) -> pd.DataFrame:
+    from anndata.io import read_elem
+
+    check_sizes(group, path)
+    return read_elem(group)
+
+
+def with_known(var: pd.DataFrame, other: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Add to a table of genes what another table of the same file knows of them.
+
+    ``var`` and ``raw.var`` describe overlapping genes, and either may be bare. Genes are matched by name, else by
+    Ensembl id; a gene that stands twice in one of the tables is matched to none.
+    """
+    import pandas as pd
+
+    for mine, theirs in (
+        (var.index.astype(str), other.index.astype(str)),
+        (pd.Index(gene_ids(var)), pd.Index(gene_ids(other))),
+    ):
+        single = theirs[~theirs.duplicated(keep=False) & (theirs != "")]
+        at = pd.Series(np.flatnonzero(theirs.isin(single)), index=theirs[theirs.isin(single)])
+        place = at.reindex(mine).where(~mine.duplicated(keep=False)).to_numpy()
+        known = ~np.isnan(place)
+        if known.any():
+            break
+    else:
+        return var
+    rows = place[known].astype(int)
+    out = var.copy()
+    added = []
+    for name in other.columns:
+        values = other[name].iloc[rows].set_axis(out.index[known])
+        if name not in out:
+            out[name] = pd.Series(_spread(values, known), index=out.index)
+            added.append(str(name))
+    if added:
+        log.info("%s: %d of %d genes have also %s", path, known.sum(), len(var), ", ".join(added))
+    return out
+
+
+def _spread(values: pd.Series, known: np.ndarray) -> Any:
+    """Return one value per gene: these where they are known, and a gap (of a mark: False) elsewhere."""
+    import pandas as pd
+
+    if pd.api.types.is_bool_dtype(values.dtype):
+        out = np.zeros(len(known), dtype=bool)
+        out[known] = values.to_numpy(dtype=bool, na_value=False)
+        return out
+    return values.set_axis(np.flatnonzero(known)).reindex(range(len(known))).array
+
+
+def _read_legacy(path: Path, layer: str | None, rounding: Rounding | None) -> AnnData:
     """Read a file from before anndata 0.7, whose tables are plain HDF5 compounds."""
     import anndata
 
     adata = anndata.read_h5ad(path)
+    var = adata.var
     if layer is None or layer == "X":
-        return assemble(adata.X, adata.obs, adata.var, path, {"format": "h5ad", "layer": "X"})
-    if layer == "raw" and adata.raw is not None:
-        return assemble(adata.raw.X, adata.obs, adata.raw.var, path, {"format": "h5ad", "layer": "raw"}, where="raw")
-    if layer in adata.layers:
-        where = f"layers['{layer}']"
-        return assemble(
-            adata.layers[layer], adata.obs, adata.var, path, {"format": "h5ad", "layer": layer}, where=where
+        matrix, where = adata.X, "X"
+    elif layer == "raw" and adata.raw is not None:
+        matrix, where = adata.raw.X, "raw"
+    elif layer in adata.layers:
+        matrix, where = adata.layers[layer], f"layers['{layer}']"
+    else:
+        raise _no_layer(
+            path, layer, [*(["raw"] if adata.raw is not None else []), *(name for name in adata.layers if name)]
         )
-    raise _no_layer(
-        path, layer, [*(["raw"] if adata.raw is not None else []), *(name for name in adata.layers if name)]
-    )
+    if adata.raw is not None:
+        var = with_known(adata.raw.var, var, path) if where == "raw" else with_known(var, adata.raw.var, path)
+    return assemble(matrix, adata.obs, var, path, {"format": "h5ad", "layer": where}, where=where, rounding=rounding)
 
 
 def _place(file: Any, path: Path, layer: str | None) -> tuple[Any, str]:
     """Return the group of the matrix asked for and what to call it."""
-    places = {name: f"layers['{name}']" for name in file.get("layers", ())}
-    if "raw" in file and "X" in file["raw"]:
+    places = {name: f"layers['{name}']" for name in _group(file, "layers")}
+    if "X" in _group(file, "raw"):
         places["raw"] = "raw"
     if layer is None or layer == "X":
         if "X" not in file or file["X"].attrs.get("encoding-type") == "null":
@@ -109,32 +186,42 @@ def _no_layer(path: Path, layer: str, known: list[str]) -> InputError:
     )
 
 
-def _matrix(group: Any, read_elem: Any) -> Any:
-    """Read a matrix; a dense one comes in blocks of rows that are made sparse one by one."""
-    if not hasattr(group, "shape") or len(group.shape) != 2:
-        return read_elem(group)
-    rows = max(1, _ROWS // max(1, group.shape[1]))
-    blocks = [sparse.csr_matrix(np.asarray(group[at : at + rows])) for at in range(0, group.shape[0], rows)]
-    return sparse.vstack(blocks, format="csr") if blocks else np.zeros(group.shape)
-
-
-def _values(matrix: Any) -> np.ndarray:
-    return matrix.data if sparse.issparse(matrix) else np.asarray(matrix).ravel()
+def _matrix(group: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path, where: str) -> Any:
+    """Read a matrix once its sizes fit the names; a dense one comes in blocks of rows, made sparse one by one."""
+    if hasattr(group, "shape"):
+        fits(group.shape, obs, var, path, where)
+        check_sizes(group, path)
+        rows = max(1, _ROWS // max(1, group.shape[1]))
+        blocks = [
+            sparse.csr_matrix(plain_floats(np.asarray(group[at : at + rows]), path))
+            for at in range(0, group.shape[0], rows)
+        ]
+        return sparse.vstack(blocks, format="csr") if blocks else np.zeros(group.shape)
+    about = group.attrs
+    # `h5sparse_*` is what anndata wrote before 0.7
+    form = str(about.get("encoding-type", about.get("h5sparse_format", "")))
+    shape = tuple(int(n) for n in about.get("shape", about.get("h5sparse_shape", ())))
+    by = form.removesuffix("_matrix")
+    if by not in ("csr", "csc") or len(shape) != 2:
+        raise InputError(f"{path}: {where} is stored as '{form or 'unknown'}': expected a dense, CSR or CSC matrix")
+    fits(shape, obs, var, path, where)
+    return read_sparse(group, (shape[0], shape[1]), by, path, where)
 
 
 def _filled(group: Any) -> bool:
     return hasattr(group, "keys") and len(list(group.keys())) > 0
 
 
-def _other_places(file: Any, where: str) -> str:
+def _other_places(file: Any, path: Path, where: str) -> str:
     """Say which other matrices of the file hold whole numbers, judged by their first values."""
     places = {"X": ("X", "remove `layer`")}
-    places |= {f"layers/{name}": (f"layers['{name}']", f"`layer: {name}`") for name in file.get("layers", ())}
-    places["raw/X"] = ("raw", "`layer: raw`")
+    places |= {f"layers/{name}": (f"layers['{name}']", f"`layer: {name}`") for name in _group(file, "layers")}
+    if "X" in _group(file, "raw"):
+        places["raw/X"] = ("raw", "`layer: raw`")
     found = []
     for key, (name, advice) in places.items():
         if name == where or key not in file:
             continue
-        if whole_numbers(file[key]):
+        if looks_whole(first_values(file[key], path)):
             found.append(f"{name} holds whole numbers (use {advice})")
     return f"; {'; '.join(found)}" if found else "; no other matrix of the file holds whole numbers"

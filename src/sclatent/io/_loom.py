@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from sclatent.io._counts import assemble, first_odd, parsing, whole_numbers
+from sclatent.io._counts import assemble, parsing
+from sclatent.io._numbers import looks_whole, plain_floats
+from sclatent.io._rounding import Rounding
+from sclatent.io._sizes import check_sizes, first_values
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -25,42 +28,61 @@ _CELLS = 16_000_000
 """Entries of the dense matrix on disk that are held in memory at once."""
 
 
-def read_loom(path: Path, *, layer: str | None) -> AnnData:
+def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None) -> AnnData:
     """Read counts from a loom file.
 
     Attributes with one value per cell (gene) become columns of ``obs`` (``var``); an attribute of several columns
     becomes as many columns, numbered from 1. Where the file has no cell names they are ``cell1`` … in file order.
     """
     import h5py
-    import pandas as pd
 
     with parsing(path, "loom"), h5py.File(path, "r") as file:
         dataset, where = _place(file, path, layer)
+        if len(dataset.shape) != 2:
+            raise InputError(f"{path}: {where} has {len(dataset.shape)} dimensions, expected genes × cells")
+        check_sizes(dataset, path)
         n_genes, n_cells = dataset.shape
         obs = _attributes(file, "col_attrs", n_cells, path)
         var = _attributes(file, "row_attrs", n_genes, path)
         # slabs of whole storage chunks, so that no chunk is decompressed twice
         wide = dataset.chunks[1] if dataset.chunks else 1
         step = max(wide, _CELLS // max(1, n_genes) // wide * wide)
-        slabs = [sparse.csr_matrix(np.asarray(dataset[:, at : at + step]).T) for at in range(0, n_cells, step)]
+        slabs = [
+            sparse.csr_matrix(plain_floats(np.asarray(dataset[:, at : at + step]), path).T)
+            for at in range(0, n_cells, step)
+        ]
         matrix = sparse.vstack(slabs, format="csr") if slabs else np.zeros((n_cells, n_genes))
-        other = _other_places(file, layer) if slabs and first_odd(np.asarray(matrix.data)) else ""
-    cells = next((name for name in CELL_NAMES if name in obs), None)
-    if cells is None:
-        log.warning(
-            "%s: no cell names (looked for %s): cells are called cell1 … in file order", path, ", ".join(CELL_NAMES[:3])
+        return assemble(
+            matrix,
+            _cell_names(obs, n_cells, path),
+            _gene_names(var, path),
+            path,
+            {"format": "loom", "layer": where},
+            where=where,
+            other=lambda: _other_places(file, path, layer),
+            rounding=rounding,
         )
-        obs.index = pd.Index([f"cell{i + 1}" for i in range(n_cells)])
-    else:
-        obs = obs.set_index(cells)
+
+
+def _cell_names(obs: pd.DataFrame, n_cells: int, path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    cells = next((name for name in CELL_NAMES if name in obs), None)
+    if cells is not None:
+        return obs.set_index(cells)
+    log.warning(
+        "%s: no cell names (looked for %s): cells are called cell1 … in file order", path, ", ".join(CELL_NAMES[:3])
+    )
+    return obs.set_axis(pd.Index([f"cell{i + 1}" for i in range(n_cells)]))
+
+
+def _gene_names(var: pd.DataFrame, path: Path) -> pd.DataFrame:
     genes = next((name for name in GENE_NAMES if name in var), None)
     if genes is None:
         raise InputError(
             f"{path}: no gene names among the row attributes ({', '.join(map(str, var)) or 'none'}): expected 'Gene'"
         )
-    return assemble(
-        matrix, obs, var.set_index(genes), path, {"format": "loom", "layer": where}, where=where, other=other
-    )
+    return var.set_index(genes)
 
 
 def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset, str]:
@@ -76,13 +98,13 @@ def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset
     return file[f"layers/{layer}"], f"layers['{layer}']"
 
 
-def _other_places(file: h5py.File, layer: str | None) -> str:
+def _other_places(file: h5py.File, path: Path, layer: str | None) -> str:
     """Say which other matrices of the file hold whole numbers, for the case that the one asked for does not."""
     found = []
-    if layer is not None and whole_numbers(file["matrix"]):
+    if layer is not None and looks_whole(first_values(file["matrix"], path)):
         found.append("matrix holds whole numbers (remove `layer`)")
     for name in file.get("layers", ()):
-        if name != layer and whole_numbers(file[f"layers/{name}"]):
+        if name != layer and looks_whole(first_values(file[f"layers/{name}"], path)):
             found.append(f"layers['{name}'] holds whole numbers (use `layer: {name}`)")
     return f"; {'; '.join(found)}" if found else "; no other matrix of the file holds whole numbers"
 
@@ -95,6 +117,7 @@ def _attributes(file: h5py.File, group: str, length: int, path: Path) -> pd.Data
         if not hasattr(item, "shape") or not item.shape or item.shape[0] != length:
             log.info("%s: left out %s/%s, which has not one value per name", path, group, name)
             continue
+        check_sizes(item, path)
         values = item.asstr(errors="replace")[:] if item.dtype.kind in "SO" else item[:]
         if values.ndim == 1:
             columns[name] = values

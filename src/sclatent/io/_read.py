@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sclatent.io._counts import parsing
+from sclatent.io._files import GZIP, HDF5, starts_with
+from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ def read_counts(
     genome: str | None = None,
     features: str | None = None,
     orientation: str | None = None,
+    round: Literal["nearest", "stochastic"] | None = None,
+    round_seed: int = 0,
 ) -> AnnData:
     """Read a count matrix of any supported format; the content tells the format where the name does not.
 
@@ -44,12 +48,18 @@ def read_counts(
         10x: the feature type to keep; ``None`` for ``Gene Expression``.
     orientation
         Dense tables: ``genes_by_cells`` or ``cells_by_genes``; ``None`` to go by the names.
+    round
+        How estimated counts (alevin, RSEM, kallisto, SoupX, CellBender) become whole numbers: ``nearest`` (halves to
+        the even number), or ``stochastic``, up with the probability of the fraction, so that the mean of many entries
+        below a half is kept; ``None`` refuses fractions. The log and ``uns`` say what it changed.
+    round_seed
+        Of the draws of ``stochastic``: same seed, same counts.
 
     Returns
     -------
     AnnData
         ``X``: whole-number counts (n_cells, n_genes), CSR float32; ``obs`` and ``var`` as they came in;
-        ``uns["sclatent"]["read"]``: format, layer, orientation, size, total.
+        ``uns["sclatent"]["read"]``: format, layer, orientation, size, total, and what rounding changed.
 
     Raises
     ------
@@ -60,27 +70,31 @@ def read_counts(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file")
+    if round not in (None, "nearest", "stochastic"):
+        raise InputError(f"{path}: `round: {round}`: must be nearest or stochastic")
     kind = _format(path)
     options = {"layer": layer, "genome": genome, "features": features, "orientation": orientation}
     for key, value in options.items():
         if value is not None and key not in _TAKES[kind]:
             raise InputError(f"{path}: `{key}: {value}` does not apply to a {kind} file: remove it")
-    if kind in ("h5ad", "zarr"):
-        from sclatent.io._h5ad import read_anndata
+    rounding = None if round is None else Rounding(round, round_seed)
+    with parsing(path, "counts", only_memory=True):
+        if kind in ("h5ad", "zarr"):
+            from sclatent.io._h5ad import read_anndata
 
-        return read_anndata(path, layer=layer)
-    if kind == "loom":
-        from sclatent.io._loom import read_loom
+            return read_anndata(path, layer=layer, rounding=rounding)
+        if kind == "loom":
+            from sclatent.io._loom import read_loom
 
-        return read_loom(path, layer=layer)
-    if kind == "text":
-        from sclatent.io._text import read_text
+            return read_loom(path, layer=layer, rounding=rounding)
+        if kind == "text":
+            from sclatent.io._text import read_text
 
-        return read_text(path, orientation=orientation)
-    from sclatent.io import _tenx
+            return read_text(path, orientation=orientation, rounding=rounding)
+        from sclatent.io import _tenx
 
-    reader = _tenx.read_10x_h5 if kind == "10x h5" else _tenx.read_10x_folder
-    return reader(path, genome=genome, features=features)
+        reader = _tenx.read_10x_h5 if kind == "10x h5" else _tenx.read_10x_folder
+        return reader(path, genome=genome, features=features, rounding=rounding)
 
 
 def _format(path: Path) -> str:
@@ -98,14 +112,16 @@ def _format(path: Path) -> str:
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes)")
     name = path.name.lower().removesuffix(".gz")
-    if path.name.lower().endswith(".gz") and name.endswith((".h5ad", ".h5", ".hdf5", ".loom")):
-        raise InputError(f"{path}: HDF5 files are read as they are, not gzipped: unpack it first (gunzip)")
+    if starts_with(path, HDF5):
+        return _hdf5(path)
+    if name.endswith((".h5ad", ".h5", ".hdf5", ".loom")):
+        if path.name.lower().endswith(".gz") or starts_with(path, GZIP):
+            raise InputError(f"{path}: HDF5 files are read as they are, not gzipped: unpack it first (gunzip)")
+        return _hdf5(path)
     if name.endswith(".mtx"):
         return "10x folder"
     if name.endswith(ENDINGS):
         return "text"
-    if name.endswith((".h5ad", ".h5", ".hdf5", ".loom")):
-        return _hdf5(path)
     raise InputError(
         f"{path}: unknown ending: expected a 10x folder, .h5, .h5ad, .zarr, .loom, .csv, .tsv or .txt (also .gz)"
     )
@@ -119,4 +135,4 @@ def _hdf5(path: Path) -> str:
             return "h5ad"
         if isinstance(file.get("matrix"), h5py.Dataset) and "row_attrs" in file:
             return "loom"
-        return "h5ad" if path.suffix == ".h5ad" else "10x h5"
+        return "h5ad" if path.suffix.lower() == ".h5ad" else "10x h5"

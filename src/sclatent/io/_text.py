@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
 
 from sclatent.data.genes import clean_names, cycle_genes, look_like_ids
 from sclatent.io._counts import assemble, parsing
+from sclatent.io._files import open_text
+from sclatent.io._layout import MARKS, Rows, column_names, read_header
+from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
@@ -32,31 +33,32 @@ _USUAL = re.compile(
 )
 
 
-def read_text(path: Path, *, orientation: str | None) -> AnnData:
+def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None = None) -> AnnData:
     """Read a dense table with names in the first row and the first column.
 
     Parameters
     ----------
     path
-        Table separated by tabs, commas, semicolons or spaces. The header may be one field shorter than the rows (as R
-        writes it).
+        Table separated by tabs, commas, semicolons or spaces, gzipped or not. The header may be one field shorter than
+        the rows (as R writes it).
     orientation
         ``genes_by_cells`` or ``cells_by_genes``; ``None``: whichever side's names look like genes. The choice and its
         reason are logged.
+    rounding
+        How fractions become counts, if at all.
     """
     import pandas as pd
 
-    with parsing(path, "a table"), _open(path) as file:
-        header, separator, skip = _header(path)
-        for _ in range(skip):
-            next(file)
+    with parsing(path, "a table"), open_text(path) as file:
+        header, separator, skip = read_header(path)
+        table = Rows(file, path, skip, separator)
         rows: list[str] = []
         blocks: list[sparse.csr_matrix] = []
         width: list[str] = []
         try:
             # no word stands for a missing value: there are genes called NA and NAN
-            reader = pd.read_csv(
-                file,
+            reader = pd.read_csv(  # type: ignore[call-overload]
+                table,
                 sep=separator,
                 header=None,
                 index_col=False,
@@ -66,9 +68,9 @@ def read_text(path: Path, *, orientation: str | None) -> AnnData:
                 low_memory=False,
             )
         except pd.errors.EmptyDataError:
-            raise InputError(f"{path}: a header and nothing below it") from None
+            raise InputError(f"{path}: cannot be read as a table: a header and nothing below it") from None
         for block in reader:
-            width = width or _columns(header, block.shape[1], path)
+            width = width or column_names(header, block.shape[1], path)
             rows += list(block[0])
             blocks.append(_numbers(block.iloc[:, 1:], list(block[0]), width, path))
     matrix = sparse.vstack(blocks, format="csr")
@@ -82,72 +84,37 @@ def read_text(path: Path, *, orientation: str | None) -> AnnData:
     else:
         cells, genes = rows, width
     info = {"format": "dense text", "orientation": orientation, "orientation_reason": reason}
-    return assemble(matrix, pd.DataFrame(index=cells), pd.DataFrame(index=genes), path, info, where="the table")
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _header(path: Path) -> tuple[list[str], str, int]:
-    """Return the fields of the header, what separates them, and the number of lines up to and with the header.
-
-    Lines that start with # or % are comments, unless the last of them has as many fields as the first row below it.
-    """
-    comments: list[str] = []
-    with _open(path) as file:
-        for line in file:
-            if line.strip() and not line.startswith(("#", "%")):
-                break
-            comments.append(line)
-        else:
-            raise InputError(f"{path}: no header in it: the file is empty")
-    bare = re.sub(r'"[^"]*"', "", line.strip("\r\n"))
-    marks = [mark for mark in "\t,; " if mark in bare]
-    if not marks:
-        raise InputError(
-            f"{path}: the first line has one field only: expected names separated by tabs, commas or semicolons"
-        )
-    # a space only counts where there is nothing else: names may hold spaces
-    mark = max(marks, key=lambda m: (m != " ", bare.count(m)))
-    fields = _fields(line, mark)
-    separator = r"\s+" if mark == " " else mark
-    if comments and comments[-1].startswith("#"):
-        above = _fields(comments[-1].lstrip("# "), mark)
-        if len(fields) > 2 and len(above) in (len(fields), len(fields) - 1):
-            return above, separator, len(comments)
-    return fields, separator, len(comments) + 1
-
-
-def _fields(line: str, mark: str) -> list[str]:
-    line = line.rstrip("\r\n")
-    if mark == " ":
-        return [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
-    return next(csv.reader([line], delimiter=mark))
-
-
-def _columns(header: list[str], n_fields: int, path: Path) -> list[str]:
-    if len(header) == n_fields - 1:
-        return header
-    if len(header) == n_fields:
-        return header[1:]
-    raise InputError(
-        f"{path}: the header has {len(header)} fields, the rows have {n_fields}: expected as many, or one fewer"
+    return assemble(
+        matrix,
+        pd.DataFrame(index=cells),
+        pd.DataFrame(index=genes),
+        path,
+        info,
+        where="the table",
+        rounding=rounding,
     )
 
 
 def _numbers(block: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], path: Path) -> sparse.csr_matrix:
     for i, dtype in enumerate(block.dtypes):
-        if dtype.kind not in "biuf":
+        if dtype.kind not in "iuf":
             import pandas as pd
 
-            at = int(np.argmax(pd.to_numeric(block.iloc[:, i], errors="coerce").isna().to_numpy()))
+            at = int(np.argmax(pd.to_numeric(block.iloc[:, i].astype(str), errors="coerce").isna().to_numpy()))
             value = str(block.iloc[at, i]) or "nothing"
+            other = next((mark for mark in "\t,;" if value == "nothing" and mark in rows[at]), None)
+            if other is not None:
+                raise InputError(
+                    f"{path}: row '{rows[at][:40]}' is separated by {MARKS[other]}, the rows above it are not: use "
+                    "one separator"
+                )
+            hint = (
+                "write numbers without commas"
+                if re.fullmatch(r"-?\d+(,\d+)+", value.strip())
+                else "the table must hold names in the first row and column and numbers elsewhere"
+            )
             raise InputError(
-                f"{path}: column '{columns[i]}', row '{rows[at]}': found '{value[:40]}', expected a count: "
-                "the table must hold names in the first row and column and numbers elsewhere"
+                f"{path}: column '{columns[i]}', row '{rows[at]}': found '{value[:40]}', expected a count: {hint}"
             )
     return sparse.csr_matrix(block.to_numpy(dtype=np.float64))
 

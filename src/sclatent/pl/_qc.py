@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.gene_ids import MANY_GENES
 from sclatent.pl import _style as st
 
 if TYPE_CHECKING:
@@ -44,12 +45,19 @@ def qc(prepared: AnnData) -> st.Figures:
     entry = prepared.uns[slots.UNS]
     filters = entry[slots.UNS_FILTERS]
     return {
-        "cells": _cells(entry[slots.UNS_QC], filters),
+        "cells": _cells(entry[slots.UNS_QC], filters, _unknown(entry.get(slots.UNS_GENES, {}))),
         "genes": _genes(prepared, filters, entry.get(slots.UNS_GENES, {})),
     }
 
 
-def _cells(metrics: pd.DataFrame, filters: pd.DataFrame) -> st.Figure:
+def _unknown(chosen: dict[str, Any]) -> list[str]:
+    """Say which kinds of genes nobody could tell among thousands: a share of 0 % is no measurement then."""
+    n_read = int(chosen.get("n_read", 0))
+    kinds = [kind for kind in ("mitochondrial", "ribosomal") if int(chosen.get(f"n_{kind}", 1)) == 0]
+    return [f"no {kind} gene is known among {n_read:,}" for kind in kinds] if n_read >= MANY_GENES else []
+
+
+def _cells(metrics: pd.DataFrame, filters: pd.DataFrame, unknown: list[str]) -> st.Figure:
     shown = [name for name in _METRICS if name in metrics and _varies(metrics[name].to_numpy(dtype=float))]
     n_panels = len(shown) + 2
     columns = 2 if n_panels == 4 else 3  # no empty places
@@ -76,6 +84,8 @@ def _cells(metrics: pd.DataFrame, filters: pd.DataFrame) -> st.Figure:
     scatter.set(xlabel="counts per cell + 1", ylabel="genes seen + 1", title="Counts and genes")
     scatter.legend(loc="lower right", handletextpad=0.1)
     _table(panels[len(shown) + 1], filters[filters["unit"] == "cells"], len(metrics), int(passed.sum()), "cells")
+    table = panels[len(shown) + 1]
+    table.text(0.02, 0.0, "\n".join(unknown), transform=table.transAxes, fontsize=7.5, color=st.VERMILLION, va="bottom")
     for ax in panels[len(shown) + 2 :]:
         ax.axis("off")
     return fig

@@ -43,8 +43,8 @@ def gene_symbols(adata: AnnData, settings: DatasetSettings) -> tuple[list[str], 
     return [str(name) if none else str(value) for value, name, none in zip(values, names, gap, strict=True)], column
 
 
-def find_kept(names: pd.Index, symbols: list[str], settings: DatasetSettings) -> np.ndarray:
-    """Return (n_genes,) which genes `genes.keep` asks for, by name or symbol.
+def find_kept(names: pd.Index, symbols: list[str], ids: list[str], settings: DatasetSettings) -> np.ndarray:
+    """Return (n_genes,) which genes `genes.keep` asks for, by name, symbol or id.
 
     Raises
     ------
@@ -53,8 +53,9 @@ def find_kept(names: pd.Index, symbols: list[str], settings: DatasetSettings) ->
     """
     kept = np.zeros(len(names), dtype=bool)
     wanted = list(dict.fromkeys(settings.genes.keep))
-    by_name, by_symbol = match_genes(list(names), wanted), match_genes(symbols, wanted)
-    found = np.where(by_name >= 0, by_name, by_symbol)
+    found = match_genes(list(names), wanted)
+    for others in (symbols, ids):
+        found = np.where(found >= 0, found, match_genes(others, wanted))
     for gene, at in zip(wanted, found, strict=True):
         if at < 0:
             hint = did_you_mean(gene, symbols) or did_you_mean(gene, names)
@@ -63,15 +64,17 @@ def find_kept(names: pd.Index, symbols: list[str], settings: DatasetSettings) ->
     return kept
 
 
-def find_cycle(names: list[str], symbols: list[str], totals: np.ndarray, settings: DatasetSettings) -> np.ndarray:
+def find_cycle(ids: list[str], symbols: list[str], totals: np.ndarray, settings: DatasetSettings) -> np.ndarray:
     """Return (n_genes,) which genes are on the cell-cycle list of the dataset, by symbol or else by Ensembl id."""
     listed = cycle_genes(settings.organism, settings.cycle.genes)
     found = match_genes(
         symbols, list(listed["gene"]), aliases=list(listed["aliases"]), weights=totals, ignore_case=True
     )
     out = np.zeros(len(symbols), dtype=bool)
-    by_id = match_genes(names, [str(gene) or "-" for gene in listed["ensembl"]], weights=totals)
-    found = np.where(found >= 0, found, by_id)
+    # a list of one's own may hold ids where the built-in ones have a column of them
+    for column in ("ensembl", "gene"):
+        by_id = match_genes(ids, [str(gene) or "-" for gene in listed[column]], weights=totals)
+        found = np.where(found >= 0, found, by_id)
     out[found[found >= 0]] = True
     log.info("cell-cycle genes: %d of %d on the list are there", out.sum(), len(listed))
     return out

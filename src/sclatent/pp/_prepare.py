@@ -9,7 +9,8 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.columns import add_column
-from sclatent.io._counts import to_counts
+from sclatent.data.gene_ids import gene_ids
+from sclatent.io._numbers import to_counts
 from sclatent.pp._columns import check_library, given, library_column, need, place_columns, settle
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
 from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
@@ -70,8 +71,9 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     _check_columns(counts, settings)
     library = library_column(counts.obs, settings) if settings.library_size is not None else None
     symbols, symbol_source = gene_symbols(counts, settings)
-    kept = find_kept(counts.var_names, symbols, settings)
-    metrics, gene_metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var[[]]), symbols)
+    ids = gene_ids(counts.var)
+    kept = find_kept(counts.var_names, symbols, ids, settings)
+    metrics, gene_metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var), symbols)
     spikes = gene_metrics[slots.SPIKE_IN].to_numpy()
     if spikes.any():
         log.info(
@@ -91,7 +93,8 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     )
     renamed = place_columns(prepared, metrics, settings)
     symbols = [symbol for symbol, stays in zip(symbols, genes, strict=True) if stays]
-    cycle = find_cycle(list(prepared.var_names), symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[genes], settings)
+    ids = [gene for gene, stays in zip(ids, genes, strict=True) if stays]
+    cycle = find_cycle(ids, symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[genes], settings)
     while True:
         variable, in_model, split = _select(prepared, settings, cycle, kept[genes], spikes[genes])
         if library is not None or not _silent(prepared, in_model).any():
@@ -134,6 +137,9 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
             "n_cycle": int(cycle.sum()),
             "n_kept": int(kept.sum()),
             "n_model": int(in_model.sum()),
+            "n_read": counts.n_vars,
+            "n_mitochondrial": int(gene_metrics[slots.MITO].sum()),
+            "n_ribosomal": int(gene_metrics[slots.RIBO].sum()),
         },
         slots.UNS_PREPARED: {
             "library_size": settings.library_size or "sum over the model's genes",

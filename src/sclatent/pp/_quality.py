@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.genes import clean_names
+from sclatent.pp._families import qc_genes
 from sclatent.settings import CellsSettings, InputError
 
 if TYPE_CHECKING:
@@ -20,27 +19,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 log = logging.getLogger(__name__)
-
-MITOCHONDRIAL = re.compile(r"MT[-.].+", re.IGNORECASE)
-SPIKE_IN = re.compile(r"ERCC[-_.]\d{5}")
-"""External RNA controls, which tell of the plate and of how much RNA a cell has."""
-RIBOSOMAL = re.compile(r"RP[SL]\d+(?:[AXYL]\d?|AL|L\d)?|RPLP[0-2]|RPSA", re.IGNORECASE)
-"""Proteins of the ribosome itself: RPS6 and RPL36AL, but not the kinase RPS6KA1 nor the pseudogene RPL7P1."""
-
-
-def is_mitochondrial(symbols: Sequence[str]) -> np.ndarray:
-    """Return which genes the mitochondrion encodes, by symbol (``MT-…``, ``mt-…``)."""
-    return np.array([MITOCHONDRIAL.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
-
-
-def is_ribosomal(symbols: Sequence[str]) -> np.ndarray:
-    """Return which genes are proteins of the cytosolic ribosome, by symbol."""
-    return np.array([RIBOSOMAL.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
-
-
-def is_spike_in(symbols: Sequence[str]) -> np.ndarray:
-    """Return which names are external RNA controls (``ERCC-00002`` …)."""
-    return np.array([SPIKE_IN.fullmatch(name) is not None for name in clean_names(symbols)], dtype=bool)
 
 
 def auto_min_genes(n_genes: int) -> int:
@@ -85,6 +63,13 @@ class Filters:
 def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compute scanpy's quality metrics.
 
+    Parameters
+    ----------
+    adata
+        Counts; ``var`` with a column of gene ids where there is one.
+    symbols
+        (n_genes,) symbols.
+
     Returns
     -------
     obs
@@ -96,10 +81,8 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
     import scanpy as sc
     from anndata import AnnData as New
 
-    work = New(adata.X)
-    kinds = {slots.MITO: is_mitochondrial, slots.RIBO: is_ribosomal, slots.SPIKE_IN: is_spike_in}
-    for name, found in kinds.items():
-        work.var[name] = found(symbols)
+    kinds = qc_genes(adata.var, symbols)
+    work = New(adata.X, var=kinds.reset_index(drop=True).rename(index=str))
     obs, var = sc.pp.calculate_qc_metrics(work, qc_vars=list(kinds), percent_top=None, log1p=False)
     metrics = [slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO]
     metrics += [slots.PCT_SPIKE_IN] if work.var[slots.SPIKE_IN].any() else []
@@ -157,9 +140,9 @@ def filter_cells(
     if settings.max_percent_mito is not None:
         if not has_mito:
             raise InputError(
-                f"{filters.file}: cells.max_percent_mito: no gene is called MT-… or mt-…, so there is nothing to "
-                f"filter on: remove the key, "
-                "or name the var column with symbols in `genes.symbols`"
+                f"{filters.file}: cells.max_percent_mito: no gene is called MT-… or mt-…, or has the Ensembl id of "
+                "one, so there is nothing to filter on: remove the key, or name the var column with symbols in "
+                "`genes.symbols`"
             )
         limit = settings.max_percent_mito
         steps.append(

@@ -50,6 +50,12 @@ class Sample(Settings):
     orientation: Literal["genes_by_cells", "cells_by_genes"] | None = Field(
         None, description="dense text: what the rows are by what the columns are; null: detected"
     )
+    round: Literal["nearest", "stochastic"] | None = Field(
+        None,
+        description="make whole numbers of estimated counts: `nearest`, or `stochastic`, which keeps the mean of many "
+        "small values; null: fractions are refused",
+    )
+    round_seed: int = Field(0, ge=0, lt=2**32, description="seed of `round: stochastic`")
     url: str | None = Field(None, description="where to download `path` from when it is not there")
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-fA-F]{64}$", description="checksum of the file; needed with `url`"
@@ -59,6 +65,8 @@ class Sample(Settings):
     def _check(self) -> Sample:
         if self.name is not None:
             check_name(self.name, "sample name")
+        if self.round_seed != 0 and self.round != "stochastic":
+            raise ValueError("`round_seed` is for `round: stochastic` and would do nothing: remove it")
         if self.url is not None and self.sha256 is None:
             raise ValueError("`url` needs `sha256`, so that a broken download is noticed")
         if self.url is not None and not self.url.startswith(_SCHEMES):

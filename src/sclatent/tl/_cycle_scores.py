@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.data.genes import ORGANISMS, clean_names, cycle_genes, look_like_ids, match_genes, symbol_column
+from sclatent.data.gene_ids import gene_ids
+from sclatent.data.genes import ORGANISMS, cycle_genes, look_like_ids, match_genes, symbol_column
 from sclatent.data.slots import G2M_SCORE, S_SCORE, SYMBOL
 
 if TYPE_CHECKING:
@@ -81,12 +82,13 @@ def find_list_genes(var: pd.DataFrame, totals: np.ndarray, organism: str, path: 
         if matched <= max(2 * own, MIN_GENES):
             other = None
     if other is None:
-        ids = clean_names(var.index)
+        ids = gene_ids(var)
         by_id = match_genes(ids, [e or "-" for e in table["ensembl"]], weights=totals)
+        own_ids = match_genes(ids, list(table["gene"]), weights=totals)
         by_case = match_genes(
             names, list(table["gene"]), aliases=list(table["aliases"]), weights=totals, ignore_case=True
         )
-        for extra in (by_id, by_case):
+        for extra in (by_id, own_ids, by_case):
             fill = (found < 0) & (extra >= 0) & ~np.isin(extra, found[found >= 0])
             found = np.where(fill, extra, found)
     keep = found >= 0

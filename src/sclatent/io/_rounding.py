@@ -1,0 +1,153 @@
+"""Counts out of estimates: alevin, RSEM, kallisto, SoupX and CellBender write fractions of a count."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from scipy import sparse
+
+from sclatent.settings import InputError
+
+log = logging.getLogger(__name__)
+
+_BLOCK = 1 << 22
+_CELLS = 400
+"""Cells that are looked at for whether values are logarithms or normalised."""
+_FEWEST_CELLS = 5
+_FEWEST_VALUES = 20
+"""Values of a cell below which nothing can be said about how they were made."""
+_EXACT = 1e-3
+"""How far sums, or multiples of the smallest value, may be off and still count as one number (float32, and a log)."""
+
+
+@dataclass
+class Rounding:
+    """How fractions become counts, and what that changed.
+
+    Parameters
+    ----------
+    how
+        ``nearest`` (halves to the even number), or ``stochastic``: up with the probability of the fraction, which
+        keeps the mean of many small values.
+    seed
+        Of the draws.
+    """
+
+    how: Literal["nearest", "stochastic"]
+    seed: int = 0
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def round_counts(values: np.ndarray, path: str | Path, where: str, rounding: Rounding) -> np.ndarray:
+    """Return the values as whole numbers, and note in `rounding` and in the log what that changed."""
+    rng = np.random.default_rng(rounding.seed)
+    out = np.empty(values.size, values.dtype)
+    changed = lost = 0
+    moved = largest = before = after = 0.0
+    for start in range(0, values.size, _BLOCK):
+        block = values[start : start + _BLOCK].astype(np.float64)
+        if rounding.how == "nearest":
+            new = np.rint(block)
+        else:
+            new = np.floor(block)
+            new += rng.random(block.size) < block - new
+        new = np.maximum(new, 0)
+        by = np.abs(new - block)
+        changed += int(np.count_nonzero(by))
+        lost += int(np.count_nonzero((new == 0) & (block != 0)))
+        moved += float(by.sum())
+        largest = max(largest, float(by.max(initial=0)))
+        before += float(block.sum())
+        after += float(new.sum())
+        out[start : start + _BLOCK] = new
+    rounding.told = {
+        "how": rounding.how,
+        **({"seed": rounding.seed} if rounding.how == "stochastic" else {}),
+        "n_values": int(values.size),
+        "n_changed": changed,
+        "share_changed": changed / max(1, values.size),
+        "n_to_zero": lost,
+        "mean_change": moved / max(1, changed),
+        "largest_change": largest,
+        "sum_before": before,
+        "sum_after": after,
+    }
+    if not changed:
+        log.info("%s: `round: %s` had nothing to change: the values of %s are whole", path, rounding.how, where)
+        return out
+    log.warning(
+        "%s: `round: %s` changed %d of the %d values of %s that are not 0 (%.1f %%), by %.3g on average and %.3g at "
+        "most; %d became 0; the sum was %.10g and is %.10g",
+        path,
+        rounding.how,
+        changed,
+        values.size,
+        where,
+        100 * rounding.told["share_changed"],
+        rounding.told["mean_change"],
+        largest,
+        lost,
+        before,
+        after,
+    )
+    return out
+
+
+def refuse_logs(counts: sparse.csr_matrix, path: str | Path, where: str) -> None:
+    """Stop if the values are surely no estimated counts but logarithms of them, or counts that were normalised.
+
+    They are where the cells, or the cells after undoing a logarithm, all have one sum, or hold whole numbers, or whole
+    multiples of their smallest value, which then was a count of 1.
+
+    Raises
+    ------
+    InputError
+        In these cases. Other transformed values cannot be told from estimated counts.
+    """
+    rows = np.unique(np.linspace(0, counts.shape[0] - 1, min(_CELLS, counts.shape[0])).astype(int))
+    sample = sparse.csr_matrix(counts[rows], dtype=np.float64)
+    sample.eliminate_zeros()
+    if not np.any(np.abs(sample.data - np.rint(sample.data)) > _EXACT):
+        return
+    kinds: list[tuple[str, np.ndarray]] = [("normalised", sample.data)]
+    if sample.data.max(initial=0) < 20:
+        kinds.append(("logarithms: with log1p undone", np.expm1(sample.data)))
+        kinds.append(("logarithms: with log2(x + 1) undone", np.exp2(sample.data) - 1))
+        kinds.append(("logarithms: with log10(x + 1) undone", 10**sample.data - 1))
+    for what, values in kinds:
+        cells = [cell for cell in np.split(values, sample.indptr[1:-1]) if len(cell) >= _FEWEST_VALUES]
+        found = _normalised(cells)
+        if found:
+            raise InputError(
+                f"{path}: {where} cannot be rounded to counts: the values are {what}, {found}: give the matrix before "
+                "it was transformed"
+            )
+
+
+def _normalised(cells: list[np.ndarray]) -> str:
+    """Say what shows that these are whole counts, or such counts over a number per cell; empty if nothing does."""
+    if len(cells) < _FEWEST_CELLS:
+        return ""
+    sums = np.array([cell.sum() for cell in cells])
+    if np.ptp(sums) <= _EXACT * sums.mean():
+        return f"every cell has the sum {np.median(sums):.6g}"
+    every = np.concatenate(cells)
+    if (np.abs(every - np.rint(every)) <= _EXACT * np.maximum(every, 1)).all():
+        return "all of them are whole numbers"
+    # the unit of normalised counts differs from cell to cell; halves and thirds of split reads do not
+    units = [round(float(cell.min()), 6) for cell in cells if _multiples(cell)]
+    if len(units) > 0.9 * len(cells) and len(set(units)) >= max(_FEWEST_CELLS, 0.3 * len(cells)):
+        return "all values of a cell are whole multiples of its smallest"
+    return ""
+
+
+def _multiples(cell: np.ndarray) -> bool:
+    """Tell whether a cell's values are whole multiples of its smallest, that is not 1 itself, and several of them."""
+    unit = float(cell.min())
+    ratio = cell / unit
+    off = np.abs(ratio - np.rint(ratio)) / np.maximum(ratio, 1)
+    return abs(unit - 1) > _EXACT and len(np.unique(np.rint(ratio))) > 2 and bool((off < _EXACT).all())
