@@ -16,7 +16,7 @@ from sclatent.model import CountData
 from sclatent.model._layers import product
 from sclatent.model._parallel import ahead, one_blas_thread, only_shared, share, together
 from sclatent.model._team import meet
-from sclatent.model.compiled import CompiledStep, compiles, grain, prepare
+from sclatent.model.compiled import KNOWN, CompiledStep, compiles, grain, prepare
 from sclatent.model.optimizer import Mover
 from sclatent.model.run import Run
 from sclatent.settings import ModelSettings
@@ -130,6 +130,29 @@ def test_what_autograd_trains(options: dict) -> None:
     assert not compiles(run.vae)
     run.one_epoch()
     assert np.isfinite(run.history[0]["train_elbo"])
+
+
+def test_every_setting_is_known_to_the_compiled_step_or_refused() -> None:
+    """Whoever adds a setting says here whether the compiled step does what it asks for."""
+    assert set(ModelSettings.model_fields) == set(KNOWN)
+
+
+def test_a_setting_that_the_compiled_step_does_not_know_goes_through_autograd() -> None:
+    class More(ModelSettings):
+        tempering: float = 1.0
+
+    run = a_run()
+    assert compiles(run.vae)
+    run.vae.settings = More.model_validate(run.settings.model_dump())
+    assert not compiles(run.vae)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_part_of_another_type_goes_through_autograd(part: str) -> None:
+    run = a_run()
+    module = getattr(run.vae, part)
+    module.__class__ = type("Other", (type(module),), {})
+    assert not compiles(run.vae)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

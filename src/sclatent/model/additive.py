@@ -29,10 +29,12 @@ from torch import Tensor, nn
 
 from sclatent.model.decoders import Decoder
 from sclatent.settings.model import ModelSettings
+from sclatent.settings.registry import unknown_kind
 
 SHARPNESS = 2.0
 KNOTS = (0.0, 1.0)
 N_FUNCTIONS = 2 * len(KNOTS)
+POOLINGS = ("log", "counts")
 SHARE = 0.3
 """``counts``: expression that the axes add at the start, relative to the background."""
 SCALE = 20.0
@@ -60,6 +62,8 @@ class AdditiveDecoder(Decoder):
     def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
         super().__init__(n_out)
         self.pooling, self.sparsity = settings.pooling, settings.sparsity
+        if self.pooling not in POOLINGS:
+            raise unknown_kind("pooling", self.pooling, POOLINGS)
         width = n_latent * N_FUNCTIONS
         self.register_buffer("average", prior_mean(), persistent=False)
         noise = torch.empty(width, n_out).normal_(generator=generator)

@@ -24,23 +24,38 @@ from sclatent.model._parallel import one_blas_thread, together
 from sclatent.model.batches import Batches
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
 from sclatent.model.flat import FlatWeights
-from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, bytes_left_out, fill, words_for
+from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, Encoder, bytes_left_out, fill, words_for
 from sclatent.model.optimizer import Mover
 from sclatent.model.vae import LOG_THETA, CountVAE
 
 _f = np.float32
 
 
+ANY = None
+KNOWN: dict[str, tuple[str, ...] | None] = {
+    "likelihood": ("poisson", "nb"),
+    "dispersion": ("gene", "gene-batch"),  # with one row of θ: `compiles` looks
+    "decoder": ("mlp",),
+    # sizes and rates that the step takes from the model
+    **dict.fromkeys(("n_latent", "n_hidden", "n_layers", "dropout")),
+    # for the additive decoder only
+    **dict.fromkeys(("pooling", "sparsity")),
+    # said before, between or after the steps
+    **dict.fromkeys(("rotate", "epochs", "batch_size", "learning_rate", "weight_decay", "patience", "refit", "device")),
+}
+"""Every setting of a model, with the values that the compiled step knows (`ANY`: all). A model with a setting that is
+not listed here goes through PyTorch, until someone has made sure that the compiled step does the same."""
+
+
 def compiles(vae: CountVAE) -> bool:
-    """Whether `CompiledStep` can train this model."""
+    """Whether `CompiledStep` can train this model: only if it knows every setting, and every part to the type."""
     settings = vae.settings
-    one_theta = not vae.uses_theta or (len(vae.log_theta) == 1 and settings.dispersion != "gene-cell")
-    return (
-        vae.device.type == "cpu"
-        and isinstance(vae.decoder, MLPDecoder)
-        and settings.likelihood in ("poisson", "nb")
-        and one_theta
-    )
+    for key in type(settings).model_fields:
+        values = KNOWN.get(key, ())
+        if values is not ANY and getattr(settings, key) not in values:
+            return False
+    one_theta = not vae.uses_theta or len(vae.log_theta) == 1
+    return vae.device.type == "cpu" and type(vae.decoder) is MLPDecoder and type(vae.encoder) is Encoder and one_theta
 
 
 def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> _step.Counts:

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sclatent.settings.registry import unknown_kind
+
 if TYPE_CHECKING:
     from sclatent.model.batches import CountData
     from sclatent.model.vae import CountVAE
@@ -34,6 +36,7 @@ three directions, share three axes."""
 REPEATED = 0.9
 """Two active axes along which the posterior means correlate more than this are one thing split in two: a weak direction
 let it happen, and is left out."""
+METHODS = ("programs", "varimax", "ica", "none")
 START = 1e-4
 """How far varimax is taken where `one_sided` starts from it: to the end takes longer and is no better a start."""
 
@@ -58,6 +61,8 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
         each gene on few axes, genes weighted alike (`varimax` of the `slopes`: Kaiser 1958); ``ica``: posterior means
         as independent as an orthogonal map makes them (`independent`); ``none``.
     """
+    if method not in METHODS:
+        raise unknown_kind("rotate", method, METHODS)
     if method == "none":
         return
     n_axes = vae.settings.n_axes

@@ -15,9 +15,14 @@ from sclatent.model.additive import AdditiveDecoder
 from sclatent.model.batches import Batch, Batches, CountData
 from sclatent.model.decoders import Decoder, LinearDecoder, MLPDecoder
 from sclatent.model.networks import Encoder, draw, init_linear
-from sclatent.settings.model import ModelSettings
+from sclatent.settings import ModelSettings
+from sclatent.settings.registry import Registry, unknown_kind
 
-DECODERS: dict[str, Callable[..., Decoder]] = {"mlp": MLPDecoder, "linear": LinearDecoder, "additive": AdditiveDecoder}
+DECODERS: Registry[Callable[..., Decoder]] = Registry("decoder")
+for _kind, _decoder in (("mlp", MLPDecoder), ("linear", LinearDecoder), ("additive", AdditiveDecoder)):
+    DECODERS.add(_kind, _decoder)
+LIKELIHOODS = ("poisson", "nb", "zip", "zinb", "bernoulli")
+DISPERSIONS = ("gene", "gene-batch", "gene-cell")
 LOG_THETA = (-9.21, 18.42)
 """Range of log θ: 1e-4 (all but a point mass at 0) to 1e8 (Poisson)."""
 
@@ -71,6 +76,9 @@ class CountVAE(nn.Module):
     def _build(self, n_out: int, generator: torch.Generator) -> None:
         """Make the networks and the parameters of the likelihood, filled from `generator`."""
         settings, n_genes = self.settings, self.n_genes
+        for key, known in (("likelihood", LIKELIHOODS), ("dispersion", DISPERSIONS)):
+            if getattr(settings, key) not in known:
+                raise unknown_kind(key, getattr(settings, key), known)
         self.encoder = Encoder(
             n_genes, settings.n_axes, settings.n_hidden, settings.n_layers, settings.dropout, generator
         )
@@ -130,8 +138,10 @@ class CountVAE(nn.Module):
                 return likelihoods.zero_inflated_poisson(logits, self.gate_head(z), batch)
             case "zinb":
                 return likelihoods.zero_inflated_nb(logits, self.theta(z, batch.categorical), self.gate_head(z), batch)
-            case _:
+            case "bernoulli":
                 return likelihoods.bernoulli(logits, batch)
+            case other:
+                raise unknown_kind("likelihood", other, LIKELIHOODS)
 
     def elbo_terms(
         self, batch: Batch, noise: torch.Generator, masks: torch.Generator | None = None
