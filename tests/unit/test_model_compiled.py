@@ -19,7 +19,7 @@ from sclatent.model._team import meet
 from sclatent.model.compiled import KNOWN, CompiledStep, compiles, grain, prepare
 from sclatent.model.optimizer import Mover
 from sclatent.model.run import Run
-from sclatent.settings import ModelSettings
+from sclatent.settings import ModelSettings, kinds
 
 CELLS, GENES = 90, 40
 STILL = Mover(*np.zeros((2, 0), np.float32), np.zeros(0), np.zeros(0, np.int64), np.zeros((0, 3), np.float32), 1.0)
@@ -90,7 +90,7 @@ def test_a_step_knows_no_other_step(dense: bool) -> None:
 
 
 def test_what_is_not_a_number_is_noticed() -> None:
-    names = [name for name, p in a_run().vae.named_parameters() if p.numel() and name != "log_theta"]
+    names = [name for name, p in a_run().vae.named_parameters() if p.numel() and not name.endswith("log_theta")]
     for name in names:
         run = a_run(dropout=0.0)
         dict(run.vae.named_parameters())[name].data.view(-1)[0] = np.nan
@@ -127,14 +127,17 @@ def test_threads_do_not_change_a_byte(likelihood: str) -> None:
 )
 def test_what_autograd_trains(options: dict) -> None:
     run = a_run(**options)
-    assert not compiles(run.vae)
+    assert not compiles(run.vae, run.objective)
     run.one_epoch()
     assert np.isfinite(run.history[0]["train_elbo"])
 
 
 def test_every_setting_is_known_to_the_compiled_step_or_refused() -> None:
-    """Whoever adds a setting says here whether the compiled step does what it asks for."""
+    """Whoever adds a setting says there whether the compiled step does what it asks for."""
     assert set(ModelSettings.model_fields) == set(KNOWN)
+    for registry in (kinds.LIKELIHOODS, kinds.DECODERS, kinds.LATENTS, kinds.OBJECTIVES):
+        for kind, settings in KNOWN[registry.key].items():
+            assert {"kind", *settings} == set(registry[kind].model_fields)
 
 
 def test_a_setting_that_the_compiled_step_does_not_know_goes_through_autograd() -> None:
@@ -142,17 +145,41 @@ def test_a_setting_that_the_compiled_step_does_not_know_goes_through_autograd() 
         tempering: float = 1.0
 
     run = a_run()
-    assert compiles(run.vae)
+    assert compiles(run.vae, run.objective)
     run.vae.settings = More.model_validate(run.settings.model_dump())
-    assert not compiles(run.vae)
+    assert not compiles(run.vae, run.objective)
 
 
-@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize(
+    ("key", "base"),
+    [
+        ("likelihood", kinds.NBSettings),
+        ("decoder", kinds.MLPSettings),
+        ("latent", kinds.GaussianSettings),
+        ("objective", kinds.PathwiseSettings),
+    ],
+)
+def test_a_setting_of_a_kind_that_it_does_not_know_goes_through_autograd(key: str, base: type) -> None:
+    class More(base):  # type: ignore[misc, valid-type]
+        tempering: float = 1.0
+
+    class Another(base):  # type: ignore[misc, valid-type]
+        kind: str = "another"
+
+    run = a_run()
+    for settings in (More(), Another()):
+        run.vae.settings = run.settings.model_copy(update={key: settings})
+        assert not compiles(run.vae, run.objective)
+    run.vae.settings = run.settings
+    assert compiles(run.vae, run.objective)
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder", "likelihood", "latent", "modality", "objective", "vae"])
 def test_a_part_of_another_type_goes_through_autograd(part: str) -> None:
     run = a_run()
-    module = getattr(run.vae, part)
-    module.__class__ = type("Other", (type(module),), {})
-    assert not compiles(run.vae)
+    one = getattr(run if part in ("objective", "vae") else run.vae, part)
+    one.__class__ = type("Other", (type(one),), {})
+    assert not compiles(run.vae, run.objective)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -86,7 +86,7 @@ traverse: {steps: 41}
     )
     assert settings.batch == ["donor"]
     assert settings.counts[1].columns == {"donor": "d2"}
-    assert settings.models["poisson"].likelihood == "poisson"
+    assert settings.models["poisson"].likelihood.kind == "poisson"
 
 
 WORDS = ["NO", "no", "off", "yes", "y", "010", "0x1F", "0o17", "12:30", "1e3", "1E3", "1_000", "2024-01-01", "true"]
@@ -160,6 +160,27 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
         ("counts: x.h5\ncells: {min_gene: 3}", "cells.min_gene: unknown key (did you mean 'min_genes'?)"),
         ("counts: x.h5\nmodels: {a: {liklihood: nb}}", "models.a.liklihood: unknown key (did you mean 'likelihood'?)"),
         ("counts: x.h5\nmodels: {a: {likelihood: nbb}}", "models.a.likelihood: 'nbb' is not one of"),
+        ("counts: x.h5\nmodels: {a: {likelihood: [nb]}}", "models.a.likelihood: expected one of 'poisson', 'nb'"),
+        ("counts: x.h5\nmodels: {a: {likelihood: {}}}", "models.a.likelihood: `kind` is missing: one of 'poisson'"),
+        ("counts: x.h5\nmodels: {a: {likelihood: {kind: [nb]}}}", "models.a.likelihood: '['nb']' is not one of"),
+        (
+            "counts: x.h5\nmodels: {mlp: {decoder: {kind: additive, poolin: log}}}",
+            "models.mlp.decoder: additive has no key 'poolin' (did you mean 'pooling'?)",
+        ),
+        ("counts: x.h5\nmodels: {a: {latent: {kind: gaussian, n: 3}}}", "models.a.latent: gaussian has no key 'n': it"),
+        (
+            "counts: x.h5\nmodels: {additive: {decoder: {kind: additive, sparsity: -1}}}",
+            "models.additive.decoder.sparsity: should be greater than or equal to 0, found -1",
+        ),
+        ("counts: x.h5\nmodels: {a: {poolin: log}}", "models.a: poolin: unknown key (did you mean 'pooling'?)"),
+        (
+            "counts: x.h5\nmodels: {a: {decoder: {kind: additive, sparsity: 2}, sparsity: 3}}",
+            "models.a: sparsity: stands twice, beside `decoder` and in it",
+        ),
+        (
+            "counts: x.h5\nmodels: {a: {decoder: linear, sparsity: 3}}",
+            "models.a: sparsity: is for decoder: additive only, found decoder: linear: remove `sparsity`",
+        ),
         ("counts: x.h5\ngenes: {n_top: many}", "genes.n_top: should be a valid integer"),
         ("counts: x.h5\ngenes: {n_top: 0}", "genes.n_top: should be greater than or equal to 1, found 0"),
         ("counts: x.h5\ncells: {min_genes: several}", "cells.min_genes: "),

@@ -14,8 +14,8 @@ from scipy.stats import binom, kstest, nbinom
 from scipy.stats import poisson as scipy_poisson
 
 import sclatent as sl
-from sclatent.settings import DatasetSettings, InputError
-from sclatent.tl._calibration import Predictive
+from sclatent.model import LIKELIHOODS, CountVAE
+from sclatent.settings import DatasetSettings, InputError, ModelSettings
 from sclatent.tl._inputs import inputs
 from sclatent.tl._train import TrainedModel, pick_device
 
@@ -148,20 +148,29 @@ def test_intervals_are_those_of_scipy() -> None:
         rng.integers(0, 9, (200, 4)).astype(float),
     )
     gate = rng.random((200, 4))
-    for found, exact in (
-        (Predictive(mu), scipy_poisson(mu)),
-        (Predictive(mu, theta), nbinom(theta, theta / (theta + mu))),
-        (Predictive(mu, binary=True), binom(1, 1 - np.exp(-mu))),
+    made = {kind: CountVAE(4, ModelSettings(likelihood=kind)).likelihood for kind in LIKELIHOODS}
+    nb = nbinom(theta, theta / (theta + mu))
+    for kind, shape, exact in (
+        ("poisson", {}, scipy_poisson(mu)),
+        ("nb", {"theta": theta}, nb),
+        ("bernoulli", {}, binom(1, 1 - np.exp(-mu))),
     ):
-        counts = np.minimum(x, 1) if found.binary else x
-        below, upto = found.interval(counts)
+        found = made[kind]
+        counts = found.observed(x)
+        below, upto = found.interval(counts, mu, **shape)
         np.testing.assert_allclose(below, exact.cdf(counts - 1), atol=1e-10)
         np.testing.assert_allclose(upto, exact.cdf(counts), atol=1e-10)
-        np.testing.assert_allclose(found.moments(), (exact.mean(), exact.var()), rtol=1e-8)
-    _, upto = Predictive(mu, theta, gate).interval(x)
-    np.testing.assert_allclose(upto, gate + (1 - gate) * nbinom(theta, theta / (theta + mu)).cdf(x), atol=1e-10)
-    drawn = rng.poisson(mu * rng.gamma(theta, 1 / theta)).astype(float)
-    below, upto = Predictive(mu, theta).interval(drawn)
+        np.testing.assert_allclose(found.zero(mu, **shape), exact.cdf(0), atol=1e-10)
+        np.testing.assert_allclose(found.moments(mu, **shape), (exact.mean(), exact.var()), rtol=1e-8)
+    for kind, shape, exact in (("zip", {}, scipy_poisson(mu)), ("zinb", {"theta": theta}, nb)):
+        found, shape = made[kind], shape | {"gate": gate}
+        below, upto = found.interval(x, mu, **shape)
+        np.testing.assert_allclose(upto, gate + (1 - gate) * exact.cdf(x), atol=1e-10)
+        np.testing.assert_allclose(below, np.where(x > 0, gate + (1 - gate) * exact.cdf(x - 1), 0), atol=1e-10)
+        mean, second = (1 - gate) * exact.mean(), (1 - gate) * (exact.var() + exact.mean() ** 2)
+        np.testing.assert_allclose(found.moments(mu, **shape), (mean, second - mean**2), rtol=1e-8)
+    drawn = made["nb"].draw(rng, mu, theta=theta).astype(float)
+    below, upto = made["nb"].interval(drawn, mu, theta=theta)
     assert kstest((below + rng.random(mu.shape) * (upto - below)).ravel(), "uniform").pvalue > 0.01
 
 

@@ -27,8 +27,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.decoders import Decoder
-from sclatent.settings.model import ModelSettings
+from sclatent.model.decoders import DECODERS, Decoder
+from sclatent.settings import ModelSettings
+from sclatent.settings.kinds import AdditiveSettings
 from sclatent.settings.registry import unknown_kind
 
 SHARPNESS = 2.0
@@ -54,14 +55,17 @@ def prior_mean() -> Tensor:
     return ((basis(z) * weight[:, None]).sum(0) / weight.sum()).float()
 
 
+@DECODERS.register
 class AdditiveDecoder(Decoder):
     """Response curves that add up in the logits (``pooling: log``) or in expression (``pooling: counts``)."""
 
+    settings = AdditiveSettings
     average: Tensor
 
     def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
-        super().__init__(n_out)
-        self.pooling, self.sparsity = settings.pooling, settings.sparsity
+        super().__init__(n_latent, n_design, n_out, settings, generator)
+        assert isinstance(settings.decoder, AdditiveSettings)
+        self.pooling, self.sparsity = settings.decoder.pooling, settings.decoder.sparsity
         if self.pooling not in POOLINGS:
             raise unknown_kind("pooling", self.pooling, POOLINGS)
         width = n_latent * N_FUNCTIONS

@@ -1,18 +1,19 @@
-"""Counts held once as CSR, and minibatches gathered from them by row index."""
+"""The counts of cells with what the model is conditioned on, and minibatches of them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix, issparse
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sclatent.model._csr import gather_rows, row_sums, take_rows
+from sclatent.model.source import CountSource, CSRCounts
 
 log = logging.getLogger("sclatent")
 
@@ -24,7 +25,7 @@ class CountData:
     Parameters
     ----------
     counts
-        CSR matrix of whole numbers (cells × genes).
+        Whole numbers (cells × genes): a CSR matrix in memory, or a `CountSource`.
     library
         Library size of each cell; the row sums, or a total over more genes.
     categorical
@@ -33,19 +34,24 @@ class CountData:
         Standardised covariates (cells × columns), float32.
     """
 
-    counts: csr_matrix
+    counts: csr_matrix | CountSource
     library: np.ndarray
     categorical: np.ndarray | None = None
     continuous: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if not issparse(self.counts) or self.counts.format != "csr":
-            raise TypeError("counts must be a CSR matrix")
-        n = self.counts.shape[0]
+        if not isinstance(self.counts, CountSource) and getattr(self.counts, "format", None) != "csr":
+            raise TypeError("counts must be a CSR matrix or a CountSource")
+        n = self.n_cells
         for name in ("library", "categorical", "continuous"):
             value = getattr(self, name)
             if value is not None and len(value) != n:
                 raise ValueError(f"{name} has {len(value)} rows, counts have {n}")
+
+    @cached_property
+    def source(self) -> CountSource:
+        """The counts as a source."""
+        return self.counts if isinstance(self.counts, CountSource) else CSRCounts(self.counts)
 
     @property
     def n_cells(self) -> int:
@@ -60,7 +66,7 @@ class CountData:
     def subset(self, index: np.ndarray) -> CountData:
         """Return the cells `index` (positions) as new data."""
         return CountData(
-            self.counts[index],
+            self.source.subset(index) if isinstance(self.counts, CountSource) else self.counts[index],
             self.library[index],
             None if self.categorical is None else self.categorical[index],
             None if self.continuous is None else self.continuous[index],
@@ -114,22 +120,19 @@ class Batch:
 
 
 class Batches:
-    """Minibatches of `data`, gathered by row index from the one copy of its arrays.
+    """Minibatches of `data`, gathered by row index from its source.
 
-    On the CPU that copy is the caller's. On a GPU the arrays are put there once if they fit, where a gather is an
-    index; if they do not fit they stay on the host and each batch is sent.
+    On a GPU the arrays of a source in memory are put there once if they fit, where a gather is an index; else they stay
+    where they are and each batch is sent.
     """
 
     def __init__(self, data: CountData, device: torch.device | str = "cpu") -> None:
-        counts = data.counts
+        self.source = data.source
         self.n_cells, self.n_genes = data.n_cells, data.n_genes
         self.device = torch.device(device)
-        # above 2^31 non-zeros scipy's offsets and columns are 64-bit; offsets always are here
-        self._offsets = counts.indptr.astype(np.int64, copy=False)
-        self._columns = counts.indices
-        self._values = counts.data.astype(np.float32, copy=False)
-        total, log_factorial = np.zeros(data.n_cells), np.zeros(data.n_cells)
-        row_sums(self._offsets, self._values, total, log_factorial)
+        total, log_factorial = self.source.row_sums
+        self.density = self.source.n_values / max(self.n_cells * self.n_genes, 1)
+        """Share of the counts that are not 0."""
         categorical = np.empty((data.n_cells, 0)) if data.categorical is None else data.categorical
         continuous = np.empty((data.n_cells, 0)) if data.continuous is None else data.continuous
         self._cells: dict[str, np.ndarray] = {
@@ -148,14 +151,13 @@ class Batches:
         """Whether the arrays are on the GPU."""
         return self._there is not None
 
-    @property
-    def density(self) -> float:
-        """Share of the counts that are not 0."""
-        return len(self._values) / max(self.n_cells * self.n_genes, 1)
-
     def to_device(self) -> None:
-        """Put the arrays on the GPU, or leave them on the host with one line if they do not fit."""
-        arrays = {"offsets": self._offsets, "columns": self._columns, "values": self._values, **self._cells}
+        """Put the arrays on the GPU, or leave them where they are: with one line if they do not fit."""
+        arrays = self.source.arrays()
+        if arrays is None:
+            return
+        self._host_offsets = arrays["offsets"]
+        arrays = arrays | self._cells
         try:
             self._there = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         except torch.OutOfMemoryError:
@@ -173,12 +175,7 @@ class Batches:
         index = np.ascontiguousarray(index, dtype=np.int64)
         if self._there is not None:
             return self._gather_there(self._there, index)
-        offsets = np.zeros(len(index) + 1, np.int64)
-        np.cumsum(self._offsets[index + 1] - self._offsets[index], out=offsets[1:])
-        n = int(offsets[-1])
-        rows, columns, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
-        gather_rows(index, self._offsets, self._columns, self._values, offsets, rows, columns, values)
-        arrays: dict[str, np.ndarray] = {"offsets": offsets, "rows": rows, "columns": columns, "values": values}
+        arrays: dict[str, np.ndarray] = self.source.rows(index)._asdict()
         arrays |= {name: array[index] for name, array in self._cells.items()}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         if self.device.type != "cpu":
@@ -187,12 +184,11 @@ class Batches:
 
     def take(self, index: np.ndarray) -> tuple[tuple[Any, ...], dict[str, np.ndarray]]:
         """Return what `_csr.take_rows` makes of the cells at positions `index`, and what else is known of them."""
-        sparse = take_rows(index, self._offsets, self._columns, self._values, self.n_genes)
-        return sparse, {name: array[index] for name, array in self._cells.items()}
+        return self.source.take(index), {name: array[index] for name, array in self._cells.items()}
 
     def _gather_there(self, there: dict[str, Tensor], cells: np.ndarray) -> Batch:
         # counted on the host: to ask the GPU would wait for all that it has queued
-        n = int((self._offsets[cells + 1] - self._offsets[cells]).sum())
+        n = int((self._host_offsets[cells + 1] - self._host_offsets[cells]).sum())
         index = torch.from_numpy(cells).to(self.device)
         start = there["offsets"][index]
         lengths = there["offsets"][index + 1] - start

@@ -6,22 +6,29 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from sclatent.settings import InputError, ModelSettings
+from sclatent.settings import InputError, ModelSettings, first_line
 
 if TYPE_CHECKING:
     from sclatent.model.vae import CountVAE
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
-FORMAT = 1
+FORMAT, READ = 2, (1, 2)
+"""Written, and read: in format 1 the settings of a kind stood beside it."""
+
+
+def _in_file(name: str) -> str:
+    """Return the name in the file of a parameter of the model."""
+    return name.removeprefix("modality.").removeprefix("likelihood.")
 
 
 def save_model(vae: CountVAE, folder: Path, extra: dict[str, Any]) -> None:
     """Write both files beside their names, then rename them, the card last."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
+    tensors = {_in_file(name): value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
     card = {"format": FORMAT, "architecture": vae.architecture(), **extra}
     half = folder / (WEIGHTS + ".part")
     save_file(tensors, half)
@@ -42,18 +49,24 @@ def load_model(cls: type[CountVAE], folder: Path) -> tuple[CountVAE, dict[str, A
         raise InputError(f"{path}: no such file: is {folder} the folder of a trained model?") from None
     except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
         raise InputError(f"{path}: not the card of a sclatent model: train the model again") from None
-    if version != FORMAT:
-        raise InputError(f"{path}: model format {version}, this version reads {FORMAT}: train the model again")
+    if version not in READ:
+        known = ", ".join(map(str, READ))
+        raise InputError(f"{path}: model format {version}, this version reads {known}: train the model again")
+    try:
+        settings = ModelSettings.model_validate(architecture["settings"])
+    except ValidationError as error:  # of a kind that is not registered here, or of another version
+        raise InputError(f"{path}: {first_line(error, ModelSettings)}") from None
     vae = cls(
         architecture["n_genes"],
-        ModelSettings.model_validate(architecture["settings"]),
+        settings,
         n_levels=tuple(architecture["n_levels"]),
         n_continuous=architecture["n_continuous"],
         rest=architecture["rest"],
     )
     weights = folder / WEIGHTS
     try:
-        vae.load_state_dict(load_file(weights))
+        names = {_in_file(name): name for name in vae.state_dict()}
+        vae.load_state_dict({names.get(name, name): value for name, value in load_file(weights).items()})
     except FileNotFoundError:
         raise InputError(f"{weights}: no such file: train the model again") from None
     except (SafetensorError, RuntimeError) as error:

@@ -8,7 +8,7 @@ which no thread shares. Here the same step is one compiled call (`_step.step`) i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -24,38 +24,61 @@ from sclatent.model._parallel import one_blas_thread, together
 from sclatent.model.batches import Batches
 from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
 from sclatent.model.flat import FlatWeights
-from sclatent.model.networks import FLIP, SD_OFFSET, SMALLEST_SD, Encoder, bytes_left_out, fill, words_for
+from sclatent.model.networks import FLIP, Encoder, bytes_left_out, fill, words_for
+from sclatent.model.objective import Objective, PathwiseELBO
 from sclatent.model.optimizer import Mover
-from sclatent.model.vae import LOG_THETA, CountVAE
+from sclatent.model.parts.latent import SD_OFFSET, SMALLEST_SD, Gaussian
+from sclatent.model.parts.likelihoods import LOG_THETA, NegativeBinomial, Poisson
+from sclatent.model.parts.modality import Modality
+from sclatent.model.vae import CountVAE
+from sclatent.settings._base import Settings
+from sclatent.settings.kinds import KindSettings
 
 _f = np.float32
 
 
 ANY = None
-KNOWN: dict[str, tuple[str, ...] | None] = {
-    "likelihood": ("poisson", "nb"),
-    "dispersion": ("gene", "gene-batch"),  # with one row of θ: `compiles` looks
-    "decoder": ("mlp",),
+KNOWN: dict[str, Any] = {
+    "likelihood": {"poisson": {}, "nb": {"dispersion": ("gene", "gene-batch")}},  # one row of θ: `compiles` looks
+    "decoder": {"mlp": {"rotate": ANY}},
+    "latent": {"gaussian": {}},
+    "objective": {"elbo": {}},
     # sizes and rates that the step takes from the model
-    **dict.fromkeys(("n_latent", "n_hidden", "n_layers", "dropout")),
-    # for the additive decoder only
-    **dict.fromkeys(("pooling", "sparsity")),
+    **dict.fromkeys(("n_latent", "n_hidden", "n_layers", "dropout"), ANY),
     # said before, between or after the steps
-    **dict.fromkeys(("rotate", "epochs", "batch_size", "learning_rate", "weight_decay", "patience", "refit", "device")),
+    **dict.fromkeys(("epochs", "batch_size", "learning_rate", "weight_decay", "patience", "refit", "device"), ANY),
 }
-"""Every setting of a model, with the values that the compiled step knows (`ANY`: all). A model with a setting that is
-not listed here goes through PyTorch, until someone has made sure that the compiled step does the same."""
+"""Every setting of a model, with the values that the compiled step knows: some, those of some kinds, or `ANY`. A model
+with a setting that is not listed goes through PyTorch, until someone has made sure that the step does what it asks."""
 
 
-def compiles(vae: CountVAE) -> bool:
+PARTS = (CountVAE, Modality, Gaussian, Encoder, MLPDecoder, Poisson, NegativeBinomial, PathwiseELBO)
+"""The parts that the compiled step does the work of; a subclass may do anything else."""
+
+
+def compiles(vae: CountVAE, objective: Objective) -> bool:
     """Whether `CompiledStep` can train this model: only if it knows every setting, and every part to the type."""
-    settings = vae.settings
+    parts = (vae, vae.modality, vae.latent, vae.encoder, vae.decoder, vae.likelihood, objective)
+    return (
+        vae.device.type == "cpu"
+        and _knows(vae.settings, KNOWN)
+        and all(type(part) in PARTS for part in parts)
+        and all(len(one) == 1 for one in vae.likelihood.gene_wise())
+    )
+
+
+def _knows(settings: Settings, known: Mapping[str, Any]) -> bool:
+    """Whether every field of `settings` is among the `known`, with its value."""
     for key in type(settings).model_fields:
-        values = KNOWN.get(key, ())
-        if values is not ANY and getattr(settings, key) not in values:
+        value, values = getattr(settings, key), known.get(key, ())
+        if values is ANY or (key == "kind" and isinstance(settings, KindSettings)):
+            continue
+        if isinstance(value, KindSettings):
+            if value.kind not in values or not _knows(value, values[value.kind]):
+                return False
+        elif value not in values:
             return False
-    one_theta = not vae.uses_theta or len(vae.log_theta) == 1
-    return vae.device.type == "cpu" and type(vae.decoder) is MLPDecoder and type(vae.encoder) is Encoder and one_theta
+    return True
 
 
 def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> _step.Counts:
@@ -130,7 +153,7 @@ class CompiledStep:
         encoder, decoder, settings = vae.encoder, vae.decoder, vae.settings
         assert isinstance(decoder, MLPDecoder)
         width, n_axes, n_out = settings.n_hidden, settings.n_axes, decoder.bias.shape[0]
-        theta = [vae.log_theta] if vae.uses_theta else []
+        theta = vae.likelihood.gene_wise()
         n_theta = vae.n_genes if theta else 0
         n_inputs = n_axes + decoder.covariates.shape[0]
         rows = grain(n, width + n_axes, n_out)
@@ -183,7 +206,7 @@ class CompiledStep:
     def __call__(self, counts: _step.Counts, generator: torch.Generator, kl_weight: float, mover: Mover) -> Tensor:
         """Move the weights against the gradient of the mean of kl_weight · KL − log p; return the sums of log p and KL.
 
-        The gradient is left in `flat`. `generator` is drawn from in the order of `CountVAE.elbo_terms`.
+        The gradient is left in `flat`. `generator` is drawn from in the order of `PathwiseELBO.terms`.
         """
         encoder, decoder = self.drawn
         self._draw(encoder, generator)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from sclatent.model.kinds import Kinds
 from sclatent.model.networks import dropout, init_linear
-from sclatent.settings.model import ModelSettings
+from sclatent.settings import ModelSettings, kinds
+from sclatent.settings.kinds import DecoderSettings, LinearSettings, MLPSettings
 
 NETWORK_SHARE = 0.1
 """Factor on what the network of `MLPDecoder` adds to its linear part: its weights then move the rates a tenth as fast
@@ -18,15 +21,19 @@ and weight decay holds them back the more, so that it says only what the linear 
 
 
 class Decoder(nn.Module, ABC):
-    """What a decoder is: ``decoder(z, design) -> logits``.
+    """What a decoder is: ``decoder(code, design) -> logits``.
 
-    `n_out` counts the genes and, when there is one, the *rest* category (last). ``bias`` (n_out,) is the logit of a
+    A kind is made as ``kind(n_code, n_design, n_out, settings, generator)``, with all settings of the model. `n_out`
+    counts the genes and, when there is one, the *rest* category (last). ``bias`` (n_out,) is the logit of a
     cell at z = 0; the trainer starts it at the log mean fraction of each gene.
     """
 
+    settings: ClassVar[type[DecoderSettings]]
     bias: nn.Parameter
 
-    def __init__(self, n_out: int) -> None:
+    def __init__(
+        self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(n_out))
 
@@ -39,11 +46,17 @@ class Decoder(nn.Module, ABC):
         return None
 
 
+DECODERS: Kinds[type[Decoder]] = Kinds(kinds.DECODERS)
+
+
+@DECODERS.register
 class LinearDecoder(Decoder):
     """Logits are a linear map of z: the weights are the loadings."""
 
+    settings = LinearSettings
+
     def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
-        super().__init__(n_out)
+        super().__init__(n_latent, n_design, n_out, settings, generator)
         self.weight = nn.Linear(n_latent, n_out, bias=False)
         self.covariates = nn.Parameter(torch.zeros(n_design, n_out))
         init_linear(self.weight, generator)
@@ -54,6 +67,7 @@ class LinearDecoder(Decoder):
         return torch.addmm(logits, design, self.covariates) if design.shape[1] else logits
 
 
+@DECODERS.register
 class MLPDecoder(Decoder):
     """Logits from a network that sees z and the covariates, plus a linear map of both.
 
@@ -61,8 +75,10 @@ class MLPDecoder(Decoder):
     of the linear part, one program each, which a free network spreads over many.
     """
 
+    settings = MLPSettings
+
     def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
-        super().__init__(n_out)
+        super().__init__(n_latent, n_design, n_out, settings, generator)
         width, self.rate = settings.n_hidden, settings.dropout
         sizes = [n_latent + n_design] + [width] * settings.n_layers
         self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(sizes)])

@@ -48,31 +48,6 @@ def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
     return h * (keep * factor)
 
 
-class _Draw(torch.autograd.Function):
-    """A draw z = mean + sd · ε (B × axes) and KL(N(mean, sd²) || N(0, 1)) of each cell (B,), with their gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, mean: Tensor, sd: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(mean, sd, eps)
-        return torch.addcmul(mean, sd, eps), kl_divergence(mean, sd).sum(1)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
-        mean, sd, eps = ctx.saved_tensors
-        to_z, to_kl = grads[0], grads[1][:, None]
-        return torch.addcmul(to_z, to_kl, mean), to_z * eps + to_kl * (sd - sd.reciprocal()), None
-
-
-def draw(mean: Tensor, sd: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return z = mean + sd · ε (B × axes), and KL(N(mean, sd²) || N(0, 1)) of each cell (B,)."""
-    return _Draw.apply(mean, sd, eps)
-
-
-def kl_divergence(mean: Tensor, sd: Tensor) -> Tensor:
-    """KL(N(mean, sd²) || N(0, 1)), per cell and axis."""
-    return 0.5 * (mean * mean + sd * sd - 1.0) - sd.log()
-
-
 class _SparseProduct(torch.autograd.Function):
     """Sparse rows times a dense matrix on the CPU; the gradient touches the non-zeros only."""
 
@@ -96,8 +71,6 @@ class _SparseProduct(torch.autograd.Function):
         return None, gradient, upstream.sum(0), None
 
 
-SD_OFFSET, SMALLEST_SD = 0.5413, 1e-4
-"""The SD of the posterior is softplus(raw + offset) + smallest: 1 at the start, never 0, no overflow."""
 FLIP = 0.2
 """Share of non-zeros above which the dense product is faster on a CPU (measured: docs/engine.md)."""
 
@@ -129,10 +102,10 @@ class SparseLinear(nn.Module):
 
 
 class Encoder(nn.Module):
-    """From counts to the mean and SD of q(z | x)."""
+    """From counts to the parameters of q(z | x)."""
 
     def __init__(
-        self, n_genes: int, n_latent: int, n_hidden: int, n_layers: int, rate: float, generator: torch.Generator
+        self, n_genes: int, n_parameters: int, n_hidden: int, n_layers: int, rate: float, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.rate = rate
@@ -140,15 +113,14 @@ class Encoder(nn.Module):
         self.norms = nn.ModuleList([nn.LayerNorm(n_hidden) for _ in range(n_layers)])
         hidden = [nn.Linear(n_hidden, n_hidden) for _ in range(n_layers - 1)]
         self.layers = nn.ModuleList(hidden)
-        self.head = nn.Linear(n_hidden, 2 * n_latent)
+        self.head = nn.Linear(n_hidden, n_parameters)
         for layer in hidden:
             init_linear(layer, generator, math.sqrt(2.0))
         init_linear(self.head, generator)
 
-    def forward(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Return mean and SD (B × axes each); `generator` switches dropout on."""
+    def forward(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """Return the head (B × n_parameters) that a latent takes; `generator` switches dropout on."""
         h = dropout(torch.relu(self.norms[0](self.first(batch))), self.rate, generator)
         for norm, layer in zip(list(self.norms)[1:], self.layers, strict=True):
             h = dropout(torch.relu(norm(layer(h))), self.rate, generator)
-        mean, raw = self.head(h).chunk(2, dim=1)
-        return mean, nn.functional.softplus(raw + SD_OFFSET) + SMALLEST_SD
+        return self.head(h)

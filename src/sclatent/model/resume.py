@@ -23,10 +23,8 @@ LAYOUT = 3
 def key_of(data: CountData, *what: object) -> str:
     """Return a hash of the data, of the versions of this package and of PyTorch, and of whatever else is given."""
     digest = hashlib.blake2b(digest_size=20)
-    digest.update(repr((LAYOUT, sclatent.__version__, torch.__version__, data.counts.shape)).encode())
-    counts = data.counts
-    arrays = [counts.indptr, counts.indices, counts.data, data.library, data.categorical, data.continuous]
-    for item in (*arrays, *what):
+    digest.update(repr((LAYOUT, sclatent.__version__, torch.__version__, data.source.shape)).encode())
+    for item in (data.source.fingerprint(), data.library, data.categorical, data.continuous, *what):
         if isinstance(item, np.ndarray):
             digest.update(repr((item.dtype.str, item.shape)).encode())
             digest.update(np.ascontiguousarray(item).view(np.uint8).data)

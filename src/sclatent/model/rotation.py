@@ -63,7 +63,7 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
     """
     if method not in METHODS:
         raise unknown_kind("rotate", method, METHODS)
-    if method == "none":
+    if method == "none" or not vae.latent.rotates:
         return
     n_axes = vae.settings.n_axes
     with torch.no_grad():

@@ -19,6 +19,7 @@ from sclatent.model._step import Counts
 from sclatent.model.batches import Batches, CountData
 from sclatent.model.compiled import CompiledStep, compiles, prepare
 from sclatent.model.flat import FlatWeights
+from sclatent.model.objective import OBJECTIVES, Objective
 from sclatent.model.optimizer import AdamW
 from sclatent.model.plan import Plan, decay
 from sclatent.model.start import parameter_groups, start_from_data
@@ -69,7 +70,8 @@ class Run:
         groups = parameter_groups(self.vae, decay(settings, len(train)))
         self.flat = FlatWeights([group.pop("params") for group in groups])
         self.optimizer = AdamW(self.flat, groups, CLIP)
-        self.compiled = compiles(self.vae)
+        self.objective = OBJECTIVES[settings.objective.kind](settings.objective)
+        self.compiled = compiles(self.vae, self.objective)
         self.compiled_steps: dict[int, CompiledStep] = {}
         if self.compiled:
             self.flat.connect()
@@ -86,14 +88,14 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the schedule is through, or the validation ELBO has not improved for long enough."""
+        """Whether the schedule is through, or the validation score has not improved for long enough."""
         return self.stopped or self.epoch >= self.plan.epochs
 
     def one_epoch(self) -> None:
         """Train on every cell once, then ask the validation cells."""
         try:
             with only_shared() if self.compiled else nullcontext():
-                log_prob, kl = self._pass()
+                fit, kl = self._pass()
             cells = self._validate()
         except Diverged as trouble:
             self._restart(trouble)
@@ -103,14 +105,14 @@ class Run:
         self.history.append(
             {
                 "epoch": self.epoch,
-                "train_elbo": log_prob - kl,
-                "validation_elbo": float(cells.mean()) if len(cells) else log_prob - kl,
+                "train_elbo": fit - kl,
+                "validation_elbo": float(cells.mean()) if len(cells) else fit - kl,
                 "kl": kl,
                 "kl_weight": self.plan.kl_weight(self.step - 1),
                 "learning_rate": self._learning_rate(),
             }
         )
-        # before the KL has its full weight a good ELBO is luck
+        # before the KL has its full weight a good score is luck
         if self.step >= self.plan.warmup:
             if score > self.best:
                 self.best, self.since, self.best_weights = score, 0, self.average.clone()
@@ -122,7 +124,7 @@ class Run:
         self.good = self.state()
 
     def _pass(self) -> tuple[float, float]:
-        """One epoch of steps; return the mean log p(x | z) and KL of the training cells."""
+        """One epoch of steps; return the mean fit and KL of the training cells."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
         minibatches = self.plan.minibatches(self.order.permutation(self.train))
         gathered = ahead(partial(prepare, self.vae, self.batches), minibatches) if self.compiled else repeat(None)
@@ -132,13 +134,14 @@ class Run:
                 raise Diverged(cells)
         if not bool(torch.isfinite(sums).all()):
             raise Diverged(self.train)
-        log_prob, kl = (sums / len(self.train)).tolist()
-        if self.history and log_prob < 3.0 * min(self.history[0]["train_elbo"], -1.0):
+        fit, kl = (sums / len(self.train)).tolist()
+        if self.history and fit < 3.0 * min(self.history[0]["train_elbo"], -1.0):
             raise Diverged(self.train, "the loss runs away")
-        return log_prob, kl
+        return fit, kl
 
     def _step(self, cells: np.ndarray, counts: Counts | None = None) -> Tensor:
-        """One step of the optimiser; return the sums of log p(x | z) and KL over its cells."""
+        """One step of the optimiser; return the sums of fit and KL over its cells."""
+        self.vae.progress = self.step / self.plan.steps
         if self.compiled:
             sums = self._compiled_step(prepare(self.vae, self.batches, cells) if counts is None else counts)
         else:
@@ -161,11 +164,10 @@ class Run:
             sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
             try:
                 for piece in np.array_split(cells, min(self.pieces, len(cells))):
-                    log_prob, kl = self.vae.elbo_terms(self.batches.gather(piece), self.noise, self.noise)
-                    # the gradient of (weight · KL − log p) / cells, summed, without the operations in between
-                    each = torch.full_like(kl, 1.0 / len(cells))
-                    torch.autograd.backward([log_prob, kl], [-each, weight * each])
-                    sums += torch.stack([log_prob.detach(), kl.detach()]).sum(1, dtype=torch.float64)
+                    batch = self.batches.gather(piece)
+                    loss = self.objective.loss(self.vae, batch, self.noise, self.noise, weight)
+                    loss.cells.backward(torch.full_like(loss.cells, 1.0 / len(cells)))
+                    sums += loss.sums()
                 if (penalty := self.vae.decoder.penalty()) is not None:
                     (penalty / len(self.train)).backward()
                 return sums
@@ -196,12 +198,12 @@ class Run:
             raise
 
     def _validate(self) -> np.ndarray:
-        """ELBO of each validation cell at KL weight 1, always with the same draws, float64."""
+        """Score of each validation cell, always with the same draws, float64."""
         self.exchange()
         while True:
             size = 512 if self.pieces == 1 else math.ceil(self.plan.batch_size / self.pieces)
             try:
-                score = elbo_of_cells(self.vae, self.batches, self.validation, self.seed, size)
+                score = score_cells(self.vae, self.objective, self.batches, self.validation, self.seed, size)
                 break
             except torch.OutOfMemoryError:
                 self._make_room(self.plan.batch_size)
@@ -217,7 +219,7 @@ class Run:
         """Go back to the last good epoch at a quarter of the learning rate; give up the second time."""
         if self.restarts:
             self.restore(self.good)  # with weights that are no numbers every cell would seem wrong
-            raise explain(self.vae, self.batches, trouble.cells)
+            raise explain(self.vae, self.objective, self.batches, trouble.cells)
         self.restore(self.good)
         self.restarts = 1
         log.warning("%s in epoch %d: once more from there at a quarter of the learning rate", trouble, self.epoch + 1)
@@ -262,23 +264,25 @@ class Run:
     def best_model(self) -> CountVAE:
         """Return the model with its best weights, on the CPU."""
         self.flat.release(self.best_weights if math.isfinite(self.best) else self.average)
+        self.vae.progress = 1.0
         return self.vae.to("cpu").eval()
 
 
 @torch.no_grad()
-def elbo_of_cells(vae: CountVAE, batches: Batches, index: np.ndarray, seed: int, size: int = 512) -> np.ndarray:
-    """ELBO of each of the cells `index` at KL weight 1, float64, with one draw per cell from a generator of `seed`."""
+def score_cells(
+    vae: CountVAE, objective: Objective, batches: Batches, index: np.ndarray, seed: int, size: int = 512
+) -> np.ndarray:
+    """Score of each of the cells `index`, float64, with draws from a generator of `seed`."""
     noise = torch.Generator(device=vae.device).manual_seed(seed)
     parts = [np.empty(0)]
     for batch in batches.stream(index, size):
-        log_prob, kl = vae.elbo_terms(batch, noise)
-        parts.append((log_prob.double() - kl).cpu().numpy())
+        parts.append(objective.score(vae, batch, noise).double().cpu().numpy())
     return np.concatenate(parts)
 
 
-def typical(elbo: np.ndarray) -> float:
-    """Mean of the ELBO of cells without the lowest twentieth.
+def typical(score: np.ndarray) -> float:
+    """Mean of the score of cells without the lowest twentieth.
 
     With few validation cells one outlying cell moves the mean by more than all the others learn, in either direction.
     """
-    return float(np.sort(elbo)[math.ceil(len(elbo) / 20) if len(elbo) > 1 else 0 :].mean())
+    return float(np.sort(score)[math.ceil(len(score) / 20) if len(score) > 1 else 0 :].mean())

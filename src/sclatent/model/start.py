@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from sclatent.model._csr import gene_sums
 from sclatent.model.batches import CountData
 from sclatent.model.vae import CountVAE
 
@@ -22,9 +22,7 @@ def start_from_data(vae: CountVAE, data: CountData, train: np.ndarray) -> None:
     The decoder's bias becomes the log mean fraction of each gene (and of the *rest* category); half a count more lets a
     gene without counts start rare instead of impossible. Level frequencies make the covariate design centred.
     """
-    counts = data.counts
-    genes = np.zeros(data.n_genes)
-    gene_sums(train, counts.indptr, counts.indices, counts.data, genes)
+    genes = data.source.gene_sums(train)
     library = max(float(np.asarray(data.library)[train].sum(dtype=np.float64)), 1.0)
     fraction = (genes + 0.5) / library
     if vae.rest:
@@ -43,11 +41,13 @@ def start_from_data(vae: CountVAE, data: CountData, train: np.ndarray) -> None:
 
 def parameter_groups(vae: CountVAE, weight_decay: float) -> list[dict[str, Any]]:
     """Weight matrices decay; the gene-wise bias and dispersion learn faster."""
-    decays, plain, fast = [], [], []
+    decays: list[Tensor] = []
+    plain: list[Tensor] = []
+    fast = [*vae.likelihood.gene_wise(), vae.decoder.bias]
     for name, parameter in vae.named_parameters():
-        if name in ("decoder.bias", "log_theta"):
-            fast.append(parameter)
-        elif name.endswith("weight") and parameter.ndim == 2:  # not `covariates`: batches are not shrunk together
+        if any(parameter is one for one in fast):
+            continue
+        if name.endswith("weight") and parameter.ndim == 2:  # not `covariates`: batches are not shrunk together
             decays.append(parameter)
         else:
             plain.append(parameter)

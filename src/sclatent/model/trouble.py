@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sclatent.model.batches import Batches, CountData
+from sclatent.model.objective import Objective
 from sclatent.model.vae import CountVAE
 from sclatent.settings import InputError
 
@@ -63,14 +64,10 @@ def check_data(data: CountData, train: np.ndarray) -> None:
         raise InputError("no training cells: check `split` and the filters on cells")
     if data.n_genes == 0:
         raise InputError("no genes for the model: check `genes` and the filters")
-    counts = data.counts
-    bad = ~np.isfinite(counts.data) | (counts.data < 0)
-    if bad.any():
-        at = int(np.flatnonzero(bad)[0])
-        cell = int(np.searchsorted(counts.indptr, at, side="right")) - 1
+    if (wrong := data.source.wrong()) is not None:
         raise InputError(
-            f"counts: {int(bad.sum())} value(s) are negative or not finite, the first in cell {cell}, gene "
-            f"{int(counts.indices[at])} ({counts.data[at]:g}): give whole-number counts"
+            f"counts: {wrong.n} value(s) are negative or not finite, the first in cell {wrong.cell}, gene "
+            f"{wrong.gene} ({wrong.value:g}): give whole-number counts"
         )
     library = np.asarray(data.library)
     if not np.isfinite(library).all() or (library < 0).any():
@@ -79,18 +76,17 @@ def check_data(data: CountData, train: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def explain(vae: CountVAE, batches: Batches, cells: np.ndarray, size: int = 4096) -> Diverged:
+def explain(vae: CountVAE, objective: Objective, batches: Batches, cells: np.ndarray, size: int = 4096) -> Diverged:
     """Return the error of a training that diverged among `cells`: which of them, which gene to look at.
 
-    They are looked at `size` at a time, until some have a loss that is not finite.
+    They are looked at `size` at a time, until some have a score that is not finite.
     """
     noise = torch.Generator(device=vae.device).manual_seed(0)
     largest = (int(cells[0]), 0, 0.0)
     for start in range(0, len(cells), size):
         some = np.asarray(cells[start : start + size])
         batch = batches.gather(some)
-        log_prob, kl = vae.elbo_terms(batch, noise)
-        bad = ~torch.isfinite(log_prob - kl)
+        bad = ~torch.isfinite(objective.score(vae, batch, noise))
         wrong = some[bad.cpu().numpy()]
         values = batch.values
         if len(wrong):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,32 +9,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sclatent.model import checkpoint, likelihoods
-from sclatent.model.additive import AdditiveDecoder
+from sclatent.model import checkpoint
 from sclatent.model.batches import Batch, Batches, CountData
-from sclatent.model.decoders import Decoder, LinearDecoder, MLPDecoder
-from sclatent.model.networks import Encoder, draw, init_linear
+from sclatent.model.decoders import Decoder
+from sclatent.model.networks import Encoder
+from sclatent.model.parts import log_likelihoods
+from sclatent.model.parts.latent import LATENTS, Axes, Posterior
+from sclatent.model.parts.likelihoods import Likelihood
+from sclatent.model.parts.modality import Modality
 from sclatent.settings import ModelSettings
-from sclatent.settings.registry import Registry, unknown_kind
-
-DECODERS: Registry[Callable[..., Decoder]] = Registry("decoder")
-for _kind, _decoder in (("mlp", MLPDecoder), ("linear", LinearDecoder), ("additive", AdditiveDecoder)):
-    DECODERS.add(_kind, _decoder)
-LIKELIHOODS = ("poisson", "nb", "zip", "zinb", "bernoulli")
-DISPERSIONS = ("gene", "gene-batch", "gene-cell")
-LOG_THETA = (-9.21, 18.42)
-"""Range of log θ: 1e-4 (all but a point mass at 0) to 1e8 (Poisson)."""
 
 
 class CountVAE(nn.Module):
-    """A VAE on counts: z ~ N(0, I), rates μ = l · softmax(decoder(z)), counts from the likelihood of the settings.
+    """A VAE on counts: z from the latent's prior, rates μ = l · softmax(decoder(z)), counts from the likelihood.
 
     Parameters
     ----------
     n_genes
         Genes of the model.
     settings
-        Likelihood, networks, number of axes.
+        Likelihood, latent, networks, number of axes.
     n_levels
         Number of levels of each categorical covariate.
     n_continuous
@@ -48,6 +41,8 @@ class CountVAE(nn.Module):
 
     rotation: Tensor
     level_frequency: Tensor
+    progress: float = 1.0
+    """How far training is, from 0 to 1, for kinds of latent that change on the way."""
 
     def __init__(
         self,
@@ -64,39 +59,39 @@ class CountVAE(nn.Module):
         self.n_levels, self.n_continuous = tuple(int(n) for n in n_levels), n_continuous
         generator = torch.Generator().manual_seed(seed)
         self.n_design = sum(self.n_levels) + n_continuous
-        n_out = n_genes + int(rest)
+        self.latent = LATENTS[settings.latent.kind](settings.latent, settings.n_axes)
         # layers fill themselves from the global generator before ours does: leave that one as it was
         with torch.random.fork_rng(devices=[]):
-            self._build(n_out, generator)
+            self.modality = Modality(
+                n_genes,
+                settings,
+                self.latent,
+                n_design=self.n_design,
+                n_levels=self.n_levels,
+                rest=rest,
+                generator=generator,
+            )
         # mean of the one-hot columns over the training cells: a level that training never saw is then the average one
         self.register_buffer("level_frequency", torch.zeros(sum(self.n_levels)))
         # orthogonal map from the network's coordinates to the axes: axes = z @ rotation.T
         self.register_buffer("rotation", torch.eye(settings.n_axes))
 
-    def _build(self, n_out: int, generator: torch.Generator) -> None:
-        """Make the networks and the parameters of the likelihood, filled from `generator`."""
-        settings, n_genes = self.settings, self.n_genes
-        for key, known in (("likelihood", LIKELIHOODS), ("dispersion", DISPERSIONS)):
-            if getattr(settings, key) not in known:
-                raise unknown_kind(key, getattr(settings, key), known)
-        self.encoder = Encoder(
-            n_genes, settings.n_axes, settings.n_hidden, settings.n_layers, settings.dropout, generator
-        )
-        self.decoder = DECODERS[settings.decoder](settings.n_axes, self.n_design, n_out, settings, generator)
-        self.uses_theta = settings.likelihood in ("nb", "zinb")
-        self.uses_gate = settings.likelihood in ("zip", "zinb")
-        if self.uses_theta:
-            rows = self.n_levels[0] if settings.dispersion == "gene-batch" and self.n_levels else 1
-            self.log_theta = nn.Parameter(torch.full((rows, n_genes), 1.0))
-        if self.uses_theta and settings.dispersion == "gene-cell":
-            self.theta_head = nn.Linear(settings.n_axes, n_genes, bias=False)
-            init_linear(self.theta_head, generator, 0.1)
-        if self.uses_gate:
-            self.gate_head = nn.Linear(settings.n_axes, n_genes)
-            init_linear(self.gate_head, generator, 0.1)
-            nn.init.constant_(self.gate_head.bias, -3.0)
-
     # --- pieces that training uses --------------------------------------------------------------------------------
+
+    @property
+    def encoder(self) -> Encoder:
+        """From counts to the parameters of the posterior."""
+        return self.modality.encoder
+
+    @property
+    def decoder(self) -> Decoder:
+        """From the latent code to genes."""
+        return self.modality.decoder
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The distribution of the counts."""
+        return self.modality.likelihood
 
     @property
     def device(self) -> torch.device:
@@ -115,101 +110,73 @@ class CountVAE(nn.Module):
         parts.append(continuous)
         return torch.cat(parts, 1)
 
-    def theta(self, z: Tensor, categorical: Tensor) -> Tensor:
-        """Inverse dispersion θ ((1 | B) × genes) of the network's coordinates `z`."""
-        log_theta: Tensor = self.log_theta
-        if log_theta.shape[0] > 1:
-            code = categorical[:, 0]
-            known = log_theta[code.clamp(min=0)]
-            log_theta = torch.where((code >= 0)[:, None], known, log_theta.mean(0, keepdim=True))
-        if self.settings.dispersion == "gene-cell":
-            log_theta = log_theta + self.theta_head(z)
-        return log_theta.clamp(*LOG_THETA).exp()
+    def encode(self, batch: Batch, masks: torch.Generator | None = None) -> Posterior:
+        """Return q(z | x) of the cells; `masks`, when given, switches dropout on."""
+        return self.latent.posterior(self.encoder(batch, masks), self.progress)
 
-    def log_prob(self, z: Tensor, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
-        """Log p(x | z) of each cell (B,), nats, constants included; `z` in the network's coordinates."""
-        logits = self.decoder(z, self.design(batch.categorical, batch.continuous), generator)
-        match self.settings.likelihood:
-            case "poisson":
-                return likelihoods.poisson(logits, batch)
-            case "nb":
-                return likelihoods.negative_binomial(logits, self.theta(z, batch.categorical), batch)
-            case "zip":
-                return likelihoods.zero_inflated_poisson(logits, self.gate_head(z), batch)
-            case "zinb":
-                return likelihoods.zero_inflated_nb(logits, self.theta(z, batch.categorical), self.gate_head(z), batch)
-            case "bernoulli":
-                return likelihoods.bernoulli(logits, batch)
-            case other:
-                raise unknown_kind("likelihood", other, LIKELIHOODS)
+    def log_prob(self, code: Tensor, batch: Batch, masks: torch.Generator | None = None) -> Tensor:
+        """Log p(x | code) of each cell (B,), nats, constants included; `code` (B × n_code) before any rotation."""
+        return self.modality.log_prob(code, batch, self.design(batch.categorical, batch.continuous), masks)
 
-    def elbo_terms(
-        self, batch: Batch, noise: torch.Generator, masks: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return log p(x | z) and KL(q || p) of each cell (B,), with one draw z = mean + sd · ε.
-
-        `noise` draws ε; `masks`, when given, switches dropout on.
-        """
-        mean, sd = self.encoder(batch, masks)
-        eps = torch.randn(mean.shape, generator=noise, device=mean.device)
-        z, kl = draw(mean, sd, eps)
-        return self.log_prob(z, batch, masks), kl
+    def log_prob_of_draws(self, code: Tensor, batch: Batch, masks: torch.Generator | None = None) -> Tensor:
+        """Log p(x | code) of each draw and cell (draws × B), of `code` (draws × B × n_code)."""
+        draws = len(code)
+        repeated = batch if draws == 1 else batch.repeat(draws)
+        return self.log_prob(code.reshape(-1, code.shape[2]), repeated, masks).reshape(draws, -1)
 
     @torch.no_grad()
-    def predictive(
-        self, batch: Batch, noise: torch.Generator
-    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-        """Rate, θ (or None) and probability of an extra zero (or None) at one draw of q(z | x), float64 (B × genes)."""
-        mean, sd = self.encoder(batch, None)
-        z = mean + sd * torch.randn(mean.shape, generator=noise, device=mean.device)
-        logits = self.decoder(z, self.design(batch.categorical, batch.continuous))
-        mu = likelihoods.log_rate(logits, batch).double().exp().cpu().numpy()
-        theta = gate = None
-        if self.uses_theta:
-            theta = self.theta(z, batch.categorical).double().cpu().numpy()
-            theta = np.broadcast_to(theta, mu.shape)
-        if self.uses_gate:
-            gate = torch.sigmoid(self.gate_head(z)).double().cpu().numpy()
-        return mu, theta, gate
+    def predictive(self, batch: Batch, noise: torch.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Rate (B × genes), float64, at one draw of q(z | x), and what the likelihood has beside it, by name."""
+        posterior = self.encode(batch)
+        eps = torch.randn((1, len(batch), self.latent.n_noise), generator=noise, device=self.device)
+        code = posterior.sample(eps)[0]
+        logits = self.decoder(code, self.design(batch.categorical, batch.continuous))
+        mu = log_likelihoods.log_rate(logits, batch).double().exp().cpu().numpy()
+        return mu, self.likelihood.shape(code, batch.categorical)
 
     def marginal(self, batch: Batch, samples: int, noise: torch.Generator, chunk: int = 8) -> tuple[Tensor, Tensor]:
         """Return the ELBO and the importance-weighted log p(x) ≥ log 1/S Σ p(x, z_s)/q(z_s | x) of each cell (B,).
 
         Burda et al. 2016. The draws are decoded `chunk` at a time, so memory does not grow with `samples`.
         """
-        mean, sd = self.encoder(batch, None)
+        posterior = self.encode(batch)
         weights = []
         for start in range(0, samples, chunk):
-            n = min(chunk, samples - start)
-            eps = torch.randn((n, *mean.shape), generator=noise, device=mean.device)
-            z = mean + sd * eps
-            # log p(z) − log q(z | x); the 2π terms cancel
-            prior = (-0.5 * z * z + 0.5 * eps * eps + sd.log()).sum(2)
-            log_x = self.log_prob(z.reshape(-1, z.shape[2]), batch.repeat(n)).reshape(n, -1)
-            weights.append(log_x.double() + prior.double())
+            shape = (min(chunk, samples - start), len(batch), self.latent.n_noise)
+            eps = torch.randn(shape, generator=noise, device=self.device)
+            code = posterior.sample(eps)
+            ratio = posterior.log_ratio(code, eps)
+            weights.append(self.log_prob_of_draws(code, batch).double() + ratio.double())
         log_w = torch.cat(weights)
         return log_w.mean(0), torch.logsumexp(log_w, 0) - np.log(samples)
 
     # --- what users ask: arrays in, arrays out --------------------------------------------------------------------
 
     @torch.no_grad()
-    def posterior(
-        self, data: CountData, indices: np.ndarray | None = None, *, size: int = 1024
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and SD of q(z | x) along the axes, float32 (cells × axes each), after any rotation."""
+    def along_axes(self, data: CountData, indices: np.ndarray | None = None, *, size: int = 1024) -> Axes:
+        """Mean, SD and KL of q(z | x) along the axes, float32 (cells × axes each), after any rotation."""
         index = np.arange(data.n_cells) if indices is None else np.asarray(indices)
-        mean = np.empty((len(index), self.settings.n_axes), np.float32)
-        sd = np.empty_like(mean)
-        batches = Batches(data, self.device)
+        out = Axes(*(np.empty((len(index), self.latent.n_axes), np.float32) for _ in range(3)))
         done = 0
-        for batch in batches.stream(index, size):
-            m, s = self.encoder(batch, None)
-            # the diagonal of R Σ Rᵀ; Σ is diagonal in the network's coordinates
-            rotated = (s * s) @ (self.rotation * self.rotation).T
-            mean[done : done + len(batch)] = (m @ self.rotation.T).cpu().numpy()
-            sd[done : done + len(batch)] = rotated.sqrt().cpu().numpy()
+        for batch in Batches(data, self.device).stream(index, size):
+            for whole, part in zip(out, self.encode(batch).along(self.rotation), strict=True):
+                whole[done : done + len(batch)] = part
             done += len(batch)
+        return out
+
+    def posterior(self, data: CountData, indices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and SD of q(z | x) along the axes, float32 (cells × axes each), after any rotation."""
+        mean, sd, _ = self.along_axes(data, indices)
         return mean, sd
+
+    def moved(self, z: np.ndarray, axis: int, step: float) -> np.ndarray:
+        """Return coordinates along the axes (cells × axes) a step along one axis; they stay where cells can be."""
+        return self.latent.moved(z, axis, step)
+
+    def _code(self, z: np.ndarray) -> Tensor:
+        """Return the codes (cells × n_code) at coordinates along the axes (cells × axes)."""
+        at = torch.as_tensor(np.asarray(z), dtype=torch.float32, device=self.device)
+        return self.latent.code_at(at @ self.rotation)
 
     @torch.no_grad()
     def log_fraction(
@@ -220,14 +187,13 @@ class CountVAE(nn.Module):
         Without covariates the decoder is asked for the average level and the average covariate.
         """
         n = len(z)
-        at = torch.as_tensor(np.asarray(z), dtype=torch.float32, device=self.device) @ self.rotation
         codes = np.full((n, len(self.n_levels)), -1) if categorical is None else categorical
         values = np.zeros((n, self.n_continuous)) if continuous is None else continuous
         design = self.design(
             torch.as_tensor(np.asarray(codes), dtype=torch.int64, device=self.device),
             torch.as_tensor(np.asarray(values), dtype=torch.float32, device=self.device),
         )
-        logits = self.decoder(at, design)
+        logits = self.decoder(self._code(z), design)
         return torch.log_softmax(logits, 1)[:, : self.n_genes].cpu().numpy()
 
     def log_rate(
@@ -240,11 +206,6 @@ class CountVAE(nn.Module):
         """Log μ (cells × genes) at the coordinates `z` (cells × axes) along the axes, for library sizes (cells,)."""
         library = np.maximum(np.asarray(library, dtype=np.float32), np.float32(1e-30))
         return self.log_fraction(z, categorical, continuous) + np.log(library)[:, None]
-
-    @staticmethod
-    def kl(mean: np.ndarray, sd: np.ndarray) -> np.ndarray:
-        """KL(N(mean, sd²) || N(0, 1)) in nats, per cell and axis (cells × axes)."""
-        return 0.5 * (mean * mean + sd * sd - 1.0) - np.log(sd)
 
     @torch.no_grad()
     def sample(
@@ -259,18 +220,9 @@ class CountVAE(nn.Module):
         """Draw counts (cells × genes), float32, from the likelihood at the coordinates `z` (cells × axes)."""
         rng = np.random.default_rng(seed)
         mu = np.exp(self.log_rate(z, library, categorical, continuous).astype(np.float64))
-        at = torch.as_tensor(np.asarray(z), dtype=torch.float32, device=self.device) @ self.rotation
-        if self.settings.likelihood == "bernoulli":
-            return (rng.random(mu.shape) < -np.expm1(-mu)).astype(np.float32)
-        if self.uses_theta:
-            codes = np.full((len(z), len(self.n_levels)), -1) if categorical is None else categorical
-            theta = self.theta(at, torch.as_tensor(np.asarray(codes), dtype=torch.int64, device=self.device))
-            shape = np.broadcast_to(theta.cpu().numpy().astype(np.float64), mu.shape)
-            mu = mu * rng.standard_gamma(shape) / shape
-        counts = rng.poisson(np.minimum(mu, 1e15)).astype(np.float32)
-        if self.uses_gate:
-            counts[rng.random(mu.shape) < torch.sigmoid(self.gate_head(at)).cpu().numpy()] = 0
-        return counts
+        levels = np.full((len(z), len(self.n_levels)), -1) if categorical is None else np.asarray(categorical)
+        known = torch.as_tensor(levels, dtype=torch.int64, device=self.device)
+        return self.likelihood.draw(rng, mu, **self.likelihood.shape(self._code(z), known)).astype(np.float32)
 
     # --- files ------------------------------------------------------------------------------------------------------
 

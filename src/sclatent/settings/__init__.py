@@ -13,6 +13,7 @@ from sclatent.settings.dataset import (
 )
 from sclatent.settings.describe import configuration_table, json_schema, write_docs
 from sclatent.settings.errors import InputError, did_you_mean
+from sclatent.settings.kinds import DecoderSettings, LatentSettings, LikelihoodSettings, ObjectiveSettings
 from sclatent.settings.load import (
     first_line,
     from_section_json,
@@ -29,10 +30,14 @@ __all__ = [
     "CellsSettings",
     "CycleSettings",
     "DatasetSettings",
+    "DecoderSettings",
     "GenesSettings",
     "InputError",
+    "LatentSettings",
+    "LikelihoodSettings",
     "MapSettings",
     "ModelSettings",
+    "ObjectiveSettings",
     "Sample",
     "SplitSettings",
     "TraverseSettings",

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from sclatent.settings.dataset import DatasetSettings, Sample
+from sclatent.settings.kinds import KindSettings, OneOf
 from sclatent.settings.load import _step
 from sclatent.settings.model import ModelSettings
 
@@ -59,7 +60,19 @@ def configuration_table() -> str:
 
 
 def _rows(model: type[BaseModel], prefix: str) -> list[str]:
-    return [_row(prefix + key, _default(field), field.description) for key, field in model.model_fields.items()]
+    rows = []
+    for key, field in model.model_fields.items():
+        rows.append(_row(prefix + key, _default(field), field.description))
+        # the settings of its kinds, each once
+        inside = {
+            name: _row(f"{prefix}{key}.{name}", _default(one), one.description)
+            for kinds in (part.kinds for part in field.metadata if isinstance(part, OneOf))
+            for kind in kinds
+            for name, one in kinds[kind].model_fields.items()
+            if name != "kind"
+        }
+        rows += inside.values()
+    return rows
 
 
 def _row(key: str, default: str, meaning: str | None) -> str:
@@ -70,6 +83,8 @@ def _row(key: str, default: str, meaning: str | None) -> str:
 
 def _default(field: Any) -> str:
     value = field.get_default(call_default_factory=True)
+    if isinstance(value, KindSettings):
+        value = value.kind
     return "needed" if value is PydanticUndefined else f"`{json.dumps(value)}`"
 
 

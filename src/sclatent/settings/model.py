@@ -2,39 +2,116 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from sclatent.settings._base import Settings
+from sclatent.settings.errors import did_you_mean
+from sclatent.settings.kinds import (
+    DECODERS,
+    LATENTS,
+    LIKELIHOODS,
+    OBJECTIVES,
+    DecoderSettings,
+    GaussianSettings,
+    KindSettings,
+    LatentSettings,
+    LikelihoodSettings,
+    MLPSettings,
+    NBSettings,
+    ObjectiveSettings,
+    OneOf,
+    PathwiseSettings,
+    Rotation,
+)
+from sclatent.settings.registry import Registry
+from sclatent.settings.words import resolve
 
 MOST_AXES = 32
 """Latent axes when there are cells and genes enough for them."""
 
 
+@dataclass(frozen=True)
+class _Beside:
+    """A setting of some kinds that may also stand beside the kind, as it did before kinds had settings.
+
+    Attributes
+    ----------
+    kinds
+        Where the kinds are.
+    idle
+        Values that say nothing to the other kinds: there they are left out.
+    why
+        What is said of any other value there; by default which kinds it is for.
+    """
+
+    kinds: Registry[type[KindSettings]]
+    idle: tuple[Any, ...]
+    why: str = ""
+
+
+BESIDE = {
+    "dispersion": _Beside(LIKELIHOODS, ("gene", "gene-batch", "gene-cell")),
+    "pooling": _Beside(DECODERS, ("log",)),
+    "sparsity": _Beside(DECODERS, (1.0,)),
+    "rotate": _Beside(DECODERS, (None, "none"), "the response curves of decoder: additive already fix the axes"),
+}
+
+
+def _move(given: dict[str, Any], key: str, beside: _Beside, default: KindSettings) -> None:
+    """Move `key` from beside its kind into it, or leave it out where it says nothing."""
+    kinds, part, value = beside.kinds, beside.kinds.key, resolve(given.pop(key))
+    chosen = given.get(part, default)
+    if isinstance(chosen, KindSettings):
+        chosen = {"kind": chosen.kind, **chosen.model_dump(exclude_unset=True)}
+    chosen = dict(chosen) if isinstance(chosen, dict) else {"kind": chosen}
+    kind = chosen.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        return  # the kind itself is refused
+    if key not in kinds[kind].model_fields:
+        if value in beside.idle:
+            return
+        having = " or ".join(name for name in kinds if key in kinds[name].model_fields)
+        why = f"; {beside.why}" if beside.why else ""
+        raise ValueError(f"{key}: is for {part}: {having} only, found {part}: {kind}{why}: remove `{key}`")
+    if value is None and None in beside.idle:
+        return
+    if chosen.setdefault(key, value) != value:
+        raise ValueError(f"{key}: stands twice, beside `{part}` and in it: remove one of the two")
+    given[part] = chosen
+
+
+def _beside_in_schema(schema: dict[str, Any]) -> None:
+    """Let editors take the settings that may stand beside their kind."""
+    for key, beside in BESIDE.items():
+        kind = next(name for name in beside.kinds if key in beside.kinds[name].model_fields)
+        one = beside.kinds[kind].model_json_schema()["properties"][key]
+        values = {"anyOf": [{k: v for k, v in one.items() if k in ("enum", "type", "minimum")}, {"type": "null"}]}
+        where = f"the same as `{key}` in `{beside.kinds.key}`"
+        schema["properties"][key] = {**values, "description": where}
+
+
 class ModelSettings(Settings):
     """One variational autoencoder and how it is trained."""
 
-    likelihood: Literal["poisson", "nb", "zip", "zinb", "bernoulli"] = Field(
-        "nb", description="distribution of the counts; bernoulli takes only whether a count is above 0 (open chromatin)"
+    model_config = ConfigDict(json_schema_extra=_beside_in_schema)
+
+    likelihood: Annotated[LikelihoodSettings, OneOf(LIKELIHOODS)] = Field(
+        NBSettings(),
+        description="distribution of the counts; bernoulli takes only whether a count is above 0 (open chromatin)",
     )
-    dispersion: Literal["gene", "gene-batch", "gene-cell"] = Field(
-        "gene",
-        description="nb and zinb: one θ per gene, per gene and level of the first batch column, or per gene and cell",
+    decoder: Annotated[DecoderSettings, OneOf(DECODERS)] = Field(
+        MLPSettings(),
+        description="from latent axes to genes: a network, a linear map, or a response curve per axis and gene",
     )
-    decoder: Literal["mlp", "linear", "additive"] = Field(
-        "mlp", description="from latent axes to genes: a network, a linear map, or a response curve per axis and gene"
+    latent: Annotated[LatentSettings, OneOf(LATENTS)] = Field(
+        GaussianSettings(), description="what the latent axes are; gaussian: normal, with a diagonal covariance"
     )
-    pooling: Literal["log", "counts"] = Field(
-        "log", description="additive: response curves add up in the log rates, or, non-negative, in expression"
-    )
-    sparsity: float = Field(
-        1.0, ge=0, description="additive: strength of the Laplace prior on the response curves (nats per unit weight)"
-    )
-    rotate: Literal["programs", "varimax", "ica", "none"] | None = Field(
-        None,
-        description="mlp and linear: orthogonal rotation of the axes after training, which the decoder undoes; "
-        "null: programs",
+    objective: Annotated[ObjectiveSettings, OneOf(OBJECTIVES)] = Field(
+        PathwiseSettings(),
+        description="what training minimises, and what stops it; elbo: of one draw from the posterior",
     )
     n_latent: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
@@ -66,26 +143,27 @@ class ModelSettings(Settings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU when there is one")
 
-    @model_validator(mode="after")
-    def _decoder_options(self) -> ModelSettings:
-        if self.decoder == "additive":
-            if self.rotate not in (None, "none"):
-                raise ValueError(
-                    f"rotate: {self.rotate} is for decoder: mlp or linear; the response curves of decoder: additive "
-                    "already fix the axes: remove `rotate`"
-                )
-            return self
-        for key in ("pooling", "sparsity"):
-            if getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key}: is for decoder: additive only, found decoder: {self.decoder}: remove `{key}`")
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_its_kind(cls, given: Any) -> Any:
+        """Put what stands beside a kind (`decoder: additive`, `pooling: counts`) into it."""
+        if not isinstance(given, dict):
+            return given
+        given = dict(given)
+        known = [*cls.model_fields, *BESIDE]
+        for key in given:
+            hint = "" if key in known else did_you_mean(str(key), known)
+            if any(f"'{name}'" in hint for name in BESIDE):
+                raise ValueError(f"{key}: unknown key{hint}")
+        for key, part in BESIDE.items():
+            if key in given:
+                _move(given, key, part, cls.model_fields[part.kinds.key].default)
+        return given
 
     @property
-    def rotation(self) -> Literal["programs", "varimax", "ica", "none"]:
-        """How the axes are rotated after training."""
-        if self.decoder == "additive":
-            return "none"
-        return self.rotate or "programs"
+    def rotation(self) -> Rotation:
+        """How the axes are rotated after training, if the latent can be rotated."""
+        return self.decoder.rotation
 
     @property
     def n_axes(self) -> int:

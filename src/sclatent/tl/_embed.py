@@ -29,10 +29,10 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     from anndata import AnnData
 
     data = inputs(prepared, trained.card)
-    mean, sd = trained.vae.posterior(data)
+    mean, sd, kl = trained.vae.along_axes(data)
     names = [f"axis_{k + 1}" for k in range(mean.shape[1])]
     var = pd.DataFrame(
-        {"kl": CountVAE.kl(mean, sd).mean(0, dtype=np.float64), "active": active_axes(mean)},
+        {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)},
         index=pd.Index(names),
     )
     return AnnData(
@@ -67,9 +67,7 @@ def loadings(vae: CountVAE, data: CountData, mean: np.ndarray, *, cells: int = 2
         categorical = None if data.categorical is None else data.categorical[index]
         continuous = None if data.continuous is None else data.continuous[index]
         for axis in range(n_axes):
-            shift = np.zeros(n_axes, np.float32)
-            shift[axis] = step[axis]
-            up = vae.log_fraction(mean[index] + shift, categorical, continuous)
-            down = vae.log_fraction(mean[index] - shift, categorical, continuous)
+            places = (vae.moved(mean[index], axis, sign * step[axis]) for sign in (1, -1))
+            up, down = (vae.log_fraction(place, categorical, continuous) for place in places)
             result[axis] += 0.5 * (up.sum(0, dtype=np.float64) - down.sum(0, dtype=np.float64))
     return (result / max(len(picked), 1)).astype(np.float32)

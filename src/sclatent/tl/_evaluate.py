@@ -55,8 +55,8 @@ def evaluate(
     result: dict[str, Any] = {
         "model": trained.card["model"],
         "seed": trained.card["seed"],
-        "likelihood": trained.vae.settings.likelihood,
-        "decoder": trained.vae.settings.decoder,
+        "likelihood": trained.vae.settings.likelihood.kind,
+        "decoder": trained.vae.settings.decoder.kind,
         "n_latent": trained.vae.settings.n_axes,
         "samples": samples,
         "epochs": len(trained.history),
@@ -71,7 +71,7 @@ def evaluate(
     if latent is None:
         latent = embed(prepared, trained)
     result["n_active"] = int(latent.var["active"].sum())
-    result["kl_per_axis"] = [round(float(kl), 6) for kl in latent.var["kl"]]
+    result["kl_per_axis"] = [round(float(kl), 6) if np.isfinite(kl) else None for kl in latent.var["kl"]]
     test = np.flatnonzero(split == slots.TEST)
     if len(test):
         result["calibration"] = pack(*calibration(trained.vae, data, test, trained.card["genes"], seed=seed))

@@ -12,7 +12,6 @@ from scipy.sparse import csr_matrix, hstack, issparse, vstack
 
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
-from sclatent.model.vae import CountVAE
 from sclatent.settings import InputError, did_you_mean
 from sclatent.tl._embed import active_axes
 from sclatent.tl._inputs import inputs
@@ -94,12 +93,12 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
         uns={key: cells.uns[key] for key in (slots.UNS,) if key in cells.uns},
     )
     share = 0.0
-    mean = np.zeros((cells.n_obs, trained.vae.settings.n_axes), np.float32)
+    mean = np.zeros((cells.n_obs, trained.vae.latent.n_axes), np.float32)
     for _ in range(1 + ROUNDS if len(missing) else 0):
         completed, share = _fill(completed, counts, mean, have, trained)
         mean, _ = trained.vae.posterior(inputs(completed, card))
-    mean, sd = trained.vae.posterior(inputs(completed, card))
-    var = pd.DataFrame({"kl": CountVAE.kl(mean, sd).mean(0, dtype=np.float64), "active": active_axes(mean)})
+    mean, sd, kl = trained.vae.along_axes(inputs(completed, card))
+    var = pd.DataFrame({"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)})
     var.index = pd.Index([f"axis_{k + 1}" for k in range(mean.shape[1])])
     report = {
         "n_genes": len(genes),

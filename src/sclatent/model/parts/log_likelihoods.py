@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from sclatent.model import _formulas, _kernels
+from sclatent.model import _kernels
 from sclatent.model._parallel import share
 from sclatent.model.batches import Batch
+from sclatent.model.parts import formulas
 
 
 def _compiled(logits: Tensor) -> bool:
@@ -42,7 +43,7 @@ class _Poisson(torch.autograd.Function):
             share(len(batch), lambda first, last: _kernels.poisson_rows(first, last, *arrays))
             log_prob -= batch.log_factorial
         else:
-            log_prob, gradient = _formulas.poisson(logits, batch)
+            log_prob, gradient = formulas.poisson(logits, batch)
         ctx.save_for_backward(gradient)
         return log_prob.to(logits.dtype)
 
@@ -66,7 +67,7 @@ class _NegativeBinomial(torch.autograd.Function):
             share(len(batch), lambda first, last: _kernels.nb_rows(first, last, *arrays, *dispersion))
             log_prob -= batch.log_factorial
         else:
-            log_prob, gradient, by_theta = _formulas.negative_binomial(logits, theta, batch)
+            log_prob, gradient, by_theta = formulas.negative_binomial(logits, theta, batch)
         ctx.save_for_backward(gradient, by_theta)
         ctx.one_theta = theta.shape[0] == 1
         return log_prob.to(logits.dtype)
@@ -115,14 +116,14 @@ def negative_binomial(logits: Tensor, theta: Tensor, batch: Batch) -> Tensor:
 
 def log_rate(logits: Tensor, batch: Batch) -> Tensor:
     """Log μ (B × genes), differentiable: log l + a − logsumexp(a)."""
-    log_library = batch.library.clamp(min=_formulas.TINY).log()[:, None]
+    log_library = batch.library.clamp(min=formulas.TINY).log()[:, None]
     return torch.log_softmax(logits, 1)[:, : batch.n_genes] + log_library
 
 
 def _log_rate_at(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """Log μ (B × genes) and, in float64, log μ at the non-zeros (N,)."""
-    lse = torch.logsumexp(logits.double() if bool((batch.total > _formulas.DEEP).any()) else logits, 1).double()
-    shift = batch.library.double().clamp(min=_formulas.TINY).log() - lse
+    lse = torch.logsumexp(logits.double() if bool((batch.total > formulas.DEEP).any()) else logits, 1).double()
+    shift = batch.library.double().clamp(min=formulas.TINY).log() - lse
     at = logits[batch.rows, batch.columns].double() + shift[batch.rows]
     return logits[:, : batch.n_genes] + shift[:, None].to(logits.dtype), at
 
@@ -136,7 +137,7 @@ def _inflated(base_zero: Tensor, base_nonzero: Tensor, gate: Tensor, batch: Batc
     at = (batch.rows, batch.columns)
     nonzero = base_nonzero + logsigmoid(-gate[at].double())
     at_zeros = zero.index_put(at, zero.new_zeros(()))
-    return _formulas.add_by_cell(at_zeros.sum(1, dtype=torch.float64), nonzero, batch) - batch.log_factorial
+    return formulas.add_by_cell(at_zeros.sum(1, dtype=torch.float64), nonzero, batch) - batch.log_factorial
 
 
 def zero_inflated_poisson(logits: Tensor, gate: Tensor, batch: Batch) -> Tensor:
@@ -150,7 +151,7 @@ def zero_inflated_nb(logits: Tensor, theta: Tensor, gate: Tensor, batch: Batch) 
     """Zero-inflated NB log-likelihood of each cell (B,); `gate` (B × genes) is the logit of an extra zero."""
     log_mu, at = _log_rate_at(logits, batch)
     theta_at = theta.expand(log_mu.shape)[batch.rows, batch.columns].double()
-    nonzero = _formulas.nb_log_pmf_nonzero(batch.values.double(), at, theta_at)
+    nonzero = formulas.nb_log_pmf_nonzero(batch.values.double(), at, theta_at)
     zero = -theta * torch.log1p(log_mu.exp() / theta)
     return _inflated(zero, nonzero, gate, batch).to(logits.dtype)
 
@@ -171,4 +172,4 @@ def bernoulli(logits: Tensor, batch: Batch) -> Tensor:
         torch.log1p(-torch.exp(-mu.clamp(min=0.5))),
     )
     zero = log_mu.exp().index_put((batch.rows, batch.columns), log_mu.new_zeros(()))
-    return _formulas.add_by_cell(-zero.sum(1, dtype=torch.float64), present, batch).to(logits.dtype)
+    return formulas.add_by_cell(-zero.sum(1, dtype=torch.float64), present, batch).to(logits.dtype)

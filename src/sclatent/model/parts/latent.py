@@ -1,0 +1,236 @@
+"""What the latent axes are: one class per kind of latent, and its posterior for the cells of a batch."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sclatent.model.kinds import Kinds
+from sclatent.settings import kinds
+from sclatent.settings.kinds import GaussianSettings, LatentSettings
+
+A = TypeVar("A", Tensor, np.ndarray)
+
+
+class Axes(NamedTuple):
+    """The posterior of cells along the axes, as `embed` writes it: float32 arrays (cells × axes each).
+
+    ``kl`` is in nats, and NaN where the kind of latent has no KL per axis.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    kl: np.ndarray
+
+
+class Posterior(ABC):
+    """q(z | x) of the cells of a batch, and the prior p(z)."""
+
+    @abstractmethod
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return codes (draws × cells × n_code) from standard normal `noise` (draws × cells × n_noise)."""
+
+    @abstractmethod
+    def log_q(self, code: Tensor) -> Tensor:
+        """Log q(code | x), nats, of each draw and cell (draws × cells)."""
+
+    @abstractmethod
+    def log_prior(self, code: Tensor) -> Tensor:
+        """Log p(code), nats, of each draw and cell (draws × cells)."""
+
+    def log_ratio(self, code: Tensor, noise: Tensor) -> Tensor:
+        """Log p(code) − log q(code | x) of `code`, which came from `noise` (draws × cells)."""
+        return self.log_prior(code) - self.log_q(code)
+
+    def kl(self) -> Tensor | None:
+        """KL(q || p) per cell and axis (cells × n_axes), nats; None: it has no closed form."""
+        return None
+
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return `sample` and `kl` in one, for kinds whose gradient is then one pass."""
+        return self.sample(noise), self.kl()
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """Return the mean along each axis (cells × n_axes)."""
+
+    @abstractmethod
+    def sd(self) -> Tensor:
+        """Return the standard deviation along each axis (cells × n_axes)."""
+
+    @abstractmethod
+    def moved(self, code: Tensor, axis: int, step: float) -> Tensor:
+        """Return `code` (… × n_code) a step along an axis; it stays in the support of the prior."""
+
+    @abstractmethod
+    def detached(self) -> Posterior:
+        """Return the same posterior, through which no gradient flows to the encoder."""
+
+    def along(self, rotation: Tensor) -> Axes:
+        """Return mean, SD and KL along the axes; `rotation` (axes × axes) is the identity unless the latent rotates."""
+        mean, sd, kl = self.mean(), self.sd(), self.kl()
+        missing = torch.full_like(mean, math.nan)
+        return Axes(*(part.detach().cpu().numpy() for part in (mean, sd, missing if kl is None else kl)))
+
+
+class Latent(ABC):
+    """A block of axes of one kind.
+
+    Parameters
+    ----------
+    settings
+        Those of the kind, kept as ``given``.
+    n_axes
+        Number of axes, as `embed` writes them.
+
+    Attributes
+    ----------
+    n_parameters
+        Outputs of the encoder's head.
+    n_code
+        What the decoder sees of a cell.
+    n_noise
+        Standard normal numbers behind one draw of one cell.
+    rotates
+        Whether prior and likelihood stay the same when the axes are turned.
+    """
+
+    settings: ClassVar[type[LatentSettings]]
+    rotates: ClassVar[bool] = False
+
+    def __init__(self, settings: LatentSettings, n_axes: int) -> None:
+        self.given = settings
+        self.n_axes = self.n_code = self.n_noise = n_axes
+        self.n_parameters = 2 * n_axes
+
+    @abstractmethod
+    def posterior(self, raw: Tensor, progress: float = 1.0) -> Posterior:
+        """Return the posterior of cells from the encoder's head `raw` (cells × n_parameters).
+
+        `progress` goes from 0 to 1 over a training, for kinds that change on the way.
+        """
+
+    @abstractmethod
+    def moved(self, z: A, axis: int, step: float) -> A:
+        """Return positions along the axes (… × n_axes) a step along one axis; they stay in the support."""
+
+    def code_at(self, z: Tensor) -> Tensor:
+        """Return the codes (… × n_code) at positions along the axes (… × n_axes), before any rotation."""
+        return z
+
+
+LATENTS: Kinds[type[Latent]] = Kinds(kinds.LATENTS)
+
+SD_OFFSET, SMALLEST_SD = 0.5413, 1e-4
+"""The SD of the posterior is softplus(raw + offset) + smallest: 1 at the start, never 0, no overflow."""
+
+
+class _Draw(torch.autograd.Function):
+    """Draws z = mean + sd · ε (draws × cells × axes) and KL(N(mean, sd²) || N(0, 1)) (cells × axes), with gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, mean: Tensor, sd: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(mean, sd, eps)
+        return torch.addcmul(mean, sd, eps), kl_divergence(mean, sd)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        mean, sd, eps = ctx.saved_tensors
+        to_z, to_kl = grads
+        to_sd = (to_z * eps).sum(0)
+        return torch.addcmul(to_z.sum(0), to_kl, mean), to_sd + to_kl * (sd - sd.reciprocal()), None
+
+
+def kl_divergence(mean: Tensor, sd: Tensor) -> Tensor:
+    """KL(N(mean, sd²) || N(0, 1)), per cell and axis."""
+    return 0.5 * (mean * mean + sd * sd - 1.0) - sd.log()
+
+
+def log_normal(z: Tensor, mean: Tensor | float = 0.0, sd: Tensor | None = None) -> Tensor:
+    """Log density of independent normal axes, summed over the last of them."""
+    scaled = (z - mean) if sd is None else (z - mean) / sd
+    each = -0.5 * (scaled * scaled + math.log(2 * math.pi))
+    return (each if sd is None else each - sd.log()).sum(-1)
+
+
+class GaussianPosterior(Posterior):
+    """N(mean, sd²) along each axis, under the prior N(0, 1)."""
+
+    def __init__(self, mean: Tensor, sd: Tensor) -> None:
+        self._mean, self._sd = mean, sd
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return mean + sd · ε (draws × cells × axes)."""
+        return self._mean + self._sd * noise
+
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return draws (draws × cells × axes) and KL (cells × axes)."""
+        return _Draw.apply(self._mean, self._sd, noise)
+
+    def log_q(self, code: Tensor) -> Tensor:
+        """Log N(code; mean, sd²) (draws × cells)."""
+        return log_normal(code, self._mean, self._sd)
+
+    def log_prior(self, code: Tensor) -> Tensor:
+        """Log N(code; 0, 1) (draws × cells)."""
+        return log_normal(code)
+
+    def log_ratio(self, code: Tensor, noise: Tensor) -> Tensor:
+        """Log p − log q (draws × cells); the 2π terms cancel, and ε is known, not computed back."""
+        return (-0.5 * code * code + 0.5 * noise * noise + self._sd.log()).sum(-1)
+
+    def kl(self) -> Tensor | None:
+        """KL per cell and axis."""
+        return kl_divergence(self._mean, self._sd)
+
+    def mean(self) -> Tensor:
+        """Return the means."""
+        return self._mean
+
+    def sd(self) -> Tensor:
+        """Return the SDs."""
+        return self._sd
+
+    def moved(self, code: Tensor, axis: int, step: float) -> Tensor:
+        """Add the step."""
+        return _added(code, axis, step)
+
+    def detached(self) -> GaussianPosterior:
+        """Return the same, without gradient."""
+        return GaussianPosterior(self._mean.detach(), self._sd.detach())
+
+    def along(self, rotation: Tensor) -> Axes:
+        """Return mean and SD along the turned axes, and the KL of each of these marginals."""
+        # the diagonal of R Σ Rᵀ; Σ is diagonal in the network's coordinates
+        variance = (self._sd * self._sd) @ (rotation * rotation).T
+        mean, sd = (part.detach().cpu().numpy() for part in (self._mean @ rotation.T, variance.sqrt()))
+        return Axes(mean, sd, 0.5 * (mean * mean + sd * sd - 1.0) - np.log(sd))
+
+
+@LATENTS.register
+class Gaussian(Latent):
+    """Axes with a standard normal prior, and a normal posterior of diagonal covariance."""
+
+    settings = GaussianSettings
+    rotates = True
+
+    def posterior(self, raw: Tensor, progress: float = 1.0) -> GaussianPosterior:
+        """Return the posterior: the head's first half is the mean, the second gives the SD."""
+        mean, spread = raw.chunk(2, dim=-1)
+        return GaussianPosterior(mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD)
+
+    def moved(self, z: A, axis: int, step: float) -> A:
+        """Add the step."""
+        return _added(z, axis, step)
+
+
+def _added(z: A, axis: int, step: float) -> A:
+    """Return a copy of `z` with `step` added to one of the last dimension's entries."""
+    out = z.copy() if isinstance(z, np.ndarray) else z.clone()
+    out[..., axis] += step
+    return out

@@ -1,0 +1,201 @@
+"""Where counts come from: a few rows at a time, whatever holds them."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from sclatent.model._csr import gather_rows, gene_sums, row_sums, take_rows
+
+CHUNK = 4096
+"""Rows that are looked at together where all are."""
+
+
+class Rows(NamedTuple):
+    """Some rows: ``offsets`` (rows + 1,) int64, and per count ``rows``, ``columns`` int64, ``values`` float32."""
+
+    offsets: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def of(cls, matrix: csr_matrix) -> Rows:
+        """Return the rows of a CSR matrix."""
+        offsets = matrix.indptr.astype(np.int64)
+        rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(offsets))
+        return cls(offsets, rows, matrix.indices.astype(np.int64), matrix.data.astype(np.float32))
+
+
+class Wrong(NamedTuple):
+    """Values that are no counts: how many, and the first of them."""
+
+    n: int
+    cell: int
+    gene: int
+    value: float
+
+
+class CountSource(ABC):
+    """Counts of cells × genes. What is not in memory says only its ``shape``, `rows` and `fingerprint`."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Number of cells and genes."""
+
+    @abstractmethod
+    def rows(self, index: np.ndarray) -> Rows:
+        """Return the rows at positions `index`, in this order, repeats included; several threads may ask at once."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a string that changes with every count: an interrupted training goes on only if it is the same."""
+
+    def arrays(self) -> dict[str, np.ndarray] | None:
+        """Return offsets, columns and values of all rows if they are in memory, for a GPU to hold."""
+        return None
+
+    def take(self, index: np.ndarray) -> tuple[Any, ...]:
+        """Return what `_csr.take_rows` makes of the rows at positions `index`."""
+        offsets, _, columns, values = self.rows(index)
+        return take_rows(np.arange(len(index)), offsets, columns, values, self.shape[1])
+
+    @cached_property
+    def row_sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Σ x and Σ log x! of every row, float64 (cells,) each."""
+        total, log_factorial = np.zeros((2, self.shape[0]))
+        for start, part in self._chunks(np.arange(self.shape[0])):
+            stretch = slice(start, start + len(part.offsets) - 1)
+            row_sums(part.offsets, part.values, total[stretch], log_factorial[stretch])
+        return total, log_factorial
+
+    def gene_sums(self, index: np.ndarray) -> np.ndarray:
+        """Σ x of every gene over the rows `index`, float64 (genes,)."""
+        total = np.zeros(self.shape[1])
+        for _, part in self._chunks(index):
+            gene_sums(np.arange(len(part.offsets) - 1), part.offsets, part.columns, part.values, total)
+        return total
+
+    @property
+    def n_values(self) -> int:
+        """Number of counts that are held, above 0 as a rule."""
+        return sum(len(part.values) for _, part in self._chunks(np.arange(self.shape[0])))
+
+    def wrong(self) -> Wrong | None:
+        """Return what is negative or not finite, if anything is."""
+        n, first = 0, None
+        for start, part in self._chunks(np.arange(self.shape[0])):
+            bad = np.flatnonzero(~np.isfinite(part.values) | (part.values < 0))
+            n += len(bad)
+            if len(bad) and first is None:
+                at = bad[0]
+                first = (start + int(part.rows[at]), int(part.columns[at]), float(part.values[at]))
+        return None if first is None else Wrong(n, *first)
+
+    def subset(self, index: np.ndarray) -> CountSource:
+        """Return the rows at positions `index` as a source."""
+        return _Subset(self, np.asarray(index))
+
+    def _chunks(self, index: np.ndarray) -> Iterator[tuple[int, Rows]]:
+        for start in range(0, len(index), CHUNK):
+            yield start, self.rows(np.asarray(index[start : start + CHUNK], dtype=np.int64))
+
+
+class _Subset(CountSource):
+    """Some rows of another source."""
+
+    def __init__(self, source: CountSource, index: np.ndarray) -> None:
+        self.source, self.index = source, np.flatnonzero(index) if index.dtype == bool else index
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of cells and genes."""
+        return len(self.index), self.source.shape[1]
+
+    def rows(self, index: np.ndarray) -> Rows:
+        """Return the rows at positions `index`."""
+        return self.source.rows(self.index[index])
+
+    def fingerprint(self) -> str:
+        """Return that of the source, with the positions."""
+        return f"{self.source.fingerprint()} {hashlib.blake2b(np.ascontiguousarray(self.index).data).hexdigest()}"
+
+
+class CSRCounts(CountSource):
+    """A CSR matrix in memory, of which nothing is copied."""
+
+    def __init__(self, matrix: csr_matrix) -> None:
+        self.matrix = matrix
+        # above 2^31 non-zeros scipy's offsets and columns are 64-bit; offsets always are here
+        self._offsets = matrix.indptr.astype(np.int64, copy=False)
+        self._columns = matrix.indices
+        self._values = matrix.data.astype(np.float32, copy=False)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of cells and genes."""
+        return int(self.matrix.shape[0]), int(self.matrix.shape[1])
+
+    @property
+    def n_values(self) -> int:
+        """Number of counts that are held."""
+        return len(self._values)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return offsets, columns and values."""
+        return {"offsets": self._offsets, "columns": self._columns, "values": self._values}
+
+    def rows(self, index: np.ndarray) -> Rows:
+        """Return the rows at positions `index`."""
+        offsets = np.zeros(len(index) + 1, np.int64)
+        np.cumsum(self._offsets[index + 1] - self._offsets[index], out=offsets[1:])
+        n = int(offsets[-1])
+        rows, columns, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
+        gather_rows(index, self._offsets, self._columns, self._values, offsets, rows, columns, values)
+        return Rows(offsets, rows, columns, values)
+
+    def take(self, index: np.ndarray) -> tuple[Any, ...]:
+        """Return what `_csr.take_rows` makes of the rows at positions `index`."""
+        return take_rows(index, self._offsets, self._columns, self._values, self.shape[1])
+
+    @cached_property
+    def row_sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Σ x and Σ log x! of every row."""
+        total, log_factorial = np.zeros((2, self.shape[0]))
+        row_sums(self._offsets, self._values, total, log_factorial)
+        return total, log_factorial
+
+    def gene_sums(self, index: np.ndarray) -> np.ndarray:
+        """Σ x of every gene over the rows `index`."""
+        total = np.zeros(self.shape[1])
+        gene_sums(index, self._offsets, self._columns, self.matrix.data, total)
+        return total
+
+    def wrong(self) -> Wrong | None:
+        """Return what is negative or not finite."""
+        data = self.matrix.data
+        bad = ~np.isfinite(data) | (data < 0)
+        if not bad.any():
+            return None
+        at = int(np.flatnonzero(bad)[0])
+        cell = int(np.searchsorted(self.matrix.indptr, at, side="right")) - 1
+        return Wrong(int(bad.sum()), cell, int(self.matrix.indices[at]), float(data[at]))
+
+    def fingerprint(self) -> str:
+        """Return a hash of the matrix."""
+        digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=20)
+        for array in (self.matrix.indptr, self.matrix.indices, self.matrix.data):
+            digest.update(repr(array.dtype.str).encode())
+            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+        return digest.hexdigest()
+
+    def subset(self, index: np.ndarray) -> CSRCounts:
+        """Return the rows at positions `index`, copied."""
+        return CSRCounts(self.matrix[index])

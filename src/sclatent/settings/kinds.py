@@ -1,0 +1,185 @@
+"""The parts of a model that come in kinds, each kind with settings of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from sclatent.settings._base import Settings
+from sclatent.settings.errors import did_you_mean
+from sclatent.settings.registry import Registry
+
+Rotation = Literal["programs", "varimax", "ica", "none"]
+Dispersion = Literal["gene", "gene-batch", "gene-cell"]
+
+
+class KindSettings(Settings):
+    """The settings of one kind; `kind` is its name, a `Literal` with a default."""
+
+    kind: str
+
+
+class LikelihoodSettings(KindSettings):
+    """Distribution of the counts."""
+
+
+class DecoderSettings(KindSettings):
+    """From the latent code to genes."""
+
+    @property
+    def rotation(self) -> Rotation:
+        """How the axes are rotated after training, if the latent can be rotated."""
+        return "none"
+
+
+class LatentSettings(KindSettings):
+    """What the latent axes are."""
+
+
+class ObjectiveSettings(KindSettings):
+    """What training minimises."""
+
+
+class PoissonSettings(LikelihoodSettings):
+    """Poisson."""
+
+    kind: Literal["poisson"] = "poisson"
+
+
+class NBSettings(LikelihoodSettings):
+    """Negative binomial."""
+
+    kind: Literal["nb"] = "nb"
+    dispersion: Dispersion = Field(
+        "gene",
+        description="nb and zinb: one θ per gene, per gene and level of the first batch column, or per gene and cell",
+    )
+
+
+class ZIPSettings(LikelihoodSettings):
+    """Poisson with extra zeros."""
+
+    kind: Literal["zip"] = "zip"
+
+
+class ZINBSettings(NBSettings):
+    """Negative binomial with extra zeros."""
+
+    kind: Literal["zinb"] = "zinb"  # type: ignore[assignment]
+
+
+class BernoulliSettings(LikelihoodSettings):
+    """Whether a count is above 0."""
+
+    kind: Literal["bernoulli"] = "bernoulli"
+
+
+class _Rotated(DecoderSettings):
+    rotate: Rotation = Field(
+        "programs",
+        description="mlp and linear: orthogonal rotation of the axes after training, which the decoder undoes",
+    )
+
+    @property
+    def rotation(self) -> Rotation:
+        """How the axes are rotated after training."""
+        return self.rotate
+
+
+class MLPSettings(_Rotated):
+    """A network beside a linear map."""
+
+    kind: Literal["mlp"] = "mlp"
+
+
+class LinearSettings(_Rotated):
+    """A linear map."""
+
+    kind: Literal["linear"] = "linear"
+
+
+class AdditiveSettings(DecoderSettings):
+    """A response curve per axis and gene, which fixes the axes."""
+
+    kind: Literal["additive"] = "additive"
+    pooling: Literal["log", "counts"] = Field(
+        "log", description="additive: response curves add up in the log rates, or, non-negative, in expression"
+    )
+    sparsity: float = Field(
+        1.0, ge=0, description="additive: strength of the Laplace prior on the response curves (nats per unit weight)"
+    )
+
+
+class GaussianSettings(LatentSettings):
+    """Normal axes with a diagonal covariance."""
+
+    kind: Literal["gaussian"] = "gaussian"
+
+
+class PathwiseSettings(ObjectiveSettings):
+    """The ELBO of one draw, differentiated through the draw."""
+
+    kind: Literal["elbo"] = "elbo"
+
+
+def _kinds(key: str, *settings: type[KindSettings]) -> Registry[type[KindSettings]]:
+    registry: Registry[type[KindSettings]] = Registry(key)
+    for one in settings:
+        registry.add(name_of(one), one)
+    return registry
+
+
+def name_of(settings: type[KindSettings]) -> str:
+    """Return the name of the kind that has these settings."""
+    name = settings.model_fields["kind"].default
+    if not isinstance(name, str):
+        raise TypeError(f'{settings.__name__} needs `kind: Literal["NAME"] = "NAME"`')
+    return name
+
+
+LIKELIHOODS = _kinds("likelihood", PoissonSettings, NBSettings, ZIPSettings, ZINBSettings, BernoulliSettings)
+DECODERS = _kinds("decoder", MLPSettings, LinearSettings, AdditiveSettings)
+LATENTS = _kinds("latent", GaussianSettings)
+OBJECTIVES = _kinds("objective", PathwiseSettings)
+
+
+class OneOf:
+    """A setting that is one of the kinds of a registry: its name, or a mapping of ``kind`` and its settings.
+
+    A union by tag to which a kind can be added.
+    """
+
+    def __init__(self, kinds: Registry[type[KindSettings]]) -> None:
+        self.kinds = kinds
+
+    def __call__(self, value: Any) -> KindSettings:
+        """Return the settings that `value` stands for; a ``ValueError`` is the user's line, without the key."""
+        if isinstance(value, KindSettings):
+            value = value.model_dump()
+        if isinstance(value, str):
+            value = {"kind": value}
+        names = ", ".join(f"'{name}'" for name in self.kinds)
+        if not isinstance(value, Mapping):
+            raise ValueError(f"expected one of {names}, or a mapping such as {{kind: {next(iter(self.kinds))}}}")
+        if "kind" not in value:
+            raise ValueError(f"`kind` is missing: one of {names}")
+        kind = value["kind"]
+        if not isinstance(kind, str) or kind not in self.kinds:
+            raise ValueError(f"'{kind}' is not one of {names}{did_you_mean(str(kind), self.kinds)}")
+        settings = self.kinds[kind]
+        for key in value:
+            if key not in settings.model_fields:
+                known = [name for name in settings.model_fields if name != "kind"]
+                hint = did_you_mean(str(key), known) or f": it has {', '.join(known) or 'no further keys'}"
+                raise ValueError(f"{kind} has no key '{key}'{hint}")
+        return settings.model_validate(dict(value))
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(self)
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        mappings = [handler(self.kinds[name].__pydantic_core_schema__) | {"required": ["kind"]} for name in self.kinds]
+        return {"anyOf": [{"enum": list(self.kinds)}, *mappings]}
