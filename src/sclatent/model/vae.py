@@ -120,9 +120,7 @@ class CountVAE(nn.Module):
 
     def log_prob_of_draws(self, code: Tensor, batch: Batch, masks: torch.Generator | None = None) -> Tensor:
         """Log p(x | code) of each draw and cell (draws × B), of `code` (draws × B × n_code)."""
-        draws = len(code)
-        repeated = batch if draws == 1 else batch.repeat(draws)
-        return self.log_prob(code.reshape(-1, code.shape[2]), repeated, masks).reshape(draws, -1)
+        return self.log_prob(code.flatten(0, 1), batch.repeat(len(code)), masks).unflatten(0, code.shape[:2])
 
     @torch.no_grad()
     def predictive(self, batch: Batch, noise: torch.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -142,8 +142,9 @@ class _Draw(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         mean, sd, eps = ctx.saved_tensors
         to_z, to_kl = grads
-        to_sd = (to_z * eps).sum(0)
-        return torch.addcmul(to_z.sum(0), to_kl, mean), to_sd + to_kl * (sd - sd.reciprocal()), None
+        to_sd = to_z * eps
+        to_z, to_sd = (part[0] if len(part) == 1 else part.sum(0) for part in (to_z, to_sd))
+        return torch.addcmul(to_z, to_kl, mean), to_sd + to_kl * (sd - sd.reciprocal()), None
 
 
 def kl_divergence(mean: Tensor, sd: Tensor) -> Tensor:
