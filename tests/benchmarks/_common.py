@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from sclatent.model import CountData, CountVAE
-from sclatent.model.plan import refit_epochs
-from sclatent.model.training import refit_vae
+from sclatent.model.training.schedule import refit_epochs
+from sclatent.model.training.trainer import refit_vae
 
 ROOT = Path(__file__).resolve().parents[2]
 PEER_SETS = ("pbmc_ifnb_two_batches", "pbmc_citeseq_two_batches", "lung3cl_celseq2_dropseq")

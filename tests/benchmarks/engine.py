@@ -30,8 +30,8 @@ from _common import PEER_SETS, load, peer_results, peer_split, refitted
 from scipy.sparse import csr_matrix, vstack
 
 from sclatent.model import CountData
-from sclatent.model._parallel import only_shared
-from sclatent.model.run import Run
+from sclatent.model.kernels.threads import only_shared
+from sclatent.model.training.loop import Run
 from sclatent.settings import ModelSettings
 from sclatent.tl._held_out import held_out
 
@@ -278,7 +278,7 @@ def scale(args: argparse.Namespace) -> None:
     data = data_of(counts)
     run = make_run(data, train, validation, settings)
     if args.budget != 1:
-        settings = settings.model_copy(update={"epochs": int(run.plan.epochs * args.budget)})
+        settings = settings.model_copy(update={"epochs": int(run.schedule.epochs * args.budget)})
         run = make_run(data, train, validation, settings)
     wall, cpu = time.perf_counter(), time.process_time()
     while not run.finished:

@@ -19,10 +19,12 @@ import torch
 from engine import data_of, make_run, show, simulated
 from numba import njit
 
-from sclatent.model import _layers, _step, optimizer
-from sclatent.model._parallel import one_blas_thread, only_shared
-from sclatent.model._vector_math import OPTIONS, exp32, log1p32
-from sclatent.model.compiled import CompiledStep, prepare
+from sclatent.model.fused import layers
+from sclatent.model.fused import step as frame
+from sclatent.model.fused.compiled import CompiledStep, prepare
+from sclatent.model.kernels.threads import one_blas_thread, only_shared
+from sclatent.model.kernels.vector_math import OPTIONS, exp32, log1p32
+from sclatent.model.training import optimizer
 from sclatent.settings import ModelSettings
 
 GENES, CELLS = 2000, 128
@@ -66,12 +68,12 @@ def median_ms(work: Callable[[], object], repeats: int = 40) -> float:
 def rates(step: CompiledStep, weights: int) -> dict[str, float]:
     """What one thread can do: GFLOP/s, entries per ns, GB/s."""
     ends, values = step.ends, step.flat.values.numpy()
-    layer = _layers.matrix(values, step.places.last[0], ends.seen.shape[1], GENES).copy()
+    layer = layers.matrix(values, step.places.last[0], ends.seen.shape[1], GENES).copy()
     seen, logits, back = np.ones_like(ends.seen), np.ones_like(ends.logits), np.empty_like(ends.seen)
     three = (
-        lambda: _layers.product(seen, layer, logits),
-        lambda: _layers.product(logits, layer.T, back),
-        lambda: _layers.product(seen.T, logits, layer),
+        lambda: layers.product(seen, layer, logits),
+        lambda: layers.product(logits, layer.T, back),
+        lambda: layers.product(seen.T, logits, layer),
     )
     flops = 3 * 2 * CELLS * layer.size
     rows = np.ones((CELLS, GENES), np.float32)
@@ -111,14 +113,14 @@ def main() -> None:
         order = np.random.default_rng(0).permutation(20_000)
         parts = {
             "gather": (lambda: prepare(run.vae, run.batches, np.roll(order, -CELLS)[:CELLS]), 0, 0, 0, 0),
-            "below, forth": (lambda: _step._forward(values, *networks, taken, step.rates), 0, 0, 0, rows),
+            "below, forth": (lambda: frame._forward(values, *networks, taken, step.rates), 0, 0, 0, rows),
             "likelihood": (
-                lambda: _step._cells(0, CELLS, values, step.places, step.ends, taken, grain),
+                lambda: frame._cells(0, CELLS, values, step.places, step.ends, taken, grain),
                 *(2 * product, entries, entries * nb, 0),
             ),
-            "below, back": (lambda: _step._backward(values, gradient, *networks, taken, step.rates), 0, 0, 0, rows),
+            "below, back": (lambda: frame._backward(values, gradient, *networks, taken, step.rates), 0, 0, 0, rows),
             "last, back": (
-                lambda: _step._last_gradient(0, n_in, gradient, step.places, step.ends, taken),
+                lambda: frame._last_gradient(0, n_in, gradient, step.places, step.ends, taken),
                 *(product, 0, 0, 0),
             ),
             "norm": (lambda: optimizer.add_squares(0, pieces, gradient, mover.squares), 0, 0, 0, 4 * weights / 1e6),

@@ -22,9 +22,10 @@ from torch import Tensor
 from torch.distributions import NegativeBinomial, Poisson
 from torch.nn.functional import logsigmoid
 
-from sclatent.model import CountData, CountVAE, likelihoods, networks, resume, run, train_vae, training
-from sclatent.model.batches import Batch, Batches
-from sclatent.model.networks import draw
+from sclatent.model import Batch, Batches, CountData, CountVAE, train_vae
+from sclatent.model.parts import encoder
+from sclatent.model.parts import log_likelihoods as likelihoods
+from sclatent.model.training import checkpoint, loop, trainer
 from sclatent.settings import ModelSettings
 from sclatent.tl._held_out import held_out
 
@@ -37,8 +38,8 @@ def by_pytorch() -> Iterator[None]:
     """Within it nothing goes through the compiled kernels of the CPU."""
     with (
         mock.patch.object(likelihoods, "_compiled", return_value=False),
-        mock.patch.object(networks, "_compiled", return_value=False),
-        mock.patch.object(run, "compiles", return_value=False),
+        mock.patch.object(encoder, "_compiled", return_value=False),
+        mock.patch.object(loop, "compiles", return_value=False),
     ):
         yield
 
@@ -131,8 +132,8 @@ def check_models(device: str, data: CountData) -> None:
         for where, way in (("cpu", nullcontext), (device, by_pytorch)):
             model, batch = copy.deepcopy(vae).to(where), Batches(data, where).gather(index)
             with way():
-                z, kl = draw(*model.encoder(batch, None), eps.to(where))
-                (kl - model.log_prob(z, batch)).mean().backward()
+                (code,), kl = model.encode(batch).draw(eps.to(where)[None])
+                (kl.sum(1) - model.log_prob(code, batch)).mean().backward()
             found.append(torch.cat([p.grad.cpu().flatten() for p in model.parameters() if p.grad is not None]))
         emit(f"{decoder}, {likelihood} {dispersion}: gradients", distance(found[1], found[0]), most=1e-4)
 
@@ -167,7 +168,7 @@ def check_same(device: str, small: bool) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "checkpoint.pt"
             stopped_after(2, data, fit, validation, settings, checkpoint=file, **how)
-            with mock.patch.object(run.Run, "one_epoch", autospec=True, side_effect=run.Run.one_epoch) as one_epoch:
+            with mock.patch.object(loop.Run, "one_epoch", autospec=True, side_effect=loop.Run.one_epoch) as one_epoch:
                 resumed, again = train_vae(data, fit, validation, settings, checkpoint=file, **how)
         emit(f"{name}: epochs after it resumed", one_epoch.call_count, most=epochs - 2)
         emit(f"{name}: same weights after it resumed", int(same(first, resumed)), least=1)
@@ -182,7 +183,7 @@ def same(a: CountVAE, b: CountVAE) -> bool:
 
 def stopped_after(epochs: int, *given: object, **how: object) -> None:
     """Train, and stop once so many checkpoints are written."""
-    write, written = resume.write, []
+    write, written = checkpoint.write, []
 
     def write_then_stop(path: Path, state: dict) -> None:
         write(path, state)
@@ -190,7 +191,7 @@ def stopped_after(epochs: int, *given: object, **how: object) -> None:
         if len(written) == epochs:
             raise KeyboardInterrupt
 
-    with mock.patch.object(training, "SAVE_EVERY", 0.0), mock.patch.object(resume, "write", write_then_stop):
+    with mock.patch.object(trainer, "SAVE_EVERY", 0.0), mock.patch.object(checkpoint, "write", write_then_stop):
         try:
             train_vae(*given, **how)
         except KeyboardInterrupt:

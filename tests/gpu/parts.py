@@ -20,7 +20,7 @@ from report import emit
 from scipy.sparse import csr_matrix
 
 from sclatent.data import simulate
-from sclatent.model.run import Run
+from sclatent.model.training.loop import Run
 from sclatent.pp import prepare
 from sclatent.settings import DatasetSettings, ModelSettings
 from sclatent.tl import embed, evaluate, train
@@ -134,7 +134,7 @@ def large(device: str, n: int, block: int) -> None:
         start = engine.clock(device)[0]
         run.one_epoch()
         seconds.append(engine.clock(device)[0] - start)
-    emit("cells in a step", run.plan.batch_size)
+    emit("cells in a step", run.schedule.batch_size)
     emit("one epoch with validation", float(np.median(seconds)), "s")
     emit("speed", len(fit) / float(np.median(seconds)), "cells/s")
     elbo = [row["validation_elbo"] for row in run.history]

@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 from sclatent.data import simulate
 from sclatent.model import CountData, CountVAE, train_vae
-from sclatent.model.additive import N_FUNCTIONS, basis, prior_mean
+from sclatent.model.parts.additive import N_FUNCTIONS, basis, prior_mean
 from sclatent.settings import ModelSettings
 
 

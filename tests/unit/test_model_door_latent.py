@@ -15,7 +15,7 @@ from torch import Tensor
 
 import sclatent as sl
 from sclatent.model import LATENTS, CountData, Latent, Posterior, train_vae
-from sclatent.model.batches import Batches
+from sclatent.model.data import Batches
 from sclatent.settings import LatentSettings, ModelSettings
 from sclatent.tl._inputs import inputs
 from sclatent.tl._train import TrainedModel

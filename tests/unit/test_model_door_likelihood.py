@@ -15,7 +15,7 @@ from torch import Tensor
 
 import sclatent as sl
 from sclatent.model import LIKELIHOODS, Batch, CountData, CountVAE, Likelihood, log_rate
-from sclatent.model.batches import Batches
+from sclatent.model.data import Batches
 from sclatent.settings import LikelihoodSettings, ModelSettings
 
 

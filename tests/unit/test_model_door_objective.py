@@ -94,7 +94,7 @@ def test_noise_is_of_the_objective() -> None:
 def test_more_draws_bound_more_tightly() -> None:
     data = simulated()
     vae, _ = trained(data, "elbo")
-    from sclatent.model.batches import Batches
+    from sclatent.model.data import Batches
 
     batch = Batches(data).gather(np.arange(60))
     with torch.no_grad():

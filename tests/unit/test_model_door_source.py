@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from sclatent.model import CountData, CountSource, CountVAE, Rows, resume, train_vae
+from sclatent.model import CountData, CountSource, CountVAE, Rows, train_vae
+from sclatent.model.training import checkpoint
 from sclatent.settings import InputError, ModelSettings
 
 
@@ -85,7 +86,7 @@ def test_a_training_goes_on_only_with_the_same_counts(tmp_path: Path) -> None:
     other = matrix()
     other.data[5] += 1
     keys = {
-        resume.key_of(CountData(where, library), "settings")
+        checkpoint.key_of(CountData(where, library), "settings")
         for where in (
             OnDisk.write(tmp_path / "a", matrix()),
             OnDisk.write(tmp_path / "b", other),

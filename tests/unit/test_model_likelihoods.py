@@ -13,9 +13,10 @@ from scipy.stats import nbinom
 from scipy.stats import poisson as scipy_poisson
 from torch.distributions import Bernoulli, NegativeBinomial, Poisson
 
-from sclatent.model import CountVAE, networks
-from sclatent.model.batches import Batch, Batches, CountData
+from sclatent.model import CountVAE
+from sclatent.model.data import Batch, Batches, CountData
 from sclatent.model.objective import PathwiseELBO
+from sclatent.model.parts import encoder
 from sclatent.model.parts import log_likelihoods as likelihoods
 from sclatent.settings import ModelSettings
 
@@ -301,7 +302,7 @@ def test_what_a_gpu_computes(likelihood: str, monkeypatch: pytest.MonkeyPatch) -
             batches.to_device()
             assert batches.resident
             monkeypatch.setattr(likelihoods, "_compiled", lambda logits: False)
-            monkeypatch.setattr(networks, "_compiled", lambda batch, weight: False)
+            monkeypatch.setattr(encoder, "_compiled", lambda batch, weight: False)
         vae.zero_grad()
         cells, noise = batches.gather(np.arange(40)[::-1]), torch.Generator().manual_seed(0)
         loss = PathwiseELBO(vae.settings.objective).loss(vae, cells, noise, None, 1.0)

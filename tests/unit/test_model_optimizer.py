@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from sclatent.model import optimizer
-from sclatent.model.flat import FlatWeights
+from sclatent.model.training import optimizer
+from sclatent.model.training.weights import FlatWeights
 
 GROUPS = [{"weight_decay": 0.1, "speed": 1.0}, {"weight_decay": 0.0, "speed": 5.0}]
 

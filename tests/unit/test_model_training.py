@@ -12,11 +12,12 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.stats import nbinom
 
-from sclatent.model import CountData, CountVAE, resume, run, train_vae, training
-from sclatent.model.batches import Batches
+from sclatent.model import CountData, CountVAE, train_vae
+from sclatent.model.data import Batches
 from sclatent.model.objective import PathwiseELBO
-from sclatent.model.plan import Plan
-from sclatent.model.trouble import Diverged, explain
+from sclatent.model.training import checkpoint, loop, trainer
+from sclatent.model.training.diagnose import Diverged, explain
+from sclatent.model.training.schedule import Schedule
 from sclatent.settings import InputError, ModelSettings
 
 GENES = 40
@@ -72,17 +73,17 @@ def test_marginal_of_a_linear_gaussian_model_is_exact() -> None:
 @pytest.mark.parametrize("n", [5, 64, 65, 129, 1000, 50_000, 1_000_000])
 @pytest.mark.parametrize("likelihood", ["nb", "poisson"])
 def test_kl_weight_reaches_one_well_before_the_end(n: int, likelihood: str) -> None:
-    plan = Plan.make(ModelSettings(likelihood=likelihood), n)
-    assert plan.kl_weight(0) <= 1
-    assert plan.kl_weight(plan.steps // 4) == 1
-    sizes = [len(m) for m in plan.minibatches(np.arange(n))]
+    schedule = Schedule.make(ModelSettings(likelihood=likelihood), n)
+    assert schedule.kl_weight(0) <= 1
+    assert schedule.kl_weight(schedule.steps // 4) == 1
+    sizes = [len(m) for m in schedule.minibatches(np.arange(n))]
     assert sum(sizes) == n
     assert max(sizes) - min(sizes) <= 1
-    assert max(sizes) <= plan.batch_size
-    rates = [plan.learning_rate(s) for s in range(0, plan.steps, max(1, plan.steps // 200))]
+    assert max(sizes) <= schedule.batch_size
+    rates = [schedule.learning_rate(s) for s in range(0, schedule.steps, max(1, schedule.steps // 200))]
     assert min(rates) > 0
-    assert max(rates) <= plan.peak
-    assert plan.learning_rate(plan.steps - 1) < plan.peak / 50 or plan.steps < 20
+    assert max(rates) <= schedule.peak
+    assert schedule.learning_rate(schedule.steps - 1) < schedule.peak / 50 or schedule.steps < 20
 
 
 @pytest.mark.parametrize("n", [6, 41, 81, 82])
@@ -130,9 +131,9 @@ def test_resume_ends_at_the_same_bytes(
     data, _ = simulate()
     settings = ModelSettings(n_latent=3, n_hidden=16, epochs=8)
     whole, history = train_vae(data, *split(300), settings, seed=0, device=device)
-    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 0.0)
     file = tmp_path / "deep" / "checkpoint.pt"
-    write = resume.write
+    write = checkpoint.write
     calls = []
 
     def write_then_die(path: Path, state: dict) -> None:
@@ -142,13 +143,13 @@ def test_resume_ends_at_the_same_bytes(
             raise Killed
 
     with monkeypatch.context() as m:
-        m.setattr(resume, "write", write_then_die)
+        m.setattr(checkpoint, "write", write_then_die)
         with pytest.raises(Killed):
             train_vae(data, *split(300), settings, seed=0, device=device, checkpoint=file)
     assert file.exists()
     epochs = []
-    one_epoch = run.Run.one_epoch
-    monkeypatch.setattr(run.Run, "one_epoch", lambda self: (epochs.append(1), one_epoch(self))[1])
+    one_epoch = loop.Run.one_epoch
+    monkeypatch.setattr(loop.Run, "one_epoch", lambda self: (epochs.append(1), one_epoch(self))[1])
     resumed, again = train_vae(data, *split(300), settings, seed=0, device=device, checkpoint=file)
     assert len(epochs) == len(history) - killed_after
     assert same_weights(whole, resumed)
@@ -165,7 +166,7 @@ def test_checkpoint_of_another_training_is_not_taken(
     for content in (b"not a checkpoint", None):
         file = tmp_path / "checkpoint.pt"
         if content is None:
-            resume.write(file, {"key": "of another"})
+            checkpoint.write(file, {"key": "of another"})
         else:
             file.write_bytes(content)
         with caplog.at_level(logging.WARNING, logger="sclatent"):
@@ -181,14 +182,14 @@ def test_key_changes_with_every_ingredient() -> None:
     other.counts.data[3] += 1
     index = np.arange(10)
     keys = {
-        resume.key_of(data, index, "settings", 0),
-        resume.key_of(other, index, "settings", 0),
-        resume.key_of(data, index[:9], "settings", 0),
-        resume.key_of(data, index, "setting", 0),
-        resume.key_of(data, index, "settings", 1),
+        checkpoint.key_of(data, index, "settings", 0),
+        checkpoint.key_of(other, index, "settings", 0),
+        checkpoint.key_of(data, index[:9], "settings", 0),
+        checkpoint.key_of(data, index, "setting", 0),
+        checkpoint.key_of(data, index, "settings", 1),
     }
     assert len(keys) == 5
-    assert resume.key_of(data, index, "settings", 0) in keys
+    assert checkpoint.key_of(data, index, "settings", 0) in keys
 
 
 def test_divergence_restarts_once_then_stops_with_one_line(
@@ -238,7 +239,7 @@ def test_divergence_names_the_cell_and_the_gene(device: str) -> None:
         train_vae(data, train, np.arange(0), settings, device=device)
     # as on a GPU, which is asked once an epoch: any of the training cells may be the one
     vae = CountVAE(GENES, settings)
-    assert list(explain(vae, Batches(data), train).cells) == [4800]
+    assert list(explain(vae, PathwiseELBO(settings.objective), Batches(data), train).cells) == [4800]
 
 
 def test_an_enormous_learning_rate_ends_in_one_line_or_a_finite_model() -> None:
@@ -386,8 +387,8 @@ def test_sampled_counts_have_the_moments_of_the_model() -> None:
 @pytest.mark.parametrize("n", [1, 10, 76, 160, 360, 700])
 def test_few_cells_get_as_many_steps_as_a_model_needs(n):
     # 76 read-count cells with 200 steps were 1,600 nats per cell worse than with 1,000
-    assert Plan.make(ModelSettings(), n).steps >= 1000
-    assert Plan.make(ModelSettings(epochs=3), n).epochs == 3
+    assert Schedule.make(ModelSettings(), n).steps >= 1000
+    assert Schedule.make(ModelSettings(epochs=3), n).epochs == 3
 
 
 def test_one_outlying_validation_cell_does_not_say_when_to_stop():
@@ -396,7 +397,7 @@ def test_one_outlying_validation_cell_does_not_say_when_to_stop():
     others = rng.normal(-850, 100, 35)
     early, late = np.append(others - 10, -15_000), np.append(others, -16_000)
     assert early.mean() > late.mean()
-    assert run.typical(early) < run.typical(late)
+    assert loop.typical(early) < loop.typical(late)
 
 
 @pytest.mark.parametrize(

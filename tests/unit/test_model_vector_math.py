@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numba import njit
 
-from sclatent.model._vector_math import OPTIONS, exp32, exp64, log32, log64
+from sclatent.model.kernels.vector_math import OPTIONS, exp32, exp64, log32, log64
 
 
 def over(function, x: np.ndarray) -> np.ndarray:

@@ -13,9 +13,9 @@ from anndata import AnnData
 
 import sclatent as sl
 from sclatent.data import slots
-from sclatent.model import resume, run, training
-from sclatent.model.plan import refit_epochs
-from sclatent.model.trouble import Diverged
+from sclatent.model.training import checkpoint, loop, trainer
+from sclatent.model.training.diagnose import Diverged
+from sclatent.model.training.schedule import refit_epochs
 from sclatent.settings import DatasetSettings
 from sclatent.tl._train import TrainedModel
 
@@ -52,15 +52,15 @@ def test_all_cells_but_the_test_cells_are_learned_from(
     prepared: AnnData, make_settings: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = []
-    whole = run.Run.__init__
-    monkeypatch.setattr(run.Run, "__init__", lambda self, *a, **k: (runs.append(self), whole(self, *a, **k))[1])
+    whole = loop.Run.__init__
+    monkeypatch.setattr(loop.Run, "__init__", lambda self, *a, **k: (runs.append(self), whole(self, *a, **k))[1])
     sl.tl.train(prepared, settings(make_settings), model="nb")
     _, second = runs
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     assert (np.sort(second.train) == np.flatnonzero(split != slots.TEST)).all()
     assert len(second.validation) == 0
-    assert (second.epoch, second.step) == (5, 5 * second.plan.steps_per_epoch)
-    assert second.plan.kl_weight(0) == 1.0
+    assert (second.epoch, second.step) == (5, 5 * second.schedule.steps_per_epoch)
+    assert second.schedule.kl_weight(0) == 1.0
     assert torch.equal(second.best_weights, second.average)  # no cell says when to stop
 
 
@@ -69,8 +69,8 @@ def test_interrupted_in_the_refit(
 ) -> None:
     chosen, file = settings(make_settings), tmp_path / "checkpoint.pt"
     whole = sl.tl.train(prepared, chosen, model="nb")
-    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
-    write, one_epoch = resume.write, run.Run.one_epoch
+    monkeypatch.setattr(trainer, "SAVE_EVERY", 0.0)
+    write, one_epoch = checkpoint.write, loop.Run.one_epoch
 
     def write_then_die(path: Path, state: dict) -> None:
         write(path, state)
@@ -78,12 +78,12 @@ def test_interrupted_in_the_refit(
             raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
-        m.setattr(resume, "write", write_then_die)
+        m.setattr(checkpoint, "write", write_then_die)
         with pytest.raises(KeyboardInterrupt):
             sl.tl.train(prepared, chosen, model="nb", checkpoint=file)
     assert len(list(tmp_path.iterdir())) == 2
     epochs = []
-    monkeypatch.setattr(run.Run, "one_epoch", lambda self: (epochs.append(self.plan.epochs), one_epoch(self))[1])
+    monkeypatch.setattr(loop.Run, "one_epoch", lambda self: (epochs.append(self.schedule.epochs), one_epoch(self))[1])
     resumed = sl.tl.train(prepared, chosen, model="nb", checkpoint=file)
     assert set(epochs) == {5}  # the training itself is not done again
     assert 0 < len(epochs) < 5
@@ -96,14 +96,14 @@ def test_a_refit_that_diverges_is_left_out(
     prepared: AnnData, make_settings: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     without = sl.tl.train(prepared, settings(make_settings, refit=False), model="nb")
-    one_epoch = run.Run.one_epoch
+    one_epoch = loop.Run.one_epoch
 
-    def diverges(self: run.Run) -> None:
+    def diverges(self: loop.Run) -> None:
         if not len(self.validation):
             raise Diverged(self.train)
         one_epoch(self)
 
-    monkeypatch.setattr(run.Run, "one_epoch", diverges)
+    monkeypatch.setattr(loop.Run, "one_epoch", diverges)
     with caplog.at_level(logging.WARNING, logger="sclatent"):
         kept = sl.tl.train(prepared, settings(make_settings), model="nb")
     assert "no refit" in caplog.text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from sclatent.model.batches import Batch
+from sclatent.model.data import Batch
 from sclatent.model.kinds import Kinds
 from sclatent.settings import kinds
 from sclatent.settings.kinds import ObjectiveSettings, PathwiseSettings

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from sclatent.model._csr import gather_rows, gene_sums, row_sums, take_rows
+from sclatent.model.kernels.sparse_rows import gather_rows, gene_sums, row_sums, take_rows
 
 CHUNK = 4096
 """Rows that are looked at together where all are."""
@@ -63,7 +63,7 @@ class CountSource(ABC):
         return None
 
     def take(self, index: np.ndarray) -> tuple[Any, ...]:
-        """Return what `_csr.take_rows` makes of the rows at positions `index`."""
+        """Return what `sparse_rows.take_rows` makes of the rows at positions `index`."""
         offsets, _, columns, values = self.rows(index)
         return take_rows(np.arange(len(index)), offsets, columns, values, self.shape[1])
 
@@ -162,7 +162,7 @@ class CSRCounts(CountSource):
         return Rows(offsets, rows, columns, values)
 
     def take(self, index: np.ndarray) -> tuple[Any, ...]:
-        """Return what `_csr.take_rows` makes of the rows at positions `index`."""
+        """Return what `sparse_rows.take_rows` makes of the rows at positions `index`."""
         return take_rows(index, self._offsets, self._columns, self._values, self.shape[1])
 
     @cached_property

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sclatent.model import checkpoint
-from sclatent.model.batches import Batch, Batches, CountData
-from sclatent.model.decoders import Decoder
-from sclatent.model.networks import Encoder
+from sclatent.model import saving
+from sclatent.model.data import Batch, Batches, CountData
 from sclatent.model.parts import log_likelihoods
+from sclatent.model.parts.decoders import Decoder
+from sclatent.model.parts.encoder import Encoder
 from sclatent.model.parts.latent import LATENTS, Axes, Posterior
 from sclatent.model.parts.likelihoods import Likelihood
 from sclatent.model.parts.modality import Modality
@@ -236,9 +236,9 @@ class CountVAE(nn.Module):
 
     def save(self, folder: Path | str, extra: dict[str, Any] | None = None) -> None:
         """Write ``model.safetensors`` and ``model.json`` (the architecture, and what `extra` holds) to `folder`."""
-        checkpoint.save_model(self, Path(folder), extra or {})
+        saving.save_model(self, Path(folder), extra or {})
 
     @classmethod
     def load(cls, folder: Path | str) -> CountVAE:
         """Read a model that `save` wrote, on any machine, onto the CPU."""
-        return checkpoint.load_model(cls, Path(folder))[0]
+        return saving.load_model(cls, Path(folder))[0]

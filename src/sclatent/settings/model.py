@@ -104,7 +104,8 @@ class ModelSettings(Settings):
     )
     decoder: Annotated[DecoderSettings, OneOf(DECODERS)] = Field(
         MLPSettings(),
-        description="from latent axes to genes: a network, a linear map, or a response curve per axis and gene",
+        description="from latent axes to genes: a network, a linear map, or a response curve per axis and gene; "
+        "`{kind: additive, pooling: counts}` sets what a kind has (so do keys beside it: `pooling: counts`)",
     )
     latent: Annotated[LatentSettings, OneOf(LATENTS)] = Field(
         GaussianSettings(), description="what the latent axes are; gaussian: normal, with a diagonal covariance"

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sclatent.model.batches import Batches, CountData
-from sclatent.model.vae import CountVAE
+from sclatent.model import Batches, CountData, CountVAE
 from sclatent.tl._subset import evenly
 
 BINS = 20

@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sclatent.data import slots
-from sclatent.model.batches import CountData
-from sclatent.model.rotation import ACTIVE_VARIANCE
-from sclatent.model.vae import CountVAE
+from sclatent.model import ACTIVE_VARIANCE, CountData, CountVAE
 from sclatent.tl._inputs import inputs
 from sclatent.tl._subset import evenly
 from sclatent.tl._train import TrainedModel

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sclatent.model.batches import Batches, CountData
-from sclatent.model.vae import CountVAE
+from sclatent.model import Batches, CountData, CountVAE
 
 KL_DRAWS = 16
 """Draws per cell behind a KL that has no closed form."""

@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix, issparse
 
 from sclatent.data import slots
 from sclatent.data.columns import as_numbers, as_text, called
-from sclatent.model.batches import CountData
+from sclatent.model import CountData
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:

@@ -15,12 +15,7 @@ import torch
 import sclatent
 from sclatent.data import slots
 from sclatent.data.columns import as_numbers, as_text, called
-from sclatent.model.checkpoint import load_model
-from sclatent.model.plan import refit_epochs
-from sclatent.model.rotation import rotate_axes
-from sclatent.model.training import refit_vae, train_vae
-from sclatent.model.trouble import Diverged
-from sclatent.model.vae import CountVAE
+from sclatent.model import CountVAE, Diverged, load_model, refit_epochs, refit_vae, rotate_axes, train_vae
 from sclatent.settings import DatasetSettings, InputError, did_you_mean
 from sclatent.tl._held_out import summarise
 from sclatent.tl._inputs import inputs

@@ -1,7 +1,7 @@
 """The closed-form likelihoods in plain PyTorch: any device, any floating type.
 
 Dense terms are evaluated in the type of the logits; the non-zeros in float64, in forms that do not cancel. The
-compiled kernels of `_kernels` compute the same on the CPU in one pass.
+compiled kernels of `likelihood_rows` compute the same on the CPU in one pass.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sclatent.model.batches import Batch
+from sclatent.model.data import Batch
 
 DEEP = 1e4
 """Cells with more counts than this get their softmax normaliser in float64: its error is multiplied by the counts."""

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from sclatent.model import _kernels
-from sclatent.model._parallel import share
-from sclatent.model.batches import Batch
+from sclatent.model.data import Batch
+from sclatent.model.kernels import likelihood_rows
+from sclatent.model.kernels.threads import share
 from sclatent.model.parts import formulas
 
 
@@ -40,7 +40,7 @@ class _Poisson(torch.autograd.Function):
             gradient = logits.clone(memory_format=torch.contiguous_format)
             log_prob = torch.empty(len(batch), dtype=torch.float64)
             arrays = _kernel_arrays(batch, gradient, log_prob)
-            share(len(batch), lambda first, last: _kernels.poisson_rows(first, last, *arrays))
+            share(len(batch), lambda first, last: likelihood_rows.poisson_rows(first, last, *arrays))
             log_prob -= batch.log_factorial
         else:
             log_prob, gradient = formulas.poisson(logits, batch)
@@ -64,7 +64,7 @@ class _NegativeBinomial(torch.autograd.Function):
             by_theta = torch.empty(len(batch), batch.n_genes)
             arrays = _kernel_arrays(batch, gradient, log_prob)
             dispersion = (theta.numpy(), theta.reciprocal().numpy(), 1, by_theta.numpy())
-            share(len(batch), lambda first, last: _kernels.nb_rows(first, last, *arrays, *dispersion))
+            share(len(batch), lambda first, last: likelihood_rows.nb_rows(first, last, *arrays, *dispersion))
             log_prob -= batch.log_factorial
         else:
             log_prob, gradient, by_theta = formulas.negative_binomial(logits, theta, batch)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sclatent.model import additive  # noqa: F401  registers its decoder
-from sclatent.model.batches import Batch
-from sclatent.model.decoders import DECODERS
-from sclatent.model.networks import Encoder
+from sclatent.model.data import Batch
+from sclatent.model.parts import additive  # noqa: F401  registers its decoder
+from sclatent.model.parts.decoders import DECODERS
+from sclatent.model.parts.encoder import Encoder
 from sclatent.model.parts.latent import Latent
 from sclatent.model.parts.likelihoods import LIKELIHOODS
 from sclatent.settings import ModelSettings

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from sclatent.model._vector_math import OPTIONS
+from sclatent.model.kernels.vector_math import OPTIONS
 
 LOOKS = 500
 """So often a thread looks before it offers its core to whoever needs it."""

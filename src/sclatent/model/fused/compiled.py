@@ -1,9 +1,9 @@
 """The default model on a CPU, trained without autograd.
 
 Through autograd arithmetic is half of a step; the rest are a hundred small operations of PyTorch and their bookkeeping,
-which no thread shares. Here the same step is one compiled call (`_step.step`) into buffers that stay. Everything else
+which no thread shares. Here the same step is one compiled call (`step.step`) into buffers that stay. Everything else
 (GPUs, other decoders and likelihoods, evaluation) goes through the modules of `CountVAE`, which say what is computed;
-`tests/unit/test_model_compiled.py` holds both to one gradient.
+`tests/unit/test_model_fused.py` holds both to one gradient.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 
-from sclatent.model import _step
-from sclatent.model._csr import write_dense
-from sclatent.model._layers import Network, product
-from sclatent.model._once import ready
-from sclatent.model._parallel import one_blas_thread, together
-from sclatent.model.batches import Batches
-from sclatent.model.decoders import NETWORK_SHARE, MLPDecoder
-from sclatent.model.flat import FlatWeights
-from sclatent.model.networks import FLIP, Encoder, bytes_left_out, fill, words_for
+from sclatent.model.data import Batches
+from sclatent.model.fused import buffers, step
+from sclatent.model.fused.layers import Network, product
+from sclatent.model.kernels.compile_once import ready
+from sclatent.model.kernels.sparse_rows import write_dense
+from sclatent.model.kernels.threads import one_blas_thread, together
 from sclatent.model.objective import Objective, PathwiseELBO
-from sclatent.model.optimizer import Mover
+from sclatent.model.parts.decoders import NETWORK_SHARE, MLPDecoder
+from sclatent.model.parts.encoder import FLIP, Encoder
 from sclatent.model.parts.latent import SD_OFFSET, SMALLEST_SD, Gaussian
+from sclatent.model.parts.layers import bytes_left_out, fill, words_for
 from sclatent.model.parts.likelihoods import LOG_THETA, NegativeBinomial, Poisson
 from sclatent.model.parts.modality import Modality
+from sclatent.model.training.optimizer import Mover
+from sclatent.model.training.weights import FlatWeights
 from sclatent.model.vae import CountVAE
-from sclatent.settings._base import Settings
 from sclatent.settings.kinds import KindSettings
 
 _f = np.float32
@@ -67,7 +68,7 @@ def compiles(vae: CountVAE, objective: Objective) -> bool:
     )
 
 
-def _knows(settings: Settings, known: Mapping[str, Any]) -> bool:
+def _knows(settings: BaseModel, known: Mapping[str, Any]) -> bool:
     """Whether every field of `settings` is among the `known`, with its value."""
     for key in type(settings).model_fields:
         value, values = getattr(settings, key), known.get(key, ())
@@ -81,14 +82,14 @@ def _knows(settings: Settings, known: Mapping[str, Any]) -> bool:
     return True
 
 
-def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> _step.Counts:
+def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> buffers.Counts:
     """Return the cells `index` for `CompiledStep`. It depends on no weights, so another thread can do it ahead."""
     (offsets, columns, values, logs, by_gene), cells = batches.take(np.ascontiguousarray(index, np.int64))
     dense = _empty(len(index) if batches.density > FLIP else 0, batches.n_genes)
     if len(dense):
         write_dense(offsets, columns, logs, dense)
     covariates = (torch.from_numpy(cells["categorical"]), torch.from_numpy(cells["continuous"]))
-    return _step.Counts(
+    return buffers.Counts(
         n_genes=batches.n_genes,
         library=cells["library"],
         total=cells["total"],
@@ -162,7 +163,7 @@ class CompiledStep:
             pairs = zip(linears, norms, strict=True)
             return np.array([_places(a.weight, a.bias, b.weight, b.bias) for a, b in pairs])
 
-        self.places = _step.Places(
+        self.places = buffers.Places(
             encoder=places([encoder.first, *encoder.layers], list(encoder.norms)),
             decoder=places(list(decoder.layers), list(decoder.norms)),
             head=_places(encoder.head.weight, encoder.head.bias),
@@ -181,7 +182,7 @@ class CompiledStep:
         self.encoder = network(len(encoder.norms), len(encoder.norms))
         self.decoder = network(len(decoder.norms), len(decoder.norms) - 1)
         self.eps = torch.empty(n, n_axes)
-        self.ends = _step.Ends(
+        self.ends = buffers.Ends(
             head=_empty(n, 2 * n_axes),
             to_head=_empty(n, 2 * n_axes),
             eps=self.eps.numpy(),
@@ -201,9 +202,9 @@ class CompiledStep:
         )
         self.left_out, factor = bytes_left_out(settings.dropout)
         numbers = (_f(factor), _f(NETWORK_SHARE), _f(SD_OFFSET), _f(SMALLEST_SD), LOG_THETA)
-        self.rates = _step.Rates(self.left_out, *numbers, rows, kl_weight=0.0)
+        self.rates = buffers.Rates(self.left_out, *numbers, rows, kl_weight=0.0)
 
-    def __call__(self, counts: _step.Counts, generator: torch.Generator, kl_weight: float, mover: Mover) -> Tensor:
+    def __call__(self, counts: buffers.Counts, generator: torch.Generator, kl_weight: float, mover: Mover) -> Tensor:
         """Move the weights against the gradient of the mean of kl_weight · KL − log p; return the sums of log p and KL.
 
         The gradient is left in `flat`. `generator` is drawn from in the order of `PathwiseELBO.terms`.
@@ -214,8 +215,8 @@ class CompiledStep:
         self._draw(decoder, generator)
         vectors = (self.flat.values.numpy(), self.flat.gradient.numpy())
         rates = self.rates._replace(kl_weight=kl_weight)
-        buffers = (self.places, self.encoder, self.decoder, self.ends)
-        together(_step.step, *vectors, *buffers, counts, rates, mover)
+        all_buffers = (self.places, self.encoder, self.decoder, self.ends)
+        together(step.step, *vectors, *all_buffers, counts, rates, mover)
         return torch.from_numpy(self.ends.sums.copy())
 
     def _draw(self, layers: Tensor, generator: torch.Generator) -> None:

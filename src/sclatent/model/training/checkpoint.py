@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import sclatent
-from sclatent.model.batches import CountData
+from sclatent.model.data import CountData
 
 log = logging.getLogger("sclatent")
 

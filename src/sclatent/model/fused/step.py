@@ -7,16 +7,17 @@ where each starts.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 from numba import float32, float64, int64, njit, uint8
 
-from sclatent.model import _csr, _kernels, _layers, _team, optimizer
-from sclatent.model._layers import matrix
-from sclatent.model._once import once
-from sclatent.model._team import stretch
-from sclatent.model._vector_math import OPTIONS
+from sclatent.model.fused import layers
+from sclatent.model.fused.layers import matrix
+from sclatent.model.kernels import barrier, likelihood_rows, sparse_rows
+from sclatent.model.kernels.barrier import stretch
+from sclatent.model.kernels.compile_once import once
+from sclatent.model.kernels.vector_math import OPTIONS
+from sclatent.model.training import optimizer
 
 _f = np.float32
 NONE = _f(0.0)
@@ -26,90 +27,28 @@ FRAME = {**OPTIONS, "_nrt": False}
 _vector, _rows, _transposed = float32[::1], float32[:, ::1], float32[::1, :]
 _many, _double, _place = int64[::1], float64[::1], int64[::1]
 _likelihood = (int64, int64, int64, _rows, _vector, _many, _many, _vector, _vector, _double, float32)
-meet = once(_team.meet, _many, int64, int64)
-sparse_product = once(_csr.sparse_product, int64, int64, _many, _many, _vector, _rows, _vector, _rows)
-product = once(_layers.product, _rows, _rows, _rows)
-product_by_transposed = once(_layers.product, _rows, _transposed, _rows)
-product_of_transposed = once(_layers.product, _transposed, _rows, _rows)
-add_product = once(_layers.add_product, _rows, _rows, _rows)
-add_bias = once(_layers.add_bias, _rows, _vector)
-sum_rows = once(_layers.sum_rows, _rows, int64, _vector)
-dense = once(_layers.dense, _rows, _vector, _place, _rows)
-weight_gradient = once(_layers.weight_gradient, _rows, _rows, _vector, int64)
-input_gradient = once(_layers.input_gradient, _rows, _vector, int64, _rows)
-some_weight_gradient = once(_layers.some_weight_gradient, _rows, int64, int64, _rows, _rows)
-hidden_rows = once(_layers.hidden_rows, _rows, _vector, _place, uint8[::1], int64, float32, _rows, _vector, _rows)
+meet = once(barrier.meet, _many, int64, int64)
+sparse_product = once(sparse_rows.sparse_product, int64, int64, _many, _many, _vector, _rows, _vector, _rows)
+product = once(layers.product, _rows, _rows, _rows)
+product_by_transposed = once(layers.product, _rows, _transposed, _rows)
+product_of_transposed = once(layers.product, _transposed, _rows, _rows)
+add_product = once(layers.add_product, _rows, _rows, _rows)
+add_bias = once(layers.add_bias, _rows, _vector)
+sum_rows = once(layers.sum_rows, _rows, int64, _vector)
+dense = once(layers.dense, _rows, _vector, _place, _rows)
+weight_gradient = once(layers.weight_gradient, _rows, _rows, _vector, int64)
+input_gradient = once(layers.input_gradient, _rows, _vector, int64, _rows)
+some_weight_gradient = once(layers.some_weight_gradient, _rows, int64, int64, _rows, _rows)
+hidden_rows = once(layers.hidden_rows, _rows, _vector, _place, uint8[::1], int64, float32, _rows, _vector, _rows)
 hidden_rows_gradient = once(
-    _layers.hidden_rows_gradient, _rows, _rows, _vector, _vector, _place, _rows, float32, _rows, _vector
+    layers.hidden_rows_gradient, _rows, _rows, _vector, _vector, _place, _rows, float32, _rows, _vector
 )
-draw_rows = once(_layers.draw_rows, _rows, float32, float32, _rows, _rows, _rows, _rows, _vector)
-draw_rows_gradient = once(_layers.draw_rows_gradient, _rows, _rows, _rows, _rows, _rows, float32, _rows)
-nb_rows = once(_kernels.nb_rows, *_likelihood, _rows, _rows, int64, _rows)
-poisson_rows = once(_kernels.poisson_rows, *_likelihood)
+draw_rows = once(layers.draw_rows, _rows, float32, float32, _rows, _rows, _rows, _rows, _vector)
+draw_rows_gradient = once(layers.draw_rows_gradient, _rows, _rows, _rows, _rows, _rows, float32, _rows)
+nb_rows = once(likelihood_rows.nb_rows, *_likelihood, _rows, _rows, int64, _rows)
+poisson_rows = once(likelihood_rows.poisson_rows, *_likelihood)
 add_squares = once(optimizer.add_squares, int64, int64, _vector, _double)
 move = once(optimizer.move, int64, int64, _vector, _vector, _vector, _vector, _many, _rows, float32)
-
-
-class Places(NamedTuple):
-    """Where the parameters start. Of a network: one row per layer, of its weights, bias, and the norm's two."""
-
-    encoder: Any
-    decoder: Any
-    head: Any  # weights, bias
-    last: Any  # weights, bias, covariates, log θ
-
-
-class Ends(NamedTuple):
-    """Posterior and last layer: see `_layers.draw_rows`; ``seen`` are the units of the network, then z."""
-
-    head: Any
-    to_head: Any
-    eps: Any
-    sd: Any
-    slope: Any
-    kl: Any
-    inputs: Any  # of the decoder's first layer: z and the covariates
-    to_inputs: Any
-    seen: Any
-    to_seen: Any
-    logits: Any
-    log_prob: Any
-    theta: Any  # θ and 1 / θ (2 × genes); no genes under a Poisson likelihood
-    by_theta: Any  # gradients summed over `grain` cells at a time, which does not depend on the number of threads
-    sums: Any
-    zeros: Any  # as many as a hidden layer has units
-
-
-class Counts(NamedTuple):
-    """The counts of a batch: `values`, their logs, and those by gene."""
-
-    n_genes: Any
-    library: Any
-    total: Any
-    log_factorial: Any
-    offsets: Any
-    columns: Any
-    values: Any
-    logs: Any
-    by_gene: Any
-    dense: Any  # the logs, zeros included, where so few are 0 that a dense product is faster; else no rows
-    design: Any
-
-
-class Rates(NamedTuple):
-    """Numbers: see `hidden_rows` and `draw_rows`; `share` is the factor on the decoder's network.
-
-    Threads share the cells, and the inputs of the last layer, by multiples of `grain`: see `compiled.grain`.
-    """
-
-    left_out: Any
-    factor: Any
-    share: Any
-    offset: Any
-    smallest: Any
-    log_theta: Any
-    grain: Any
-    kl_weight: Any
 
 
 @njit(inline="always", **FRAME)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import njit
 
-from sclatent.model._vector_math import ONE, OPTIONS, log1p32
+from sclatent.model.kernels.vector_math import ONE, OPTIONS, log1p32
 
 
 @njit(**OPTIONS)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sclatent.model.batches import CountData
+from sclatent.model.data import CountData
 from sclatent.model.vae import CountVAE
 
 FAST = 5.0

@@ -1,4 +1,4 @@
-"""Building blocks of the networks, with dropout and initialisation driven by an explicit generator."""
+"""From counts to the parameters of the posterior, at the cost of the non-zeros."""
 
 from __future__ import annotations
 
@@ -9,43 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sclatent.model import _csr
-from sclatent.model._parallel import share
-from sclatent.model.batches import Batch
-
-
-def init_linear(layer: nn.Linear, generator: torch.Generator, gain: float = 1.0) -> None:
-    """Fill `layer` from `generator`: uniform weights of variance gain²/(3·inputs), zero bias."""
-    bound = gain / math.sqrt(layer.in_features)
-    with torch.no_grad():
-        layer.weight.uniform_(-bound, bound, generator=generator)
-        if layer.bias is not None:
-            layer.bias.zero_()
-
-
-def bytes_left_out(rate: float) -> tuple[int, float]:
-    """Return how many of the 256 values of a random byte leave a unit out, and the factor on the others."""
-    left_out = min(round(rate * 256), 255)
-    return left_out, 256.0 / (256.0 - left_out)
-
-
-def words_for(n: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return the int64 words that hold `n` bytes."""
-    return torch.zeros((n + 7) // 8, dtype=torch.int64, device=device)
-
-
-def fill(words: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw uniform bytes, eight at a time, which is an eighth of the cost of floats; return them."""
-    return words.random_(-(2**63), None, generator=generator).view(torch.uint8)
-
-
-def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Leave out a fraction `rate` (met to 1/256) of the units when a generator is given (training), else return `h`."""
-    left_out, factor = bytes_left_out(rate)
-    if generator is None or left_out == 0:
-        return h
-    keep = fill(words_for(h.numel(), h.device), generator)[: h.numel()].view(h.shape) >= left_out
-    return h * (keep * factor)
+from sclatent.model.data import Batch
+from sclatent.model.kernels import sparse_rows
+from sclatent.model.kernels.threads import share
+from sclatent.model.parts.layers import dropout, init_linear
 
 
 class _SparseProduct(torch.autograd.Function):
@@ -56,7 +23,7 @@ class _SparseProduct(torch.autograd.Function):
         out = torch.empty(len(batch), weight.shape[1])
         sparse = (batch.offsets.numpy(), batch.columns.numpy(), values.numpy())
         arrays = (weight.numpy(), bias.numpy(), out.numpy())
-        share(len(batch), lambda first, last: _csr.sparse_product(first, last, *sparse, *arrays))
+        share(len(batch), lambda first, last: sparse_rows.sparse_product(first, last, *sparse, *arrays))
         ctx.sparse, ctx.shape = sparse, weight.shape
         return out
 
@@ -66,8 +33,8 @@ class _SparseProduct(torch.autograd.Function):
         n_genes, width = ctx.shape
         offsets, columns, values = ctx.sparse
         none = np.zeros(width, np.float32)
-        arrays = (*_csr.by_column(offsets, columns, values, n_genes), upstream.numpy(), none, gradient.numpy())
-        share(n_genes, lambda first, last: _csr.sparse_product(first, last, *arrays))
+        arrays = (*sparse_rows.by_column(offsets, columns, values, n_genes), upstream.numpy(), none, gradient.numpy())
+        share(n_genes, lambda first, last: sparse_rows.sparse_product(first, last, *arrays))
         return None, gradient, upstream.sum(0), None
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sclatent.model.kinds import Kinds
-from sclatent.model.networks import dropout, init_linear
+from sclatent.model.parts.layers import dropout, init_linear
 from sclatent.settings import ModelSettings, kinds
 from sclatent.settings.kinds import DecoderSettings, LinearSettings, MLPSettings
 

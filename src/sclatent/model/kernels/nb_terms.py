@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from sclatent.model._vector_math import OPTIONS, exp64, log64
+from sclatent.model.kernels.vector_math import OPTIONS, exp64, log64
 
 UP = 8.0
 """Stirling's series is taken so far above θ and θ + x, where four of its terms are right to 1e-11."""

@@ -183,7 +183,7 @@ class Batches:
         return Batch(**tensors, n_genes=self.n_genes)
 
     def take(self, index: np.ndarray) -> tuple[tuple[Any, ...], dict[str, np.ndarray]]:
-        """Return what `_csr.take_rows` makes of the cells at positions `index`, and what else is known of them."""
+        """Return what `sparse_rows.take_rows` makes of the cells at `index`, and what else is known of them."""
         return self.source.take(index), {name: array[index] for name, array in self._cells.items()}
 
     def _gather_there(self, there: dict[str, Tensor], cells: np.ndarray) -> Batch:

@@ -10,9 +10,9 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from sclatent.model._parallel import share
-from sclatent.model._vector_math import OPTIONS
-from sclatent.model.flat import FlatWeights
+from sclatent.model.kernels.threads import share
+from sclatent.model.kernels.vector_math import OPTIONS
+from sclatent.model.training.weights import FlatWeights
 
 _f = np.float32
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+AVERAGE, AVERAGE_EVERY = 0.99, 5
+"""Weights are averaged over the last 100 steps or so, every fifth; the average is what is validated and kept."""
+
 
 class FlatWeights:
     """The parameters of some groups laid end to end; each parameter becomes a view of its stretch.
@@ -60,3 +63,12 @@ class FlatWeights:
         """Return the stretch of each parameter in a vector as long as `values`, in its shape."""
         sizes = [p.numel() for p in self.parameters]
         return [part.view(p.shape) for part, p in zip(vector.split(sizes), self.parameters, strict=True)]
+
+
+@torch.no_grad()
+def add_to_average(average: Tensor, values: Tensor, step: int) -> None:
+    """Move the running average of the weights towards `values`, which `step` steps have made."""
+    if step % AVERAGE_EVERY == 0:
+        # the average of the first steps is a plain mean, which forgets where training started
+        share = max(1.0 - AVERAGE**AVERAGE_EVERY, AVERAGE_EVERY / (step + AVERAGE_EVERY))
+        average.lerp_(values, share)

@@ -11,8 +11,8 @@ import math
 import numpy as np
 from numba import njit
 
-from sclatent.model._nb_counts import count_terms
-from sclatent.model._vector_math import OPTIONS, exp32, log1p32, log32
+from sclatent.model.kernels.nb_terms import count_terms
+from sclatent.model.kernels.vector_math import OPTIONS, exp32, log1p32, log32
 
 FEW = 4
 """Up to this count the non-zeros of a cell are evaluated in float32, above it in float64."""

@@ -10,10 +10,12 @@ from numba import float64, int64, njit
 from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 
-from sclatent.model import _csr, _kernels, _layers, _nb_counts, _once, _step, _team, _vector_math, optimizer
-from sclatent.model._once import once, ready
+from sclatent.model.fused import layers, step
+from sclatent.model.kernels import barrier, compile_once, likelihood_rows, nb_terms, sparse_rows, vector_math
+from sclatent.model.kernels.compile_once import once, ready
+from sclatent.model.training import optimizer
 
-MODULES = (_csr, _kernels, _layers, _nb_counts, _step, _team, _vector_math, optimizer)
+MODULES = (sparse_rows, likelihood_rows, layers, nb_terms, step, barrier, vector_math, optimizer)
 
 
 @njit
@@ -67,7 +69,7 @@ def test_the_name_is_the_same_in_every_process(monkeypatch: pytest.MonkeyPatch) 
     """Callers that come from the cache look for it."""
     names = []
     for others in ({}, {"another": (_fill, ())}):
-        monkeypatch.setattr(_once, "_waiting", others)
+        monkeypatch.setattr(compile_once, "_waiting", others)
         once(_fill, int64, float64[::1])
         names.append(list(others)[-1])
     assert names[0] == names[1]
@@ -77,7 +79,7 @@ def test_no_two_copies_of_a_sum_in_any_order() -> None:
     """They would round differently, and which one runs would depend on what the cache holds."""
     functions = [f for module in MODULES for f in vars(module).values() if isinstance(f, CPUDispatcher)]
     free = {f for f in functions if "reassoc" in f.targetoptions["fastmath"]}
-    assert _layers.sum_rows in free
+    assert layers.sum_rows in free
     shared = {f for f in free if not f.targetoptions.get("forceinline")}
     for function in functions:
         names = function.py_func.__code__.co_names

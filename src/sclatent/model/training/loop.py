@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sclatent.model._parallel import ahead, only_shared
-from sclatent.model._step import Counts
-from sclatent.model.batches import Batches, CountData
-from sclatent.model.compiled import CompiledStep, compiles, prepare
-from sclatent.model.flat import FlatWeights
-from sclatent.model.objective import OBJECTIVES, Objective
-from sclatent.model.optimizer import AdamW
-from sclatent.model.plan import Plan, decay
-from sclatent.model.start import parameter_groups, start_from_data
-from sclatent.model.trouble import Diverged, explain
+from sclatent.model.data import Batches, CountData
+from sclatent.model.fused import CompiledStep, Counts, compiles, prepare
+from sclatent.model.kernels.threads import ahead, only_shared
+from sclatent.model.objective import OBJECTIVES
+from sclatent.model.training.diagnose import Diverged, explain
+from sclatent.model.training.initialise import parameter_groups, start_from_data
+from sclatent.model.training.memory import make_room
+from sclatent.model.training.optimizer import AdamW
+from sclatent.model.training.schedule import Schedule, decay
+from sclatent.model.training.score import score_cells, typical
+from sclatent.model.training.weights import FlatWeights, add_to_average
 from sclatent.model.vae import CountVAE
 from sclatent.settings import ModelSettings
 
@@ -31,14 +32,12 @@ log = logging.getLogger("sclatent")
 
 CLIP = 100.0
 """Largest norm of the gradient of the mean loss (nats per cell)."""
-AVERAGE, AVERAGE_EVERY = 0.99, 5
-"""Weights are averaged over the last 100 steps or so, every fifth; the average is what is validated and kept."""
 
 
 class Run:
     """A training under way: everything that changes from step to step, and the step itself.
 
-    It begins with the weights of `start`, if there is one, and follows `plan`, by default that of a whole training.
+    It begins with the weights of `start`, if there is one, and follows `schedule`, by default that of a whole training.
     Without validation cells nothing stops it early, and the last weights are the best.
     """
 
@@ -54,7 +53,7 @@ class Run:
         seed: int,
         device: str,
         start: CountVAE | None = None,
-        plan: Plan | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         settings = settings.with_axes(len(train), data.n_genes)
         self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
@@ -66,7 +65,7 @@ class Run:
             vae.load_state_dict(start.state_dict())
         self.vae = vae.to(device)
         self.batches = Batches(data, device)
-        self.plan = Plan.make(settings, len(train)) if plan is None else plan
+        self.schedule = Schedule.make(settings, len(train)) if schedule is None else schedule
         groups = parameter_groups(self.vae, decay(settings, len(train)))
         self.flat = FlatWeights([group.pop("params") for group in groups])
         self.optimizer = AdamW(self.flat, groups, CLIP)
@@ -79,17 +78,16 @@ class Run:
         self.order = np.random.default_rng(seed)
         self.noise = torch.Generator(device=device).manual_seed(seed)
         self.epoch = self.step = self.since = self.restarts = 0
-        self.pieces = 1
+        self.pieces, self.stopped = 1, False
         self.best = -math.inf
         self.history: list[dict[str, float]] = []
-        self.stopped = False
         self.best_weights = self.average.clone()
         self.good = self.state()
 
     @property
     def finished(self) -> bool:
         """Whether the schedule is through, or the validation score has not improved for long enough."""
-        return self.stopped or self.epoch >= self.plan.epochs
+        return self.stopped or self.epoch >= self.schedule.epochs
 
     def one_epoch(self) -> None:
         """Train on every cell once, then ask the validation cells."""
@@ -108,25 +106,25 @@ class Run:
                 "train_elbo": fit - kl,
                 "validation_elbo": float(cells.mean()) if len(cells) else fit - kl,
                 "kl": kl,
-                "kl_weight": self.plan.kl_weight(self.step - 1),
+                "kl_weight": self.schedule.kl_weight(self.step - 1),
                 "learning_rate": self._learning_rate(),
             }
         )
         # before the KL has its full weight a good score is luck
-        if self.step >= self.plan.warmup:
+        if self.step >= self.schedule.warmup:
             if score > self.best:
                 self.best, self.since, self.best_weights = score, 0, self.average.clone()
             else:
                 self.since += 1
                 # while the learning rate is high, one outlying validation cell can hide progress for many epochs
-                late = 2 * self.epoch >= self.plan.epochs
+                late = 2 * self.epoch >= self.schedule.epochs
                 self.stopped = late and self.since >= self.settings.patience
         self.good = self.state()
 
     def _pass(self) -> tuple[float, float]:
         """One epoch of steps; return the mean fit and KL of the training cells."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
-        minibatches = self.plan.minibatches(self.order.permutation(self.train))
+        minibatches = self.schedule.minibatches(self.order.permutation(self.train))
         gathered = ahead(partial(prepare, self.vae, self.batches), minibatches) if self.compiled else repeat(None)
         for cells, counts in zip(minibatches, gathered, strict=False):
             sums += self._step(cells, counts)
@@ -141,7 +139,7 @@ class Run:
 
     def _step(self, cells: np.ndarray, counts: Counts | None = None) -> Tensor:
         """One step of the optimiser; return the sums of fit and KL over its cells."""
-        self.vae.progress = self.step / self.plan.steps
+        self.vae.progress = self.step / self.schedule.steps
         if self.compiled:
             sums = self._compiled_step(prepare(self.vae, self.batches, cells) if counts is None else counts)
         else:
@@ -150,15 +148,12 @@ class Run:
             self.flat.collect()
             self.optimizer.step(self._learning_rate())
         self.step += 1
-        if self.step % AVERAGE_EVERY == 0:
-            # the average of the first steps is a plain mean, which forgets where training started
-            share = max(1.0 - AVERAGE**AVERAGE_EVERY, AVERAGE_EVERY / (self.step + AVERAGE_EVERY))
-            self.average.lerp_(self.flat.values, share)
+        add_to_average(self.average, self.flat.values, self.step)
         return sums
 
     def _backward(self, cells: np.ndarray) -> Tensor:
         """Leave the gradient of the mean loss in the parameters, gathering fewer cells at a time if memory is short."""
-        weight = self.plan.kl_weight(self.step)
+        weight = self.schedule.kl_weight(self.step)
         noise = self.noise.get_state() if self.batches.device.type == "cuda" else None
         while True:
             sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
@@ -172,7 +167,7 @@ class Run:
                     (penalty / len(self.train)).backward()
                 return sums
             except torch.OutOfMemoryError:
-                self._make_room(len(cells))
+                self.pieces = make_room(self.batches, self.pieces, len(cells))
                 self.flat.forget()
                 if noise is not None and self.batches.device.type == "cuda":
                     self.noise.set_state(noise)
@@ -183,37 +178,25 @@ class Run:
         if n not in self.compiled_steps:  # the steps of an epoch differ by one cell at most
             self.compiled_steps[n] = CompiledStep(self.vae, self.flat, n)
         mover = self.optimizer.mover(self._learning_rate())
-        return self.compiled_steps[n](counts, self.noise, self.plan.kl_weight(self.step), mover)
-
-    def _make_room(self, n: int) -> None:
-        """After an out-of-memory error: smaller gathers, then the counts in CPU memory, each with one line."""
-        torch.cuda.empty_cache()
-        if self.pieces < min(16, n):
-            self.pieces *= 2
-            log.warning("GPU memory does not suffice: gathering %d cells at a time", math.ceil(n / self.pieces))
-        elif self.batches.resident:
-            self.batches.to_host()
-            log.warning("GPU memory does not suffice: the counts stay in CPU memory")
-        else:
-            raise
+        return self.compiled_steps[n](counts, self.noise, self.schedule.kl_weight(self.step), mover)
 
     def _validate(self) -> np.ndarray:
         """Score of each validation cell, always with the same draws, float64."""
         self.exchange()
         while True:
-            size = 512 if self.pieces == 1 else math.ceil(self.plan.batch_size / self.pieces)
+            size = 512 if self.pieces == 1 else math.ceil(self.schedule.batch_size / self.pieces)
             try:
                 score = score_cells(self.vae, self.objective, self.batches, self.validation, self.seed, size)
                 break
             except torch.OutOfMemoryError:
-                self._make_room(self.plan.batch_size)
+                self.pieces = make_room(self.batches, self.pieces, self.schedule.batch_size)
         self.exchange()
         if not np.isfinite(score).all():
             raise Diverged(self.validation)
         return score
 
     def _learning_rate(self) -> float:
-        return self.plan.learning_rate(self.step) * 0.25**self.restarts
+        return self.schedule.learning_rate(self.step) * 0.25**self.restarts
 
     def _restart(self, trouble: Diverged) -> None:
         """Go back to the last good epoch at a quarter of the learning rate; give up the second time."""
@@ -266,23 +249,3 @@ class Run:
         self.flat.release(self.best_weights if math.isfinite(self.best) else self.average)
         self.vae.progress = 1.0
         return self.vae.to("cpu").eval()
-
-
-@torch.no_grad()
-def score_cells(
-    vae: CountVAE, objective: Objective, batches: Batches, index: np.ndarray, seed: int, size: int = 512
-) -> np.ndarray:
-    """Score of each of the cells `index`, float64, with draws from a generator of `seed`."""
-    noise = torch.Generator(device=vae.device).manual_seed(seed)
-    parts = [np.empty(0)]
-    for batch in batches.stream(index, size):
-        parts.append(objective.score(vae, batch, noise).double().cpu().numpy())
-    return np.concatenate(parts)
-
-
-def typical(score: np.ndarray) -> float:
-    """Mean of the score of cells without the lowest twentieth.
-
-    With few validation cells one outlying cell moves the mean by more than all the others learn, in either direction.
-    """
-    return float(np.sort(score)[math.ceil(len(score) / 20) if len(score) > 1 else 0 :].mean())

@@ -13,12 +13,12 @@ from numba import njit
 from scipy import sparse
 
 from sclatent.model import CountData
-from sclatent.model._layers import product
-from sclatent.model._parallel import ahead, one_blas_thread, only_shared, share, together
-from sclatent.model._team import meet
-from sclatent.model.compiled import KNOWN, CompiledStep, compiles, grain, prepare
-from sclatent.model.optimizer import Mover
-from sclatent.model.run import Run
+from sclatent.model.fused.compiled import KNOWN, CompiledStep, compiles, grain, prepare
+from sclatent.model.fused.layers import product
+from sclatent.model.kernels.barrier import meet
+from sclatent.model.kernels.threads import ahead, one_blas_thread, only_shared, share, together
+from sclatent.model.training.loop import Run
+from sclatent.model.training.optimizer import Mover
 from sclatent.settings import ModelSettings, kinds
 
 CELLS, GENES = 90, 40
@@ -59,7 +59,7 @@ def test_same_gradients_and_values_as_autograd(likelihood: str, options: dict) -
     cells = np.arange(20, 57)
     start = run.noise.get_state()
     counts = prepare(run.vae, run.batches, cells)
-    sums = CompiledStep(run.vae, run.flat, len(cells))(counts, run.noise, run.plan.kl_weight(run.step), STILL)
+    sums = CompiledStep(run.vae, run.flat, len(cells))(counts, run.noise, run.schedule.kl_weight(run.step), STILL)
     compiled = {name: p.grad.clone() for name, p in run.vae.named_parameters()}
     after = run.noise.get_state()
     run.noise.set_state(start)

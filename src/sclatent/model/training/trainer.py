@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from sclatent.model import resume
-from sclatent.model.batches import CountData
-from sclatent.model.plan import Plan
-from sclatent.model.run import Run
-from sclatent.model.trouble import Diverged, check_data
+from sclatent.model.data import CountData
+from sclatent.model.training import checkpoint as checkpoints
+from sclatent.model.training.diagnose import Diverged, check_data
+from sclatent.model.training.loop import Run
+from sclatent.model.training.schedule import Schedule
 from sclatent.model.vae import CountVAE
 from sclatent.settings import ModelSettings
 
@@ -84,10 +84,12 @@ def train_vae(
     check_data(data, train)
     with _threads(threads):
         run = Run(data, train, validation, settings, n_levels=n_levels, rest=rest, seed=seed, device=device)
-        key = resume.key_of(data, train, validation, settings.model_dump_json(), n_levels, rest, seed, device, threads)
+        key = checkpoints.key_of(
+            data, train, validation, settings.model_dump_json(), n_levels, rest, seed, device, threads
+        )
         _go(run, key, checkpoint, "training", progress)
         if checkpoint is not None and keep:
-            resume.write(checkpoint, run.state() | {"key": key})
+            checkpoints.write(checkpoint, run.state() | {"key": key})
         vae = run.best_model()
     if checkpoint is not None and not keep:
         checkpoint.unlink(missing_ok=True)
@@ -130,11 +132,11 @@ def refit_vae(
     The refitted model, or None if the refit diverged.
     """
     cells = np.asarray(cells, dtype=np.int64)
-    plan = Plan.again(vae.settings, len(cells), epochs)
+    schedule = Schedule.again(vae.settings, len(cells), epochs)
     with _threads(threads):
         options: dict[str, Any] = {"n_levels": vae.n_levels, "rest": vae.rest, "seed": seed, "device": device}
-        run = Run(data, cells, np.empty(0, np.int64), vae.settings, **options, start=vae, plan=plan)
-        key = resume.key_of(data, cells, run.flat.values.cpu().numpy(), epochs, *options.values(), threads)
+        run = Run(data, cells, np.empty(0, np.int64), vae.settings, **options, start=vae, schedule=schedule)
+        key = checkpoints.key_of(data, cells, run.flat.values.cpu().numpy(), epochs, *options.values(), threads)
         try:
             _go(run, key, checkpoint, "refit", progress)
         except Diverged as trouble:
@@ -145,18 +147,18 @@ def refit_vae(
 
 def _go(run: Run, key: str, checkpoint: Path | None, what: str, progress: bool) -> None:
     """Take up a run where its checkpoint left it, and bring it to its end."""
-    if checkpoint is not None and (state := resume.read(checkpoint, key)) is not None:
+    if checkpoint is not None and (state := checkpoints.read(checkpoint, key)) is not None:
         run.restore(state)
         log.info("%s: %s resumes after epoch %d", checkpoint, what, run.epoch)
     saved = time.monotonic()
-    with tqdm(total=run.plan.epochs, initial=run.epoch, desc=what, unit="epoch", disable=not progress) as bar:
+    with tqdm(total=run.schedule.epochs, initial=run.epoch, desc=what, unit="epoch", disable=not progress) as bar:
         while not run.finished:
             run.one_epoch()
             bar.update(run.epoch - bar.n)
             if run.history and len(run.validation):
                 bar.set_postfix_str(f"validation ELBO {run.history[-1]['validation_elbo']:.1f}", refresh=False)
             if checkpoint is not None and time.monotonic() - saved >= SAVE_EVERY:
-                resume.write(checkpoint, run.state() | {"key": key})
+                checkpoints.write(checkpoint, run.state() | {"key": key})
                 saved = time.monotonic()
 
 

@@ -27,7 +27,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.decoders import DECODERS, Decoder
+from sclatent.model.parts.decoders import DECODERS, Decoder
 from sclatent.settings import ModelSettings
 from sclatent.settings.kinds import AdditiveSettings
 from sclatent.settings.registry import unknown_kind

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sclatent.model.batches import Batches, CountData
+from sclatent.model.data import Batches, CountData
 from sclatent.model.objective import Objective
 from sclatent.model.vae import CountVAE
 from sclatent.settings import InputError

@@ -11,7 +11,7 @@ from sclatent.settings.model import ModelSettings
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """The schedule in optimiser steps, so that it means the same for any number of cells.
 
     Attributes
@@ -49,7 +49,7 @@ class Plan:
         return min(1.0, (step + 1) / self.warmup)
 
     @classmethod
-    def make(cls, settings: ModelSettings, n: int) -> Plan:
+    def make(cls, settings: ModelSettings, n: int) -> Schedule:
         """Return the schedule for `n` training cells."""
         size = batch_size(settings, n)
         steps_per_epoch = max(1, math.ceil(n / size))
@@ -58,7 +58,7 @@ class Plan:
         return cls(size, epochs, steps_per_epoch, warmup, settings.learning_rate)
 
     @classmethod
-    def again(cls, settings: ModelSettings, n: int, epochs: int) -> Plan:
+    def again(cls, settings: ModelSettings, n: int, epochs: int) -> Schedule:
         """Return the schedule of a refit on `n` cells for so many epochs: one cycle, with the full weight of the KL."""
         size = batch_size(settings, n)
         return cls(size, epochs, max(1, math.ceil(n / size)), 1, settings.learning_rate)

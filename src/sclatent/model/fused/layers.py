@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from sclatent.model._vector_math import OPTIONS, exp32, log1p32, log32
+from sclatent.model.kernels.vector_math import OPTIONS, exp32, log1p32, log32
 
 EPSILON = 1e-5
 """Added to the variance of a row, as PyTorch's layer norm does."""
@@ -35,6 +35,7 @@ class Network(NamedTuple):
 
 @njit(**OPTIONS)
 def matrix(vector, start, rows, columns):  # type: ignore[no-untyped-def]
+    """Return a stretch of `vector` as a matrix."""
     return vector[start : start + rows * columns].reshape(rows, columns)
 
 
@@ -46,6 +47,7 @@ def product(a, b, out):  # type: ignore[no-untyped-def]
 
 @njit(**OPTIONS)
 def add_product(a, b, out):  # type: ignore[no-untyped-def]
+    """Add the product of `a` and `b` to `out`."""
     added = np.empty_like(out)
     product(a, b, added)
     for i in range(out.shape[0]):
@@ -55,6 +57,7 @@ def add_product(a, b, out):  # type: ignore[no-untyped-def]
 
 @njit(**OPTIONS)
 def add_bias(rows, bias):  # type: ignore[no-untyped-def]
+    """Add `bias` to each of the rows."""
     for b in range(rows.shape[0]):
         row = rows[b]
         for h in range(row.shape[0]):

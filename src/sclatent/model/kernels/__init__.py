@@ -1,0 +1,1 @@
+"""Compiled passes over rows of counts and logits, and the threads that share them."""

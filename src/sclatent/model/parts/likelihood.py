@@ -1,0 +1,95 @@
+"""What a likelihood is: a distribution of the counts, with its parameters and all that is asked of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sclatent.model.data import Batch
+from sclatent.model.kinds import Kinds
+from sclatent.settings import kinds
+from sclatent.settings.kinds import LikelihoodSettings
+
+Array = np.ndarray
+
+
+class Likelihood(nn.Module, ABC):
+    """A distribution of counts with rates μ = l · softmax(logits).
+
+    The methods on arrays take the rates `mu` (cells × genes), float64, and as keywords what `shape` returns.
+
+    Parameters
+    ----------
+    n_genes
+        Genes of the modality.
+    n_code
+        Entries of the latent code.
+    n_levels
+        Levels of each categorical covariate.
+    settings
+        Those of the kind.
+    generator
+        Fills the weights.
+    """
+
+    settings: ClassVar[type[LikelihoodSettings]]
+
+    def __init__(
+        self,
+        n_genes: int,
+        n_code: int,
+        n_levels: tuple[int, ...],
+        settings: LikelihoodSettings,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+
+    @abstractmethod
+    def log_prob(self, logits: Tensor, code: Tensor, batch: Batch) -> Tensor:
+        """Log p(x | code) of each cell (B,), nats, constants included.
+
+        `logits` (B × genes, and a *rest* category last when there is one) are the decoder's, `code` (B × n_code).
+        """
+
+    def gene_wise(self) -> list[nn.Parameter]:
+        """Return the parameters with one entry per gene, which learn faster than the weights of networks."""
+        return []
+
+    def shape(self, code: Tensor, categorical: Tensor) -> dict[str, Array]:
+        """Return what the distribution of each count has beside its rate: arrays (1 or cells × genes), by name."""
+        return {}
+
+    @abstractmethod
+    def moments(self, mu: Array, **shape: Array) -> tuple[Array, Array]:
+        """Mean and variance of each count."""
+
+    @abstractmethod
+    def cdf(self, x: Array, mu: Array, **shape: Array) -> Array:
+        """Probability of at most `x`, a whole number from 0 on."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, mu: Array, **shape: Array) -> Array:
+        """Draw counts."""
+
+    def zero(self, mu: Array, **shape: Array) -> Array:
+        """Probability of a 0."""
+        return self.cdf(np.zeros_like(mu), mu, **shape)
+
+    def observed(self, x: Array) -> Array:
+        """Return what of the counts `x` is looked at."""
+        return x
+
+    def interval(self, x: Array, mu: Array, **shape: Array) -> tuple[Array, Array]:
+        """F(x − 1) and F(x), between which the randomised PIT is uniform."""
+        below, upto = np.zeros_like(mu), self.zero(mu, **shape)
+        at = x > 0
+        inside = {name: np.broadcast_to(value, mu.shape)[at] for name, value in shape.items()}
+        below[at], upto[at] = (self.cdf(value, mu[at], **inside) for value in (x[at] - 1, x[at]))
+        return below, upto
+
+
+LIKELIHOODS: Kinds[type[Likelihood]] = Kinds(kinds.LIKELIHOODS)

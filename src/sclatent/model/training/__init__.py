@@ -1,0 +1,1 @@
+"""How a model is trained: the loop, its schedule, where it starts, what it leaves behind."""
