@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,14 @@ from sclatent.settings.kinds import LikelihoodSettings
 Array = np.ndarray
 
 
+class Sizes(NamedTuple):
+    """What a likelihood can have parameters for."""
+
+    n_genes: int
+    n_code: int
+    n_levels: tuple[int, ...]
+
+
 class Likelihood(nn.Module, ABC):
     """A distribution of counts with rates μ = l · softmax(logits).
 
@@ -24,12 +32,8 @@ class Likelihood(nn.Module, ABC):
 
     Parameters
     ----------
-    n_genes
-        Genes of the modality.
-    n_code
-        Entries of the latent code.
-    n_levels
-        Levels of each categorical covariate.
+    sizes
+        Genes, entries of the latent code, levels of each categorical covariate.
     settings
         Those of the kind.
     generator
@@ -38,14 +42,7 @@ class Likelihood(nn.Module, ABC):
 
     settings: ClassVar[type[LikelihoodSettings]]
 
-    def __init__(
-        self,
-        n_genes: int,
-        n_code: int,
-        n_levels: tuple[int, ...],
-        settings: LikelihoodSettings,
-        generator: torch.Generator,
-    ) -> None:
+    def __init__(self, sizes: Sizes, settings: LikelihoodSettings, generator: torch.Generator) -> None:
         super().__init__()
 
     @abstractmethod

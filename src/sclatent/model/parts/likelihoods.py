@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from sclatent.model.data import Batch
 from sclatent.model.parts import log_likelihoods
 from sclatent.model.parts.layers import init_linear
-from sclatent.model.parts.likelihood import LIKELIHOODS, Array, Likelihood
+from sclatent.model.parts.likelihood import LIKELIHOODS, Array, Likelihood, Sizes
 from sclatent.settings.kinds import (
     BernoulliSettings,
     LikelihoodSettings,
@@ -66,15 +66,9 @@ class NegativeBinomial(Likelihood):
 
     settings: ClassVar[type[LikelihoodSettings]] = NBSettings
 
-    def __init__(
-        self,
-        n_genes: int,
-        n_code: int,
-        n_levels: tuple[int, ...],
-        settings: LikelihoodSettings,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__(n_genes, n_code, n_levels, settings, generator)
+    def __init__(self, sizes: Sizes, settings: LikelihoodSettings, generator: torch.Generator) -> None:
+        super().__init__(sizes, settings, generator)
+        n_genes, n_code, n_levels = sizes
         assert isinstance(settings, NBSettings)
         if settings.dispersion not in DISPERSIONS:
             raise unknown_kind("dispersion", settings.dispersion, DISPERSIONS)
@@ -131,16 +125,9 @@ class NegativeBinomial(Likelihood):
 class _ZeroInflated(Likelihood):
     """A point mass at 0 of probability π = sigmoid(gate), mixed with a count distribution."""
 
-    def __init__(
-        self,
-        n_genes: int,
-        n_code: int,
-        n_levels: tuple[int, ...],
-        settings: LikelihoodSettings,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__(n_genes, n_code, n_levels, settings, generator)
-        self.gate_head = nn.Linear(n_code, n_genes)
+    def __init__(self, sizes: Sizes, settings: LikelihoodSettings, generator: torch.Generator) -> None:
+        super().__init__(sizes, settings, generator)
+        self.gate_head = nn.Linear(sizes.n_code, sizes.n_genes)
         init_linear(self.gate_head, generator, 0.1)
         nn.init.constant_(self.gate_head.bias, -3.0)
 

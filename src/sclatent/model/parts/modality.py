@@ -10,6 +10,7 @@ from sclatent.model.parts import additive  # noqa: F401  registers its decoder
 from sclatent.model.parts.decoders import DECODERS
 from sclatent.model.parts.encoder import Encoder
 from sclatent.model.parts.latent import Latent
+from sclatent.model.parts.likelihood import Sizes
 from sclatent.model.parts.likelihoods import LIKELIHOODS
 from sclatent.settings import ModelSettings
 
@@ -55,8 +56,8 @@ class Modality(nn.Module):
         n_out, width = n_genes + int(rest), settings.n_hidden
         self.encoder = Encoder(n_genes, latent.n_parameters, width, settings.n_layers, settings.dropout, generator)
         self.decoder = DECODERS[settings.decoder.kind](n_code, n_design, n_out, settings, generator)
-        likelihood = LIKELIHOODS[settings.likelihood.kind]
-        self.likelihood = likelihood(n_genes, n_code, n_levels, settings.likelihood, generator)
+        sizes = Sizes(n_genes, n_code, n_levels)
+        self.likelihood = LIKELIHOODS[settings.likelihood.kind](sizes, settings.likelihood, generator)
 
     def log_prob(self, code: Tensor, batch: Batch, design: Tensor, masks: torch.Generator | None) -> Tensor:
         """Log p(x | code) of each cell (B,), nats; `masks`, when given, switches dropout on."""
