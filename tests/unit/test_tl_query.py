@@ -72,6 +72,8 @@ def test_an_unseen_level_is_one_line_or_the_average(trained):
     assert "\n" not in str(caught.value)
     found = tl.query(new, model, unseen="average")
     assert list(found.uns["query"]["unseen"]["batch"]) == ["batch9"]
+    with pytest.raises(InputError, match=r"unseen: no kind 'avrage' \(did you mean 'average'\?\)"):
+        tl.query(new, model, unseen="avrage")
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix, hstack, issparse, vstack
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
 from sclatent.settings import InputError, did_you_mean
+from sclatent.settings.registry import unknown_kind
 from sclatent.tl._embed import active_axes
 from sclatent.tl._inputs import inputs
 from sclatent.tl._train import TrainedModel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNSEEN = ("error", "average")
 ROUNDS = 3
 """How often the counts of missing genes are expected anew from where the cell has come to lie."""
 FEW = 0.5
@@ -61,6 +63,8 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
     """
     import anndata
 
+    if unseen not in UNSEEN:
+        raise unknown_kind("unseen", unseen, UNSEEN)
     card = trained.card
     genes = pd.Index(card["genes"])
     if not cells.var_names.is_unique:
