@@ -98,7 +98,7 @@ class PathwiseELBO(Objective):
         eps = self.noise((self.draws, len(batch), model.latent.n_noise), noise)
         code, kl = posterior.draw(eps)
         if self.draws == 1:  # as below, without the operations that a mean of one costs
-            log_prob = model.log_prob(code[0], batch, masks)
+            log_prob = model.log_prob(code.squeeze(0), batch, masks)
         else:
             log_prob = model.log_prob_of_draws(code, batch, masks).mean(0)
         return log_prob, -posterior.log_ratio(code, eps).mean(0) if kl is None else kl.sum(1)

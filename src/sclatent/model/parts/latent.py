@@ -143,7 +143,7 @@ class _Draw(torch.autograd.Function):
         mean, sd, eps = ctx.saved_tensors
         to_z, to_kl = grads
         to_sd = to_z * eps
-        to_z, to_sd = (part[0] if len(part) == 1 else part.sum(0) for part in (to_z, to_sd))
+        to_z, to_sd = (part.squeeze(0) if len(part) == 1 else part.sum(0) for part in (to_z, to_sd))
         return torch.addcmul(to_z, to_kl, mean), to_sd + to_kl * (sd - sd.reciprocal()), None
 
 
