@@ -226,6 +226,17 @@ def test_a_mistake_gets_one_line(write, text, said):
     assert said in line(write(text))
 
 
+def test_settings_of_a_kind_stand_in_it_or_beside_it(write):
+    text = "counts: x.h5\nmodels:\n  a: {decoder: additive, pooling: counts, sparsity: 0.5, rotate: null}\n"
+    text += "  b: {decoder: {kind: additive, pooling: counts, sparsity: 0.5}}\n"
+    text += "  c: {decoder: linear, sparsity: 1, pooling: log, likelihood: poisson, dispersion: gene-cell}\n"
+    text += "  d: {decoder: {kind: linear}, likelihood: {kind: poisson}}"
+    models = load_dataset(write(text)).models
+    assert models["a"] == models["b"]
+    assert models["a"].decoder.sparsity == 0.5
+    assert models["c"] == models["d"]
+
+
 def test_missing_and_unreadable_dataset_files(tmp_path, write):
     assert line(tmp_path / "none.yaml") == "no such file"
     path = tmp_path / "latin.yaml"

@@ -12,7 +12,7 @@ VERSIONS: dict[str, int] = {
     "plot_qc": 3,
     "cycle": 7,
     "plot_cycle": 3,
-    "train": 9,
+    "train": 10,
     "embed": 2,
     "evaluate": 3,
     "annotate": 3,
