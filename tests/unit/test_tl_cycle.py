@@ -141,7 +141,7 @@ def test_sorted_cells(shared_data, make_settings):
     found = cycle(data, make_settings())
     labels = data.obs["phase_sorted"].astype(str).to_numpy()
     called = found.obs["phase"].astype(str).to_numpy()
-    assert (called == labels).mean() >= 0.74
+    assert (called == labels).mean() >= 0.84
     # no phase may be given up for the others
     assert all((called[labels == phase] == phase).mean() > 0.45 for phase in ("G1", "S", "G2M"))
     labels = labels[np.argsort(found.obs["cycle_angle"].to_numpy())]
@@ -246,12 +246,6 @@ def test_one_phase_only(make_settings):
         ("pbmc68k_reduced_counts", {}, None, "too few cell-cycle genes: 1 of 43 S and 1 of 54 G2/M genes found"),
         ("mls_sorted_ensembl", {}, 49, "too few cells: 49, at least 50"),
         ("embryo_mouse_deng", {}, None, "set `organism: mouse`"),
-        (
-            "mesc_media_two_batches",
-            {"organism": "mouse", "batch": "batch"},
-            None,
-            "only the G2/M genes vary together: cells of one phase only",
-        ),
     ],
 )
 def test_reasons_on_real_files(shared_data, make_settings, name, keys, cells, needle):

@@ -84,6 +84,8 @@ X_LATENT = "X_sclatent"
 X_LATENT_SD = "X_sclatent_sd"
 X_NEUTRAL = "X_sclatent_neutral"
 X_UMAP = "X_umap"
+PHASE_PROBABILITY = "phase_probability"
+"""P(G1), P(S), P(G2M) of every cell."""
 LOADINGS = "sclatent_loadings"
 
 # --- the simulator's truth --------------------------------------------------------------------------------------------

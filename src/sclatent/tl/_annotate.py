@@ -68,7 +68,8 @@ def annotate(
     others with a large effect; ``kl`` (nats); ``active``; ``information``, what the counts tell of a cell's place
     (nats); ``fold``, by what factor the gene that moves most changes from 2 SD below a cell's place to 2 SD above it;
     ``strength`` (``strong``, ``weak``, ``inactive``; a weak axis keeps its name, but hardly a gene follows it: see
-    `sclatent.tl._strength`); for each number ``spearman_*``, for each categorical variable ``eta2_*``; for each
+    `sclatent.tl._strength`); ``cycle_verdict``, that of the cycle stage (``cycle``, ``part of a cycle``, ``no cycle``),
+    the same in each row; for each number ``spearman_*``, for each categorical variable ``eta2_*``; for each
     variable ``mi_*`` (nats, scikit-learn's nearest-neighbour estimator on at most 5,000 cells) and ``q_*``
     (Benjamini-Hochberg over active axes and variables, from 999 permutations inside batches; across batches for the
     batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the largest loadings each way;
@@ -96,6 +97,8 @@ def annotate(
     named = [_name(k, z[:, k], variables, effects, q, active[k]) for k in range(z.shape[1])]
     head = pd.DataFrame(named, index=latent.var_names, columns=["name", "kind", "effect", "evidence", "also"])
     tail = _top_genes(latent, prepared)
+    if cycle is not None:
+        frame["cycle_verdict"] = str(cycle.uns.get(slots.UNS, {}).get("cycle", {}).get("verdict", ""))
     ends = _end_levels(z, head["evidence"], variables)
     frame = pd.concat([head, frame, pd.DataFrame(columns, index=latent.var_names), tail, ends], axis=1)
     if settings.axes.programs is not None:

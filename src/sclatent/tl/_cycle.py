@@ -11,11 +11,12 @@ import scipy.sparse as sp
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
 from sclatent.data.genes import peak_order
-from sclatent.tl._cycle_evidence import ALPHA
 from sclatent.tl._cycle_fit import Circle, Plan, angle_of, find_circle
 from sclatent.tl._cycle_gauge import EXPECTED, STAGES, TURN, Gauge, find_gauge
+from sclatent.tl._cycle_phase import Arcs, find_arcs
 from sclatent.tl._cycle_scores import find_list_genes, list_scores, log_normalise, symbols
 from sclatent.tl._cycle_states import BINS, GRID, Array, Ints, basis
+from sclatent.tl._cycle_verdict import NO_CYCLE, judge
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MIN_CELLS = 50
-MIN_CYCLING = 20
-CYCLE, NO_CYCLE = "cycle", "no cycle"
 
 
 def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None = None) -> ad.AnnData:
@@ -50,13 +49,17 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None 
     - ``cycle_angle``: radians in [0, 2π), 0 at division, growing through G1, S and G2/M; ``cycle_sd``: its circular SD;
       both given that the cell cycles;
     - ``cycling_probability``, ``cycling`` (> 0.5);
-    - ``phase``: the arc (G1 < S < G2M) with most of the posterior; missing where the cell does not cycle.
+    - ``phase``: the most probable of G1 < S < G2M; missing where the cell does not cycle, or its phase cannot be told.
+
+    ``obsm["phase_probability"]``: (cells, 3) P(G1), P(S), P(G2M), given that the cell cycles; NaN without a cycle, and
+    for phases that cannot be told apart.
 
     ``var``: ``phase`` (``S``, ``G2M``, or ``joined``), ``peak`` (radians), ``amplitude`` (half the range of the
     curve), ``rest`` and the Fourier coefficients ``a0, a1, b1, …`` of the curve, in the log units of the law.
-    ``uns["sclatent"]["cycle"]``: ``verdict`` (``cycle`` or ``no cycle``), ``reason``, the evidence, the borders of
-    the phases and the settings of the fit. Without a cycle the angle columns are NaN, ``phase`` is missing, and
-    nothing is ``cycling``.
+    ``uns["sclatent"]["cycle"]``: ``verdict`` (``cycle``, ``part of a cycle`` or ``no cycle``), ``reason`` (one
+    sentence: why not, or what is not known), ``phases`` (those that can be told), the evidence, the borders of the
+    phases and the settings of the fit. A part of a cycle has an angle for every cell. Without a cycle the angle columns
+    are NaN, ``phase`` is missing, and nothing is ``cycling``.
     """
     import anndata as ad
     import pandas as pd
@@ -90,29 +93,31 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None 
             obs[column] = scores[column].to_numpy()
         if n < MIN_CELLS:
             reason = f"too few cells: {n}, at least {MIN_CELLS} are needed to learn the cycle from"
+    verdict, probability = NO_CYCLE, np.full((n, len(slots.PHASES)), np.nan)
     if not reason:
         circle = find_circle(counts, library, _batch(prepared, settings), genes, plan=plan)
-        reason = _doubt(circle)
+        verdict, reason = judge(circle.evidence, float(circle.q[:, :BINS].sum()), n)
         facts |= _facts(circle)
-        if not reason:
-            names, _ = symbols(prepared.var)
-            gauge, q = _gauge(circle, names)
-            angle, sd = angle_of(q)
-            obs[slots.CYCLE_ANGLE], obs[slots.CYCLE_SD] = angle, sd
+        if verdict != NO_CYCLE:
+            gauge, arcs = _gauge(circle, symbols(prepared.var)[0])
+            q = gauge.apply(circle.q)
+            obs[slots.CYCLE_ANGLE], obs[slots.CYCLE_SD] = angle_of(q)
             obs[slots.CYCLING_PROBABILITY] = 1 - q[:, BINS]
             obs[slots.CYCLING] = q[:, BINS] < 0.5
-            code = np.where(q[:, BINS] < 0.5, gauge.phases(q), -1).astype(np.int64)
+            probability = arcs.probability(q)
+            code = np.where(q[:, BINS] < 0.5, arcs.called(probability), -1).astype(np.int64)
             var = _gene_table(circle, gauge, prepared.var_names)
-            facts |= {"s_start": float(GRID[gauge.s_start]), "g2m_start": float(GRID[gauge.g2m_start])}
+            facts |= {name: float(GRID[bin]) for name, bin in arcs.borders.items()}
+            facts["phases"] = list(slots.PHASES if len(circle.evidence.ends) == 2 else circle.evidence.ends)
             log.info(
-                "cell cycle: %d of %d cells cycle; %d further genes follow the angle",
-                int(obs[slots.CYCLING].sum()), n, facts["n_joined"],
+                "%s: %d of %d cells cycle; %d further genes follow the angle",
+                verdict, int(obs[slots.CYCLING].sum()), n, facts["n_joined"],
             )  # fmt: skip
     obs[slots.PHASE] = pd.Categorical.from_codes(code.tolist(), pd.Index(slots.PHASES), ordered=True)
-    out = ad.AnnData(obs=obs, var=var)
-    out.uns[slots.UNS] = {"cycle": {"verdict": NO_CYCLE if reason else CYCLE, "reason": reason, **facts}}
+    out = ad.AnnData(obs=obs, var=var, obsm={slots.PHASE_PROBABILITY: probability})
+    out.uns[slots.UNS] = {"cycle": {"verdict": verdict, "reason": reason, **facts}}
     if reason:
-        log.warning("no cell cycle: %s", reason)
+        log.warning("%s: %s", verdict, reason)
     return out
 
 
@@ -134,21 +139,6 @@ def _batch(prepared: ad.AnnData, settings: DatasetSettings) -> Ints:
     return codes
 
 
-def _doubt(circle: Circle) -> str:
-    """Return the reason why there is no cycle, or an empty string."""
-    p_s, p_g = circle.evidence.p_s, circle.evidence.p_g2m
-    numbers = f"p = {p_s:.2g} for the S, {p_g:.2g} for the G2/M genes; below {ALPHA} is needed of both"
-    if min(p_s, p_g) >= ALPHA:
-        return f"the listed genes do not follow a common angle better than {circle.evidence.null} would ({numbers})"
-    if max(p_s, p_g) >= ALPHA:
-        phase = "S" if p_s < ALPHA else "G2/M"
-        return f"only the {phase} genes vary together: cells of one phase only, or too few that cycle ({numbers})"
-    cycling = float(circle.q[:, :BINS].sum())
-    if cycling < MIN_CYCLING:
-        return f"hardly a cell cycles: {cycling:.1f} of {len(circle.q)} expected, at least {MIN_CYCLING} are needed"
-    return ""
-
-
 def _facts(circle: Circle) -> dict[str, Any]:
     evidence, curves = circle.evidence, circle.fitted.curves
     return {
@@ -159,30 +149,35 @@ def _facts(circle: Circle) -> dict[str, Any]:
         "sigma": float(curves.sigma),
         "resting_share": float(circle.q[:, BINS].mean()),
         "n_trained": circle.n_trained,
-        "p_S": evidence.p_s,
-        "p_G2M": evidence.p_g2m,
-        "r2_S": evidence.r2_s,
-        "r2_G2M": evidence.r2_g2m,
+        **{f"p_{name}": p for name, p in evidence.alone.items()},
+        **{f"p_{name}_apart": p for name, p in evidence.apart.items()},
+        **{f"r2_{name}": r2 for name, r2 in evidence.r2.items()},
         "r2_controls": evidence.r2_controls,
         "null": evidence.null,
         "grid": circle.grid,
     }
 
 
-def expected_peaks(names: list[str], columns: Ints, group: Ints) -> Array:
-    """Return (G,) where in the cycle a gene is known to peak, in turns: by stage, else by list, else NaN."""
+def known_stages(names: list[str], columns: Ints) -> Ints:
+    """Return (G,) the rank of each gene's stage in ``peak_order.tsv``; 0 where it is not there."""
     order = peak_order()
-    stage = {gene.upper(): STAGES[rank] for gene, rank in zip(order["gene"], order["rank"], strict=True)}
+    rank = {gene.upper(): rank for gene, rank in zip(order["gene"], order["rank"], strict=True)}
+    return np.array([rank.get(names[column].upper(), 0) for column in columns], dtype=np.int64)
+
+
+def expected_peaks(stage: Ints, group: Ints) -> Array:
+    """Return (G,) where in the cycle a gene is known to peak, in turns: by stage, else by list, else NaN."""
     by_list = {0: EXPECTED["S"], 1: EXPECTED["G2M"], 2: np.nan}
-    pairs = zip(columns, group, strict=True)
-    return np.array([stage.get(names[column].upper(), by_list[int(k)]) for column, k in pairs])
+    return np.array([STAGES.get(int(s), by_list[int(k)]) for s, k in zip(stage, group, strict=True)])
 
 
-def _gauge(circle: Circle, names: list[str]) -> tuple[Gauge, Array]:
-    values = circle.fitted.curves.values()
-    known = expected_peaks(names, circle.columns, circle.group)
-    gauge = find_gauge(values, circle.group, circle.r2, known)
-    return gauge, gauge.apply(circle.q)
+def _gauge(circle: Circle, names: list[str]) -> tuple[Gauge, Arcs]:
+    values, ends = circle.fitted.curves.values(), circle.evidence.ends
+    stage = known_stages(names, circle.columns)
+    known = expected_peaks(stage, circle.group)
+    gauge = find_gauge(values, circle.group, circle.r2, known, only_s=ends == ("S",))
+    cycling = float(circle.q[:, :BINS].sum())
+    return gauge, find_arcs(gauge.curves(values), circle.group, circle.r2, stage, cycling, ends)
 
 
 def _gene_table(circle: Circle, gauge: Gauge, names: pd.Index) -> pd.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import logsumexp
 
 from sclatent.tl._cycle_em import Fit, resultant, start_from_angle
-from sclatent.tl._cycle_evidence import ALPHA, Evidence, weigh
+from sclatent.tl._cycle_evidence import Evidence, weigh
 from sclatent.tl._cycle_grow import Growth, Plan, Step, grid
 from sclatent.tl._cycle_scores import ListGenes, log_normalise
 from sclatent.tl._cycle_source import Source
@@ -22,6 +23,8 @@ DEEP = 1.5
 MAX_CELLS = 4000
 """Curves are learned on at most this many cells; every cell gets its posterior."""
 CHUNK = 8192
+MIN_STATE = 20
+"""Cells expected to cycle, and cells expected to rest: fewer tell nothing of such a state, they are stray cells."""
 
 
 # With the first angle only a gene that gains 12 is surely a cell-cycle gene; once the angle is good, 19 of 20 that gain
@@ -123,7 +126,7 @@ def find_circle(
     grown, best = growth.first(guesses)
     evidence = weigh(some, normalised, genes, guesses[best], deep=plan.deep, temper=plan.temper)
     table: dict[str, Array] = {}
-    if max(evidence.p_s, evidence.p_g2m) < ALPHA:
+    if evidence.ends:
         grown, beside = growth.choose_temper(growth.grow(grown))
         table = grid(grown, beside)
     columns, fitted = grown.columns, grown.fitted
@@ -131,12 +134,23 @@ def find_circle(
     if not plan.deep:
         part = np.asarray(some.counts[:, columns].todense(), dtype=np.float64) / some.library[:, None]
         caps = np.quantile(part, 1 - max(2 / len(rows), 0.002), axis=0)
+    q = _posterior_of_all(source, columns, fitted, caps, deep=plan.deep)
+    if 0 < q[:, BINS].sum() < MIN_STATE:
+        prior = np.append(fitted.curves.prior[:BINS], -np.inf)
+        fitted = replace(fitted, curves=replace(fitted.curves, prior=prior - logsumexp(prior)))
+        q = _posterior_of_all(source, columns, fitted, caps, deep=plan.deep)
+    return Circle(plan, columns, grown.group, fitted, q, evidence, grown.r2[columns], len(rows), table)
+
+
+def _posterior_of_all(source: Source, columns: Ints, fitted: Fit, caps: Array | None, *, deep: bool) -> Array:
+    """Return (cells, states) probabilities of every cell, in chunks."""
+    n = len(source.library)
     q = np.empty((n, BINS + 1))
     for begin in range(0, n, CHUNK):
         chunk = np.arange(begin, min(begin + CHUNK, n))
-        ll = source.law(chunk, columns, deep=plan.deep, caps=caps).log_likelihood(fitted.curves)
+        ll = source.law(chunk, columns, deep=deep, caps=caps).log_likelihood(fitted.curves)
         q[chunk] = posterior(ll, fitted.curves.prior, fitted.temper)
-    return Circle(plan, columns, grown.group, fitted, q, evidence, grown.r2[columns], len(rows), table)
+    return q
 
 
 def angle_of(q: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The gauge: where the angle is 0, which way it runs, and where G1, S and G2/M meet.
+"""The gauge: where the angle is 0, and which way it runs.
 
 A fitted circle is known up to a rotation and a reflection (its speed is fixed by the uniform prior over the bins).
 The rest is fixed by rules:
@@ -6,12 +6,8 @@ The rest is fixed by rules:
 1. *Direction*: the way round on which the genes peak in the order known for them. S genes are expected at 0.42 of a
    turn and G2/M genes at 0.80, those in ``peak_order.tsv`` at their stage; of both ways the one with the longer
    resultant of (peak − expected) is taken.
-2. *Origin*: 0 is where the G2/M curve falls most steeply after its peak: division, the start of G1.
-3. *Borders*: S starts where the S curve has risen nine tenths of the way from its lowest point since 0 to its peak. The
-   listed genes are those of G1/S: their transcripts are nearly all there when replication starts (the CDT1 reporter,
-   which is destroyed from the start of S on, is highest within a fiftieth of a turn of their peak). G2/M starts where,
-   after the peak of S, the G2/M curve overtakes the S curve, both scaled to [0, 1]. A cell's phase is the arc with most
-   of its posterior.
+2. *Origin*: 0 is where the G2/M curve falls most steeply after its peak: division, the start of G1. Where only the S
+   genes are seen, their curve's peak is put where it is expected.
 
 A list's curve is the mean of its genes' *rates* (the exponential of the fitted log curves: amounts of transcript), each
 in units of its own spread over the circle, weighted by how well it follows. Rates, not logs: after division transcripts
@@ -28,7 +24,6 @@ import numpy as np
 from sclatent.tl._cycle_states import BINS, GRID, Array, Ints
 
 TURN = 2 * np.pi
-RISEN = 0.9
 EXPECTED = {"S": 0.42, "G2M": 0.80}
 STAGES = {1: 0.35, 2: 0.50, 3: 0.70, 4: 0.85, 5: 0.95}
 """Expected peak in turns, by list and by rank of the stage (G1/S, S, G2, G2/M, M/G1)."""
@@ -36,12 +31,10 @@ STAGES = {1: 0.35, 2: 0.50, 3: 0.70, 4: 0.85, 5: 0.95}
 
 @dataclass(frozen=True)
 class Gauge:
-    """Final bin of every fitted bin, whether the circle was turned over, and the first bins of S and of G2/M."""
+    """Final bin of every fitted bin, and whether the circle was turned over."""
 
     bins: Ints
     reflected: bool
-    s_start: int
-    g2m_start: int
 
     def apply(self, q: Array) -> Array:
         """Return (cells, states) probabilities over the final bins; resting stays as it is."""
@@ -54,17 +47,6 @@ class Gauge:
         out = np.empty_like(values)
         out[self.bins] = values
         return out
-
-    def phases(self, q: Array) -> Ints:
-        """Return (cells,) 0 (G1), 1 (S), 2 (G2/M): the arc with most of the posterior over the final bins."""
-        arcs = np.stack(
-            [
-                q[:, : self.s_start].sum(axis=1),
-                q[:, self.s_start : self.g2m_start].sum(axis=1),
-                q[:, self.g2m_start : BINS].sum(axis=1),
-            ]
-        )
-        return arcs.argmax(axis=0)
 
 
 def list_curve(values: Array, inside: Array, weight: Array) -> Array:
@@ -89,7 +71,12 @@ def second_peak(curve: Array) -> float:
     return float(others[-1] / np.ptp(curve)) if len(others) else 0.0
 
 
-def find_gauge(values: Array, group: Ints, weight: Array, expected: Array) -> Gauge:
+def peaks(values: Array) -> Array:
+    """Return (G,) where log curves (BINS, G) peak, radians: the argument of their first harmonic."""
+    return np.asarray(np.angle(np.exp(1j * GRID) @ (values - values.mean(axis=0))), dtype=np.float64)
+
+
+def find_gauge(values: Array, group: Ints, weight: Array, expected: Array, *, only_s: bool = False) -> Gauge:
     """Fix the gauge.
 
     Parameters
@@ -102,8 +89,10 @@ def find_gauge(values: Array, group: Ints, weight: Array, expected: Array) -> Ga
         (G,) how well each gene follows the angle.
     expected
         (G,) where in the cycle the gene is known to peak, in turns; NaN where nothing is known.
+    only_s
+        Whether the S genes alone are seen: then the G2/M curve cannot say where division is.
     """
-    peak = np.angle(np.exp(1j * GRID) @ (values - values.mean(axis=0)))
+    peak = peaks(values)
     known = np.isfinite(expected)
     target = np.exp(-1j * TURN * expected[known])
     forth = abs((weight[known] * np.exp(1j * peak[known]) * target).sum())
@@ -114,18 +103,11 @@ def find_gauge(values: Array, group: Ints, weight: Array, expected: Array) -> Ga
         bins = -bins % BINS
     turned = np.empty_like(values)
     turned[bins] = values
-    g = list_curve(turned, group == 1, weight)
-    slope = np.roll(g, -1) - np.roll(g, 1)
-    after = (np.arange(BINS) - int(g.argmax())) % BINS
-    zero = int(np.where(after <= BINS * 5 // 8, slope, np.inf).argmin())
-    bins = (bins - zero) % BINS
-    turned = np.roll(turned, -zero, axis=0)
-    s, g = (list_curve(turned, group == k, weight) for k in (0, 1))
-    peak_s = int(s.argmax())
-    low = int(s[: peak_s + 1].argmin())
-    s_start = low + int((s[low : peak_s + 1] >= s[low] + RISEN * (s[peak_s] - s[low])).argmax())
-    s_start = int(np.clip(s_start, 1, BINS - 2))
-    after_s = np.arange(max(peak_s, s_start) + 1, BINS)
-    over = after_s[g[after_s] > s[after_s]]
-    g2m_start = int(over[0]) if len(over) else (s_start + BINS) // 2
-    return Gauge(bins, reflected, s_start, int(np.clip(g2m_start, s_start + 1, BINS - 1)))
+    if only_s:
+        zero = int(list_curve(turned, group == 0, weight).argmax()) - round(EXPECTED["S"] * BINS)
+    else:
+        g = list_curve(turned, group == 1, weight)
+        slope = np.roll(g, -1) - np.roll(g, 1)
+        after = (np.arange(BINS) - int(g.argmax())) % BINS
+        zero = int(np.where(after <= BINS * 5 // 8, slope, np.inf).argmin())
+    return Gauge((bins - zero) % BINS, reflected)
