@@ -64,7 +64,8 @@ def build(
     AnnData of all genes that passed the filter. ``X``: log-normalised, CSR float32; ``layers["counts"]``; ``obs``:
     every column that came in (under its name, or ``{name}_input`` where the pipeline writes that name; batch and labels
     are categories, but for labels that are measured numbers), QC, split,
-    cycle, ``leiden``; ``obsm``: ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``, and with a knob ``X_sclatent_neutral``;
+    cycle, ``leiden``; ``obsm``: ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``, ``phase_probability`` (G1, S, G2M), and
+    with a knob ``X_sclatent_neutral``;
     ``varm["sclatent_loadings"]`` (missing outside the model); ``obsp`` and ``uns["neighbors"]``; ``uns["sclatent"]``:
     ``config``, ``versions``, ``seed``, ``threads``, ``device``, ``metrics``, ``axes``, ``cycle`` and ``knob``
     (verdict and reason); colours of the categories.
@@ -95,6 +96,8 @@ def build(
         varm={slots.LOADINGS: _loadings(prepared, latent)},
         obsp={key: _csr(map.obsp[key]) for key in ("distances", "connectivities")},
     )
+    if slots.PHASE_PROBABILITY in cycle.obsm:
+        out.obsm[slots.PHASE_PROBABILITY] = np.asarray(cycle.obsm[slots.PHASE_PROBABILITY], dtype=np.float32)
     if knob is not None and slots.X_NEUTRAL in knob.obsm:
         out.obsm[slots.X_NEUTRAL] = np.asarray(knob.obsm[slots.X_NEUTRAL], dtype=np.float32)
     for key in FROM_MAP:
@@ -172,6 +175,7 @@ def _about(
 
     made = prepared.uns.get(slots.UNS, {})
     stage = cycle.uns[slots.UNS]["cycle"]
+    phases = {"phases": [str(name) for name in stage["phases"]]} if "phases" in stage else {}
     about: dict[str, Any] = {
         "dataset": settings.name,
         "config": section_json(settings, *type(settings).model_fields),
@@ -182,9 +186,10 @@ def _about(
         "versions": plain(dict(card.get("versions", {}))),
         "metrics": plain(dict(metrics)),
         "axes": table(_with_stability(axes, stability), index="axis"),
-        # where S and G2/M begin on the circle, in radians, so that figures draw the arcs that `phase` was called by
+        # the borders of the phases on the circle, in radians, so that figures draw the arcs that `phase` was called by
         "cycle": {"verdict": str(stage.get("verdict", "")), "reason": str(stage.get("reason", ""))}
-        | {key: float(stage[key]) for key in ("s_start", "g2m_start") if key in stage},
+        | phases
+        | {key: float(stage[key]) for key in ("s_start", "s_end", "g2m_start", "g2m_end") if key in stage},
         "normalization": {"method": "log1p", "target_sum": TARGET_SUM},
     }
     if knob is not None:

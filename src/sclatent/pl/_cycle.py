@@ -38,15 +38,17 @@ def cycle(prepared: AnnData, cycle: AnnData) -> st.Figures:
         ``scores`` always; ``polar``, ``scores_by_angle`` and ``genes`` where there is an angle.
     """
     obs = cycle.obs
-    verdict = cycle.uns.get(slots.UNS, {}).get("cycle", {})
-    reason = str(verdict.get("reason", "") or "")
+    stage = cycle.uns.get(slots.UNS, {}).get("cycle", {})
+    reason = str(stage.get("reason", "") or "")
+    verdict = str(stage.get("verdict", "")).capitalize()
+    words = f"{verdict}: {reason}" if reason else ""
     if obs[slots.S_SCORE].isna().all():
-        return {"scores": st.note(f"No cell cycle: {reason}" if reason else "No cell-cycle scores.")}
-    figures = {"scores": _scores(obs, reason)}
+        return {"scores": st.note(words or "No cell-cycle scores.")}
+    figures = {"scores": _scores(obs, words)}
     used = _on_the_cycle(obs)
     if used.sum() < 2:
         return figures
-    figures["polar"] = _polar(obs, used)
+    figures["polar"] = _polar(obs, used, verdict)
     figures["scores_by_angle"] = _scores_by_angle(obs, used)
     genes = _genes(prepared, cycle, used)
     if genes is not None:
@@ -63,8 +65,8 @@ def phase_colors(obs: pd.DataFrame) -> npt.NDArray[np.str_]:
     return obs[slots.PHASE].astype(str).map(st.PHASE_COLORS).fillna(st.RESTING).to_numpy(dtype=str)
 
 
-def _scores(obs: pd.DataFrame, reason: str) -> st.Figure:
-    """S against G2/M score, by phase and, where there is one, by angle."""
+def _scores(obs: pd.DataFrame, words: str) -> st.Figure:
+    """S against G2/M score, by phase and, where there is one, by angle; `words` above, if there are any."""
     angle = obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
     used = _on_the_cycle(obs)
     fig = st.figure(8.4 if used.any() else 4.4, 3.9)
@@ -96,19 +98,21 @@ def _scores(obs: pd.DataFrame, reason: str) -> st.Figure:
         bar.set_ticks(list(np.arange(5) * np.pi / 2), labels=["0", "π/2", "π", "3π/2", "2π"])
     for ax in panels:
         ax.set(xlabel="S score", ylabel="G2/M score")
-    if reason:
-        fig.suptitle(fill(reason, int(14 * fig.get_figwidth())), fontsize=8, color=st.VERMILLION)
+    if words:
+        fig.suptitle(fill(words, int(14 * fig.get_figwidth())), fontsize=8, color=st.VERMILLION)
     return fig
 
 
-def _polar(obs: pd.DataFrame, used: npt.NDArray[np.bool_]) -> st.Figure:
-    """Histogram of the cycling cells around the cycle, stacked by phase."""
+def _polar(obs: pd.DataFrame, used: npt.NDArray[np.bool_], verdict: str) -> st.Figure:
+    """Histogram of the cycling cells around the cycle, stacked by phase; the verdict in the title."""
     fig = st.figure(4.6, 4.6)
     ax = cast("PolarAxes", fig.add_subplot(projection="polar"))
     polar_histogram(ax, obs, used)
     rest = int((~used).sum())
     ax.set_title(
-        f"{int(used.sum()):,} cycling cells, {rest:,} not cycling ({rest / len(obs):.0%})", pad=14, loc="center"
+        f"{verdict or 'Cycle'}: {int(used.sum()):,} cycling cells, {rest:,} not cycling ({rest / len(obs):.0%})",
+        pad=14,
+        loc="center",
     )
     fig.supxlabel("rings: cells in an arc of 10°", fontsize=7)
     return fig

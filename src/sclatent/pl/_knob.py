@@ -123,6 +123,14 @@ def phase_arcs(cells: AnnData) -> list[tuple[str, float, float]]:
     if "s_start" in stage and "g2m_start" in stage:
         borders = [0.0, float(stage["s_start"]), float(stage["g2m_start"]), 2 * np.pi]
         return list(zip(slots.PHASES, borders[:-1], borders[1:], strict=True))
+    told = [str(name) for name in stage.get("phases", slots.PHASES)]
+    if len(told) == 1:  # a part of a cycle: of the rest it is not known what it is
+        borders = [
+            float(stage[f"{told[0].lower()}_{end}"]) for end in ("start", "end") if f"{told[0].lower()}_{end}" in stage
+        ]
+        if len(borders) < 2:
+            return []
+        return [(told[0], borders[0], borders[0] + (borders[1] - borders[0]) % (2 * np.pi))]
     angle = cells.obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
     phase = cells.obs[slots.PHASE].astype(str).to_numpy()
     known = np.isfinite(angle) & np.isin(phase, slots.PHASES)

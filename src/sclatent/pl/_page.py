@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sclatent.data import slots
 from sclatent.data.atomic import atomic
 from sclatent.pl import _style as st
 from sclatent.pl._axis_table import left_out, shown
@@ -69,6 +70,7 @@ def page(
     if axes is not None:
         wanted = shown(axes, weak=weak)
         names = [name for name in names if name == CYCLE or name in wanted]
+    data["cycle"] = _cycle_words(atlas)
     data["weak"] = "" if axes is None else left_out(axes, names)
     data["genes"] = [str(gene) for gene in symbols(traversals)]
     # the page without any path, on which all are said to be left out
@@ -85,6 +87,15 @@ def page(
     with atomic(path) as scratch:
         scratch.write_text(_fill(data, library), encoding="utf-8")
     return path
+
+
+def _cycle_words(atlas: AnnData) -> str:
+    """Return what the cycle stage said: its verdict, and the sentence that goes with it."""
+    stage = atlas.uns.get(slots.UNS, {}).get("cycle", {})
+    verdict, reason = (str(stage.get(key) or "") for key in ("verdict", "reason"))
+    if not verdict:
+        return ""
+    return f"Cell cycle: {verdict}" + (f" ({reason})." if reason else ".")
 
 
 def _in_order(names: list[str], axes: pd.DataFrame | None) -> list[str]:
@@ -114,6 +125,7 @@ def _fill(data: Mapping[str, Any], library: str) -> str:
         "verdict": html.escape(_capital(data["verdict"])),
         "verdict_class": "yes" if data["isKnob"] else "no",
         "reason": html.escape(_capital(data["reason"])),
+        "cycle": html.escape(data["cycle"]),
         "style": text("style.css"),
         "library_license": license,
         "library": pack(library.encode("utf-8")),
