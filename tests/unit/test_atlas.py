@@ -192,6 +192,26 @@ def test_without_knob_seeds_and_scores(stage):
     assert out.uns["sclatent"]["knob"]["reason"] == "too few genes"
 
 
+def test_part_of_a_cycle_comes_through(stage, tmp_path):
+    cycle = stage["cycle"].copy()
+    part = {
+        "verdict": "part of a cycle",
+        "reason": "only the G2/M genes",
+        "phases": ["G2M"],
+        "g2m_start": 4.0,
+        "g2m_end": 0.2,
+    }
+    cycle.uns["sclatent"]["cycle"] = part
+    probability = np.full((200, 3), np.nan)
+    probability[:, 2] = np.linspace(0, 1, 200)
+    cycle.obsm["phase_probability"] = probability
+    write_h5ad(atlas.build(**{**stage, "cycle": cycle}), tmp_path / "atlas.h5ad")
+    out = ad.read_h5ad(tmp_path / "atlas.h5ad")
+    about = out.uns["sclatent"]["cycle"]
+    assert {**about, "phases": list(about["phases"])} == part
+    np.testing.assert_allclose(out.obsm["phase_probability"], probability, rtol=1e-6)
+
+
 def test_files_of_different_datasets_are_refused(stage):
     with pytest.raises(InputError, match=r"map\.h5ad holds other cells than prepared\.h5ad"):
         atlas.build(**{**stage, "map": stage["map"][::-1].copy()})

@@ -301,6 +301,33 @@ def test_no_cycle_gives_a_figure_that_says_why(stages):
     assert any("3 of 600 cells" in t.get_text() for t in none["evidence"].findobj(Text))
 
 
+def test_part_of_a_cycle_is_called_so(stages, tmp_path):
+    adata, whole, latent, umap = stages
+    cycle = whole.copy()
+    only_g2m = cycle.obs[slots.PHASE].where(cycle.obs[slots.PHASE] == "G2M")
+    cycle.obs[slots.PHASE] = only_g2m
+    cycle.uns[slots.UNS]["cycle"] |= {
+        "verdict": "part of a cycle",
+        "reason": "it is not known where G1 and S meet",
+        "phases": ["G2M"],
+        "g2m_start": 4.0,
+        "g2m_end": 0.5,
+    }
+    figures = sl.pl.cycle(adata, cycle)
+    assert "Part of a cycle: it is not known where G1 and S meet" in words(figures["scores"]).replace("\n", " ")
+    assert "Part of a cycle" in words(figures["polar"])
+    # nothing is said of the rest of the circle
+    assert phase_arcs(cycle) == [("G2M", 4.0, pytest.approx(0.5 + 2 * np.pi))]
+    for border in ("g2m_start", "g2m_end"):
+        del cycle.uns[slots.UNS]["cycle"][border]
+    assert phase_arcs(cycle) == []
+    atlas = pl_arrays.atlas(adata, cycle, latent, umap, pl_arrays.axes(adata, latent))
+    atlas.uns[slots.UNS]["cycle"] = {"verdict": "part of a cycle", "reason": "it is not known < where"}
+    page = sl.pl.page(atlas, pl_arrays.traversals(adata), pl_arrays.knob(adata), tmp_path / "part.html")
+    text = page.read_text(encoding="utf-8")
+    assert "Cell cycle: part of a cycle (it is not known &lt; where)." in text
+
+
 def test_no_active_axis_is_no_error(stages):
     traversals = pl_arrays.traversals(stages[0])[:0].copy()
     assert paths(traversals) == []

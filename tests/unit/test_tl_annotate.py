@@ -89,6 +89,16 @@ def test_axes_are_named_by_what_made_them(toy):
     assert np.isnan(table.loc["axis_7", "q_S_score"])
 
 
+def test_the_verdict_on_the_cycle_stands_in_every_row(toy):
+    prepared, cycle, latent = toy
+    chosen = settings(batch="batch", labels="tissue")
+    assert set(tl.annotate(prepared, cycle, latent, chosen)["cycle_verdict"]) == {""}
+    told = cycle.copy()
+    told.uns["sclatent"] = {"cycle": {"verdict": "part of a cycle"}}
+    assert set(tl.annotate(prepared, told, latent, chosen)["cycle_verdict"]) == {"part of a cycle"}
+    assert "cycle_verdict" not in tl.annotate(prepared, None, latent, chosen)
+
+
 def test_test_cells_are_not_looked_at(toy):
     prepared, cycle, latent = toy
     chosen = settings(batch="batch", labels="tissue")
