@@ -1,7 +1,7 @@
 """The phase of each cell against the truth: ours beside the score angle, the PCA plane and CycleVI.
 
-    python tests/benchmarks/cycle.py [--only ipsc mls simulator lung pbmc speed] [--steps] [--cyclevi-seeds 0 1 2]
-        [--simulator-seeds 0]
+    python tests/benchmarks/cycle.py [--only ipsc mls phases simulator lung pbmc speed] [--steps]
+        [--cyclevi-seeds 0 1 2] [--simulator-seeds 0]
 
 One set of defaults for all data. CycleVI is trained with its own defaults where the package ``cyclevi`` is installed
 (human data only), once per seed; without it its rows say so. `--steps` adds the fits one grid step away in harmonics
@@ -219,6 +219,43 @@ def mls(steps: bool) -> None:
     cyclevi_row("mls_sorted", "best three arcs", data, lambda a: arc_accuracy(a, truth))
 
 
+def phases(steps: bool) -> None:
+    """Print how often the called phase is right, and how often at each probability; with blurs beside that chosen."""
+    from sclatent.tl import _cycle_phase
+
+    h1 = read("h1_fucci_sorted_247", "n_reads_all_genes")
+    world = simulate(900, 1500, median_library=4000.0, resting=0.3, seed=4)
+    sets = {
+        "mls_sorted": (read("mls_sorted_ensembl"), "phase_sorted", {}),
+        "h1_sorted": (h1, "phase_sorted", {"library_size": "n_reads_all_genes"}),
+        "simulator": (world, "true_phase", {}),
+    }
+    here, beside = _cycle_phase.BLUR, (0.0, 0.02, 0.06, 0.08)
+    for blur in (here, *(beside if steps else ())):
+        _cycle_phase.BLUR = max(blur, 1e-6)
+        for name, (data, column, keys) in sets.items():
+            found = cycle(data, settings(organism="human", **keys))
+            known = found.obs["cycling"].to_numpy() & data.obs[column].notna().to_numpy()
+            true = np.array([PHASES.index(x) for x in data.obs[column].astype(str)[known]])
+            p = found.obsm["phase_probability"][known]
+            right, most = p.argmax(axis=1) == true, p.max(axis=1)
+            loss = -np.log(np.maximum(p[np.arange(len(true)), true], 1e-3)).mean()
+            row(name, f"ours, blur {blur:g}", "phase as called", float(right.mean()), "", f"log loss {loss:.3f}")
+            for low, high in ((0, 0.6), (0.6, 0.75), (0.75, 0.9), (0.9, 0.97), (0.97, 1.01)):
+                inside = (most >= low) & (most < high)
+                if blur == here and inside.any():
+                    said, so = float(most[inside].mean()), float(right[inside].mean())
+                    row(
+                        name,
+                        "ours",
+                        f"right, of {inside.sum()} cells at {low:g} to {min(high, 1):g}",
+                        so,
+                        f"said {said:.3f}",
+                        "",
+                    )
+    _cycle_phase.BLUR = here
+
+
 def oracle(data: ad.AnnData, resting: float, bins: int = 72) -> tuple[np.ndarray, np.ndarray]:
     """Return angle and cycling probability from the true curves: what no method can beat on average."""
     grid = np.arange(bins) * (TURN / bins)
@@ -339,7 +376,15 @@ def speed(steps: bool) -> None:
 
 def main() -> None:
     """Print the table."""
-    parts = {"ipsc": ipsc, "mls": mls, "simulator": simulator, "lung": lung, "pbmc": pbmc, "speed": speed}
+    parts = {
+        "ipsc": ipsc,
+        "mls": mls,
+        "phases": phases,
+        "simulator": simulator,
+        "lung": lung,
+        "pbmc": pbmc,
+        "speed": speed,
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(parts), default=list(parts))
     parser.add_argument("--steps", action="store_true", help="also one grid step away in harmonics and temper")

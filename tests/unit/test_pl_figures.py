@@ -316,6 +316,8 @@ def test_part_of_a_cycle_is_called_so(stages, tmp_path):
     figures = sl.pl.cycle(adata, cycle)
     assert "Part of a cycle: it is not known where G1 and S meet" in words(figures["scores"]).replace("\n", " ")
     assert "Part of a cycle" in words(figures["polar"])
+    assert "start of G1" in words(figures["polar"])
+    assert "G1:" not in words(figures["scores"])
     # nothing is said of the rest of the circle
     assert phase_arcs(cycle) == [("G2M", 4.0, pytest.approx(0.5 + 2 * np.pi))]
     for border in ("g2m_start", "g2m_end"):

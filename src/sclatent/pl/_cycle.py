@@ -44,11 +44,12 @@ def cycle(prepared: AnnData, cycle: AnnData) -> st.Figures:
     words = f"{verdict}: {reason}" if reason else ""
     if obs[slots.S_SCORE].isna().all():
         return {"scores": st.note(words or "No cell-cycle scores.")}
-    figures = {"scores": _scores(obs, words)}
+    told = [str(name) for name in stage.get("phases", slots.PHASES)]
+    figures = {"scores": _scores(obs, words, told)}
     used = _on_the_cycle(obs)
     if used.sum() < 2:
         return figures
-    figures["polar"] = _polar(obs, used, verdict)
+    figures["polar"] = _polar(obs, used, verdict, told)
     figures["scores_by_angle"] = _scores_by_angle(obs, used)
     genes = _genes(prepared, cycle, used)
     if genes is not None:
@@ -65,7 +66,7 @@ def phase_colors(obs: pd.DataFrame) -> npt.NDArray[np.str_]:
     return obs[slots.PHASE].astype(str).map(st.PHASE_COLORS).fillna(st.RESTING).to_numpy(dtype=str)
 
 
-def _scores(obs: pd.DataFrame, words: str) -> st.Figure:
+def _scores(obs: pd.DataFrame, words: str, told: list[str]) -> st.Figure:
     """S against G2/M score, by phase and, where there is one, by angle; `words` above, if there are any."""
     angle = obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
     used = _on_the_cycle(obs)
@@ -74,7 +75,7 @@ def _scores(obs: pd.DataFrame, words: str) -> st.Figure:
     s, g2m = obs[slots.S_SCORE].to_numpy(dtype=float), obs[slots.G2M_SCORE].to_numpy(dtype=float)
     st.points(panels[0], s, g2m, phase_colors(obs))
     phases = obs[slots.PHASE].astype(str)
-    for phase in slots.PHASES:
+    for phase in told:
         n = int((phases == phase).sum())
         label = f"{st.PHASE_LABELS[phase]}: {n:,} ({n / len(obs):.0%})"
         panels[0].scatter([], [], color=st.PHASE_COLORS[phase], s=16, label=label)
@@ -103,11 +104,13 @@ def _scores(obs: pd.DataFrame, words: str) -> st.Figure:
     return fig
 
 
-def _polar(obs: pd.DataFrame, used: npt.NDArray[np.bool_], verdict: str) -> st.Figure:
+def _polar(obs: pd.DataFrame, used: npt.NDArray[np.bool_], verdict: str, told: list[str]) -> st.Figure:
     """Histogram of the cycling cells around the cycle, stacked by phase; the verdict in the title."""
     fig = st.figure(4.6, 4.6)
     ax = cast("PolarAxes", fig.add_subplot(projection="polar"))
     polar_histogram(ax, obs, used)
+    if "G2M" not in told:  # division is not seen
+        ax.set_xticks(np.arange(4) * np.pi / 2, ["0", "π/2", "π", "3π/2"])
     rest = int((~used).sum())
     ax.set_title(
         f"{verdict or 'Cycle'}: {int(used.sum()):,} cycling cells, {rest:,} not cycling ({rest / len(obs):.0%})",
