@@ -87,7 +87,7 @@ def r_squared(angle: np.ndarray, expression: np.ndarray) -> float:
 
 def score_angle(data: ad.AnnData, **keys: Any) -> np.ndarray:
     """Return atan2 of the standardised S and G2/M scores."""
-    only_scores = replace(SHALLOW_PLAN, grow=(), tempers=(1.0, 1.0))
+    only_scores = replace(SHALLOW_PLAN, grow=(), beside=False)
     scores = cycle(data, settings(**keys), plan=only_scores).obs[["S_score", "G2M_score"]].to_numpy()
     s, g = ((scores - scores.mean(axis=0)) / scores.std(axis=0)).T
     return np.arctan2(g, s)
@@ -161,7 +161,7 @@ def variants(plan: Plan, steps: bool) -> list[tuple[str, Plan]]:
             out.append(
                 (f"{most + 1} harmonics", replace(plan, grow=(*plan.grow, replace(plan.grow[-1], harmonics=most + 1))))
             )
-        out += [(f"temper {t}", replace(plan, temper=t, tempers=(t, t))) for t in (0.5, 1.0, 2.0)]
+        out += [(f"temper {t}", replace(plan, temper=t)) for t in (0.5, 2.0)]
     return out
 
 

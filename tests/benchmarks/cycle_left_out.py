@@ -70,7 +70,6 @@ CONSTANTS: dict[str, tuple[float, tuple[float, ...], Change]] = {
     "deep: least R²": (0.12, (0.06, 0.18), of_plan(DEEP, "min_r2")),
     "deep: share by chance": (0.1, (0.03, 0.3), of_step(DEEP, "by_chance")),
     "deep: share of a rival axis": (0.8, (0.0, 0.5, 1.0), of_step(DEEP, "rival")),
-    "deep: most genes that join": (800, (300, 2000), of_plan(DEEP, "max_joined")),
     "shallow: first gain": (12, (8, 18), of_step(SHALLOW, "gain", slice(0, 2))),
     "shallow: later gain": (8, (5, 12), of_step(SHALLOW, "gain", slice(2, 4))),
     "shallow: share by chance": (0.2, (0.05, 0.4), of_step(SHALLOW, "by_chance", slice(4, 6))),
@@ -87,15 +86,7 @@ CONSTANTS: dict[str, tuple[float, tuple[float, ...], Change]] = {
         lambda steps: {(_cycle_source, "LogLaw"): partial(_cycle_log.LogLaw, settle=int(steps))},
     ),
     "genes that the prior of a shape weighs": (4, (2, 8), of_module(_cycle_states, "GUESS_GENES")),
-    "tempers": (4, (1,), lambda most: _both_plans(tempers=(1 / most, most))),
 }
-
-
-def _both_plans(**keys: Any) -> dict[tuple[Any, str], Any]:
-    changes: dict[tuple[Any, str], Any] = {}
-    for law in (DEEP, SHALLOW):
-        changes |= _plans(law, replace(_cycle_fit.PLANS[law], **keys))
-    return changes
 
 
 @contextmanager

@@ -89,8 +89,9 @@ def test_uncertainty_is_honest(found, world):
     error = np.abs(np.angle(np.exp(1j * (error - np.angle(np.exp(1j * error).mean())))))
     sure = obs["cycle_sd"].to_numpy() < np.median(obs["cycle_sd"])
     assert error[sure].mean() < error[~sure].mean()
-    # within two SDs should be about 95 % of the cells
-    assert 0.85 < (error < 2 * obs["cycle_sd"].to_numpy()).mean() <= 1
+    # of a normal error 68 % are within one SD, 95 % within two
+    assert 0.58 < (error < obs["cycle_sd"].to_numpy()).mean() < 0.78
+    assert 0.9 < (error < 2 * obs["cycle_sd"].to_numpy()).mean() < 0.98
 
 
 def test_joined_genes_cycle(found, world):
@@ -261,10 +262,11 @@ def test_what_was_chosen_is_reported_beside_its_neighbours(found):
     here, beside = table.iloc[0], table.iloc[1:]
     assert (here["harmonics"], here["temper"]) == (facts(found)["harmonics"], facts(found)["temper"])
     assert here["agreement"] == pytest.approx(1)
-    assert set(beside["temper"] / here["temper"]) <= {0.5, 1.0, 2.0}
+    assert set(beside["temper"] / here["temper"]) == {0.5, 1.0, 2.0}
     assert set((beside["harmonics"] - here["harmonics"]).abs()) == {0, 1}
     assert (beside["agreement"] > 0.9).all()
-    assert (here["held_out_gain"] > beside["held_out_gain"] - 2 * beside["difference_se"]).all()
+    harmonics = beside[beside["temper"] == here["temper"]]
+    assert (here["held_out_gain"] > harmonics["held_out_gain"] - 2 * harmonics["difference_se"]).all()
 
 
 def test_library_error_does_not_take_the_place_of_the_angle(make_settings):

@@ -38,12 +38,12 @@ SHALLOW_GROWTH = (
     *2 * (Step(1, 8.0, rival=0.15),),
     *2 * (Step(1, by_chance=0.2, rival=0.4),),
 )
-SHALLOW_PLAN = Plan(False, SHALLOW_GROWTH, max_joined=150, min_r2=0.0)
+SHALLOW_PLAN = Plan(False, SHALLOW_GROWTH, max_joined=150)
 # A gene that the angle explains less of may follow a cell type whose cells happen to bunch on the circle: at 5 %
 # hundreds of such genes joined on three cell lines, and the angle told the lines apart. Where the cells are a hundred,
 # chance alone gives 12 % to dozens of 20,000 genes. Four fifths of a rival axis, since that is fitted to the genes.
-DEEP_GROWTH = tuple(Step(harmonics, 8.0, by_chance=0.1, rival=0.8) for harmonics in (1, 2, 3, 3))
-DEEP_PLAN = Plan(True, DEEP_GROWTH, max_joined=800, min_r2=0.12)
+DEEP_GROWTH = tuple(Step(harmonics, by_chance=0.1, rival=0.8) for harmonics in (1, 2, 3, 3))
+DEEP_PLAN = Plan(True, DEEP_GROWTH, min_r2=0.12)
 PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 
 
@@ -127,8 +127,8 @@ def find_circle(
     evidence = weigh(some, normalised, genes, guesses[best], deep=plan.deep, temper=plan.temper)
     table: dict[str, Array] = {}
     if evidence.ends:
-        grown, beside = growth.choose_temper(growth.grow(grown))
-        table = grid(grown, beside)
+        grown = growth.grow(grown)
+        table = grid(grown, growth.beside(grown))
     columns, fitted = grown.columns, grown.fitted
     caps = None
     if not plan.deep:

@@ -1,4 +1,4 @@
-"""From the listed genes to the final fit: further genes, harmonics and temper, each kept on held-out counts."""
+"""From the listed genes to the final fit: further genes and harmonics, each kept on held-out counts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 MAX_HARMONICS = len(GUESS_AMPLITUDE)
 SECOND_PEAK = 0.1
 """A second peak of a list's curve stands out by at most this share of the curve's range."""
-TEMPER_STEP, TEMPERS = 2.0, (0.25, 4.0)
-"""The temper goes up and down in factors of two, within these bounds."""
 CLEARLY = 0.05
 """Nats per cell by which a later first guess has to be better.
 
@@ -65,17 +63,17 @@ class Plan:
     max_joined, min_r2
         At most so many genes join, and none that the angle explains less of.
     temper
-        The power to which the likelihood is raised at first.
-    tempers
-        Lowest and highest temper that may be chosen; where these are the same, nothing is tried beside the fit.
+        The power to which the likelihood is raised; 1 is what the model itself says.
+    beside
+        Whether fits one step away are reported too.
     """
 
     deep: bool
     grow: tuple[Step, ...]
-    max_joined: int
-    min_r2: float
+    max_joined: float = np.inf
+    min_r2: float = 0.0
     temper: float = 1.0
-    tempers: tuple[float, float] = TEMPERS
+    beside: bool = True
 
 
 @dataclass(frozen=True)
@@ -157,7 +155,7 @@ class Growth:
         """Return the sets of genes to try: all that follow the angle, the present ones, and fewer but more than now."""
         r2 = now.r2.copy()
         r2[self.listed] = 0.0
-        most = min(self.plan.max_joined, max(100, len(r2) // 25))
+        most = int(min(self.plan.max_joined, max(100, len(r2) // 25)))
         order = np.argsort(-r2, kind="stable")[:most]
         bins = now.fitted.q[:, :BINS]
         gain = float(bins.sum()) * r2
@@ -182,28 +180,13 @@ class Growth:
                 out.append(columns)
         return out
 
-    def choose_temper(self, now: Grown) -> tuple[Grown, list[Grown]]:
-        """Change the temper for as long as that is better by more than two standard errors.
-
-        Returns
-        -------
-        The fit chosen, and those one step away in temper and in harmonics, the genes being the same.
-        """
-        (low, high), fits = self.plan.tempers, {now.fitted.temper: now}
-        if low == high:
-            return now, []
-        for factor in (1 / TEMPER_STEP, TEMPER_STEP):
-            while low <= (temper := now.fitted.temper * factor) <= high and temper not in fits:
-                fits[temper] = new = self._again(now, now.fitted.curves.harmonics, temper)
-                change, error = mean_gain(new.gain - now.gain, self.phase)
-                if change <= 2 * error:
-                    break
-                now = new
-        near = (now.fitted.temper / TEMPER_STEP, now.fitted.temper * TEMPER_STEP)
-        steps = [fits[temper] for temper in near if temper in fits]
-        h = now.fitted.curves.harmonics
-        steps += [self._again(now, k, now.fitted.temper) for k in (h - 1, h + 1) if 0 < k <= MAX_HARMONICS]
-        return now, steps
+    def beside(self, now: Grown) -> list[Grown]:
+        """Return the fits one step away in temper and in harmonics, the genes being the same: for the report."""
+        if not self.plan.beside:
+            return []
+        h, temper = now.fitted.curves.harmonics, now.fitted.temper
+        steps = [self._again(now, h, t) for t in (temper / 2, temper * 2)]
+        return steps + [self._again(now, k, temper) for k in (h - 1, h + 1) if 0 < k <= MAX_HARMONICS]
 
     def _again(self, now: Grown, harmonics: int, temper: float) -> Grown:
         return self.fit(now.columns, now.group, now.fitted.q, harmonics, temper)

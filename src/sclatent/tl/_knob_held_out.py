@@ -85,9 +85,8 @@ def _part(
     from sclatent.tl._knob import cycle_columns
 
     plan = None
-    if "law" in facts:  # law and temper are those of the angle that is judged
-        temper = float(facts["temper"])
-        plan = replace(PLANS[facts["law"]], temper=temper, tempers=(temper, temper))
+    if "law" in facts:  # the law is that of the angle that is judged
+        plan = replace(PLANS[facts["law"]], beside=False)
     # the genes are not there at all: neither the first guess nor the genes that join can use them
     again = cycle_stage(prepared[cells, ~prepared.var_names.isin(out)].copy(), settings, plan=plan)
     angle, sd, on = cycle_columns(again)
