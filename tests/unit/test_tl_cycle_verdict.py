@@ -84,8 +84,8 @@ def test_a_part_says_what_is_not_known(parts):
 
 
 def test_words():
-    def evidence(apart, alone):
-        pairs = (dict(zip(("S", "G2M"), p, strict=True)) for p in (apart, alone, (0.1, 0.1)))
+    def evidence(apart, alone, fold=(1.2, 2.0)):
+        pairs = (dict(zip(("S", "G2M"), p, strict=True)) for p in (apart, alone, fold, (0.1, 0.1)))
         return Evidence(*pairs, 0.01, "genes of like abundance")
 
     both = evidence((1e-3, 1e-3), (0.5, 0.5))
@@ -93,6 +93,9 @@ def test_words():
     verdict, reason = judge(both, 12.0, 200)
     assert (verdict, "hardly a cell cycles" in reason) == (NO_CYCLE, True)
     assert judge(evidence((1e-3, 0.02), (1e-3, 1e-4)), 100.0, 200)[0] == NO_CYCLE
+    # S genes fall and G2/M genes rise in any stretch of the circle
+    verdict, reason = judge(evidence((1e-3, 1e-3), (0.5, 0.5), (1.5, 1.2)), 100.0, 200)
+    assert (verdict, "cells of one phase only" in reason) == (NO_CYCLE, True)
     assert judge(evidence((1e-3, 0.02), (1e-3, 1e-6)), 100.0, 200)[0] == PART
     # of two lists that stand out and do not part, the clearer one is named
     assert evidence((0.5, 0.5), (1e-7, 1e-9)).ends == ("G2M",)
@@ -138,6 +141,16 @@ def test_lists_of_other_genes_have_no_cycle(world, make_settings):
     names[on], names[still] = [f"was_{name}" for name in names[on]], names[on]
     data.var_names = names.astype(str)
     assert facts(cycle(data, make_settings()))["verdict"] == "no cycle"
+
+
+def test_a_stretch_of_the_circle_is_no_cycle(make_settings):
+    # deeply counted, its S genes fall while its G2/M genes rise: the lists part
+    data = simulate(2500, 1000, resting=0.0, n_types=2, median_library=30_000.0, seed=49)
+    stretch = data[np.cos(data.obs["true_angle"] - 4.2) > 0.97].copy()
+    found = facts(cycle(stretch, make_settings()))
+    assert max(found["p_S_apart"], found["p_G2M_apart"]) < 0.01
+    assert found["verdict"] == "no cycle"
+    assert "cells of one phase only" in found["reason"]
 
 
 def test_called_phase_is_the_most_probable(world, make_settings):

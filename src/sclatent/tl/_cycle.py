@@ -151,6 +151,7 @@ def _facts(circle: Circle) -> dict[str, Any]:
         "n_trained": circle.n_trained,
         **{f"p_{name}": p for name, p in evidence.alone.items()},
         **{f"p_{name}_apart": p for name, p in evidence.apart.items()},
+        **{f"fold_{name}": fold for name, fold in evidence.fold.items()},
         **{f"r2_{name}": r2 for name, r2 in evidence.r2.items()},
         "r2_controls": evidence.r2_controls,
         "null": evidence.null,

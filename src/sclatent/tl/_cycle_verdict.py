@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sclatent.tl._cycle_evidence import ALONE, ALPHA, Evidence
+from sclatent.tl._cycle_evidence import ALONE, ALPHA, FOLD, Evidence
 from sclatent.tl._cycle_fit import MIN_STATE
 
 CYCLE, PART, NO_CYCLE = "cycle", "part of a cycle", "no cycle"
@@ -24,6 +24,11 @@ def judge(evidence: Evidence, cycling: float, n: int) -> tuple[str, str]:
     apart = f"p = {evidence.apart['S']:.2g} for the S, {evidence.apart['G2M']:.2g} for the G2/M genes"
     if not evidence.ends:
         alone = " and ".join(f"{evidence.alone[name]:.2g}" for name in ("S", "G2M"))
+        if max(evidence.apart.values()) < ALPHA:
+            return NO_CYCLE, (
+                f"the S and G2/M genes part along a common angle ({apart}), but they hardly change: cells of one phase "
+                f"only ({evidence.fold['S']:.2f}-fold and {evidence.fold['G2M']:.2f}-fold; {FOLD} is needed of one)"
+            )
         return NO_CYCLE, (
             f"the S and G2/M genes do not part along a common angle better than {evidence.null} would ({apart}; below "
             f"{ALPHA} is needed of both), and neither list alone stands out (p = {alone}; below {ALONE:.0e} is needed)"
