@@ -32,8 +32,8 @@ CONTROLS = 50
 ALPHA = 0.01
 """Both lists are apart below this: a cycle. The two tests are of different genes, so both by chance is far rarer."""
 FOLD = 1.5
-"""By so much the mean gene of one list changes from trough to peak at least. Around the circle it is more in every set of
-dividing cells, thinned or not, and within a thirteenth of a turn less."""
+"""By so much the mean gene of one list changes from trough to peak at least. Around the circle it is more in every set
+of dividing cells, thinned or not, and within a thirteenth of a turn less."""
 ALONE = 1e-5
 """One list stands out below this: a part of a cycle. Genes of a list share more than others even in resting cells (of
 600 draws of these one p was 2e-4), so a list alone has to be far beyond that."""
