@@ -13,6 +13,7 @@ from sclatent.atlas._colors import set_colors
 from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
 from sclatent.data.columns import add_column, as_categories, called, is_measured
+from sclatent.data.normalise import log_scaled
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
@@ -112,12 +113,9 @@ def build(
 
 def log_normalise(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     """Return log(1 + count · 10,000 / counts of the cell), CSR float32, sharing the indices of `counts`."""
-    from scipy import sparse
-
     total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     factor = np.divide(TARGET_SUM, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
-    data = np.log1p(counts.data * np.repeat(factor, np.diff(counts.indptr)))
-    return sparse.csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
+    return log_scaled(counts, factor)
 
 
 def _csr(matrix: Any) -> sparse.csr_matrix:

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 
 from sclatent.data.gene_ids import gene_ids
 from sclatent.data.genes import ORGANISMS, cycle_genes, look_like_ids, match_genes, symbol_column
+from sclatent.data.normalise import log_scaled
 from sclatent.data.slots import G2M_SCORE, S_SCORE, SYMBOL
 
 if TYPE_CHECKING:
@@ -120,8 +121,7 @@ def log_normalise(counts: sp.csr_matrix, library: np.ndarray) -> sp.csr_matrix:
     """Return log1p(count / library · median library), (cells, genes) float32."""
     size = np.asarray(library, np.float64)
     factor = np.divide(np.median(size), size, out=np.zeros_like(size), where=size > 0)
-    data = np.log1p(counts.data * np.repeat(factor, np.diff(counts.indptr))).astype(np.float32)
-    return sp.csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
+    return log_scaled(counts, factor)
 
 
 def list_scores(normalised: sp.csr_matrix, genes: ListGenes) -> pd.DataFrame:
