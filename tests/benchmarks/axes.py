@@ -32,7 +32,7 @@ from sclatent.data.genes import cycle_genes
 from sclatent.model import CountData, train_vae
 from sclatent.model.rotation import rotate_axes
 from sclatent.settings import ModelSettings
-from sclatent.tl._disentangle import (
+from sclatent.tl._axes.disentangle import (
     SIMILARITIES,
     axis_gap,
     disentanglement,
@@ -40,8 +40,8 @@ from sclatent.tl._disentangle import (
     mutual_information_gap,
     mutual_information_matrix,
 )
-from sclatent.tl._embed import active_axes
-from sclatent.tl._held_out import held_out
+from sclatent.tl._model.embed import active_axes
+from sclatent.tl._model.held_out_fit import held_out
 
 N_LATENT = 32
 OURS = {

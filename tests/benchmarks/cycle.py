@@ -29,8 +29,8 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sclatent.data import oracle_log_fraction, simulate
 from sclatent.settings import DatasetSettings
 from sclatent.tl import cycle
-from sclatent.tl._cycle_fit import DEEP_PLAN, SHALLOW_PLAN
-from sclatent.tl._cycle_grow import MAX_HARMONICS, Plan
+from sclatent.tl._cycle.fit import DEEP_PLAN, SHALLOW_PLAN
+from sclatent.tl._cycle.grow import MAX_HARMONICS, Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 TURN = 2 * np.pi
@@ -221,7 +221,7 @@ def mls(steps: bool) -> None:
 
 def phases(steps: bool) -> None:
     """Print how often the called phase is right, and how often at each probability; with blurs beside that chosen."""
-    from sclatent.tl import _cycle_phase
+    from sclatent.tl._cycle import phase as _cycle_phase
 
     h1 = read("h1_fucci_sorted_247", "n_reads_all_genes")
     world = simulate(900, 1500, median_library=4000.0, resting=0.3, seed=4)

@@ -30,8 +30,15 @@ from cycle_verdict import data_set
 from scipy.stats import spearmanr
 
 from sclatent.data import peak_order, simulate
-from sclatent.tl import _cycle_em, _cycle_fit, _cycle_grow, _cycle_join, _cycle_log, _cycle_source, _cycle_states, cycle
-from sclatent.tl._cycle_scores import symbols
+from sclatent.tl import cycle
+from sclatent.tl._cycle import em as _cycle_em
+from sclatent.tl._cycle import fit as _cycle_fit
+from sclatent.tl._cycle import grow as _cycle_grow
+from sclatent.tl._cycle import join as _cycle_join
+from sclatent.tl._cycle import states as _cycle_states
+from sclatent.tl._cycle.laws import log as _cycle_log
+from sclatent.tl._cycle.laws import source as _cycle_source
+from sclatent.tl._cycle.scores import symbols
 
 Change = Callable[[float], dict[tuple[Any, str], Any]]
 

@@ -33,7 +33,7 @@ from sclatent.model import CountData
 from sclatent.model.kernels.threads import only_shared
 from sclatent.model.training.loop import Run
 from sclatent.settings import ModelSettings
-from sclatent.tl._held_out import held_out
+from sclatent.tl._model.held_out_fit import held_out
 
 BATCH_COLUMN = dict(zip(PEER_SETS, ("condition", "batch", "batch"), strict=True))
 

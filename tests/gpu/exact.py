@@ -27,7 +27,7 @@ from sclatent.model.parts import encoder
 from sclatent.model.parts import log_likelihoods as likelihoods
 from sclatent.model.training import checkpoint, loop, trainer
 from sclatent.settings import ModelSettings
-from sclatent.tl._held_out import held_out
+from sclatent.tl._model.held_out_fit import held_out
 
 CLOSE = 0.0005
 """Within this share of the held-out fit two trainings are the same: of four seeds on the CPU it has an SD of 0.0001."""

@@ -18,7 +18,7 @@ from sclatent.data import slots
 from sclatent.io import write_h5ad
 from sclatent.settings import InputError, load_dataset
 from sclatent.settings.load import from_section_json
-from sclatent.tl._knob_file import write_path
+from sclatent.tl._paths.knob_file import write_path
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,10 @@ def stage(make_settings):
     )
     cycle = true_cycle(prepared)
     neutral = np.asarray(latent.X) * 0.5
-    from sclatent.tl import _path
+    from sclatent.tl._paths import closed_path
 
     on = cycle.obs[slots.CYCLING].to_numpy()
-    path = _path.fit_path(latent.X, cycle.obs[slots.CYCLE_ANGLE], cycle.obs[slots.CYCLE_SD], on)
+    path = closed_path.fit_path(latent.X, cycle.obs[slots.CYCLE_ANGLE], cycle.obs[slots.CYCLE_SD], on)
     return {
         "prepared": prepared,
         "cycle": cycle,

@@ -100,7 +100,7 @@ def test_ids_agree_with_the_symbols_of_real_sets(shared_data):
 def test_cycle_genes_are_found_by_id_wherever_it_stands(tmp_path):
     """The built-in list has ids; a list of one's own may hold nothing else."""
     from sclatent.data import cycle_genes
-    from sclatent.tl._cycle_scores import find_list_genes
+    from sclatent.tl._cycle.scores import find_list_genes
 
     listed = cycle_genes("human")
     (tmp_path / "own.tsv").write_text(

@@ -17,8 +17,8 @@ import sclatent as sl
 from sclatent.model import LATENTS, CountData, Latent, Posterior, train_vae
 from sclatent.model.data import Batches
 from sclatent.settings import LatentSettings, ModelSettings
-from sclatent.tl._inputs import inputs
-from sclatent.tl._train import TrainedModel
+from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.train import TrainedModel
 
 
 class AmountSettings(LatentSettings):

@@ -11,8 +11,8 @@ from sclatent import atlas, pp, tl
 from sclatent.atlas._build import _obs
 from sclatent.data import slots
 from sclatent.data.columns import called
-from sclatent.tl._inputs import inputs
-from sclatent.tl._train import describe
+from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.train import describe
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression
 from sclatent import tl
 from sclatent.data.programs import read_gmt
 from sclatent.settings import DatasetSettings, InputError
-from sclatent.tl._association import (
+from sclatent.tl._axes.association import (
     Variable,
     adjusted_eta_squared,
     eta_squared,
@@ -20,7 +20,7 @@ from sclatent.tl._association import (
     q_values,
     spearman,
 )
-from sclatent.tl._strength import information, largest_fold, strength
+from sclatent.tl._axes.strength import information, largest_fold, strength
 
 
 def settings(**sections):
@@ -217,7 +217,7 @@ def test_a_bad_gmt_file_is_one_line(toy, tmp_path, text, said):
 
 
 def test_whole_numbers_that_label_cells_are_groups():
-    from sclatent.tl._variables import _variable
+    from sclatent.tl._axes.variables import _variable
 
     clusters = pd.Series([0, 2, 1, 0, 2, 1], dtype=int)
     assert _variable(clusters, "clusters", "label").levels == ("0", "1", "2")

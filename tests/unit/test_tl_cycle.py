@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from sclatent.data import simulate
 from sclatent.tl import cycle
-from sclatent.tl._cycle_gauge import find_gauge, second_peak
+from sclatent.tl._cycle.gauge import find_gauge, second_peak
 
 COLUMNS = ["S_score", "G2M_score", "cycle_angle", "cycle_sd", "cycling_probability", "cycling", "phase"]
 
@@ -280,8 +280,8 @@ def test_library_error_does_not_take_the_place_of_the_angle(make_settings):
 
 
 def test_depth_is_told_by_scatter_not_by_counts():
-    from sclatent.tl._cycle_fit import is_deep
-    from sclatent.tl._cycle_scores import ListGenes
+    from sclatent.tl._cycle.fit import is_deep
+    from sclatent.tl._cycle.scores import ListGenes
 
     rng = np.random.default_rng(0)
     library = rng.uniform(0.5, 2, 4000)
@@ -308,8 +308,8 @@ def test_genes_do_not_join_by_chance(shared_data, make_settings):
 
 
 def test_share_of_the_strongest_axis_beside_the_angle():
-    from sclatent.tl._cycle_em import start_from_angle
-    from sclatent.tl._cycle_join import explained, explained_beside
+    from sclatent.tl._cycle.em import start_from_angle
+    from sclatent.tl._cycle.join import explained, explained_beside
 
     rng = np.random.default_rng(0)
     angle, kind = rng.uniform(0, 2 * np.pi, 500), rng.normal(size=500)
@@ -325,9 +325,9 @@ def test_share_of_the_strongest_axis_beside_the_angle():
 
 
 def test_held_out_counts_tell_a_good_angle_from_worse_ones(world):
-    from sclatent.tl._cycle_choice import held_out_gain, mean_gain
-    from sclatent.tl._cycle_em import fit, start_from_angle
-    from sclatent.tl._cycle_source import Source
+    from sclatent.tl._cycle.choice import held_out_gain, mean_gain
+    from sclatent.tl._cycle.em import fit, start_from_angle
+    from sclatent.tl._cycle.laws.source import Source
 
     cells = world[world.obs["true_cycling"]].copy()
     listed = np.flatnonzero(cells.var["list_phase"].isin(["S", "G2M"]))

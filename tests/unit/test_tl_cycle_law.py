@@ -11,15 +11,15 @@ import scipy.sparse as sp
 from scipy import stats
 from scipy.special import gammaln
 
-from sclatent.tl import _cycle_grow
-from sclatent.tl._cycle_counts import CountLaw, sum_log_nb
-from sclatent.tl._cycle_em import Fit, start_from_angle
-from sclatent.tl._cycle_fit import DEEP_PLAN, SHALLOW_PLAN, first_guesses
-from sclatent.tl._cycle_grow import Grown, Growth
-from sclatent.tl._cycle_join import certainty, explained
-from sclatent.tl._cycle_log import LogLaw
-from sclatent.tl._cycle_scores import ListGenes
-from sclatent.tl._cycle_states import BINS
+from sclatent.tl._cycle import grow as _cycle_grow
+from sclatent.tl._cycle.em import Fit, start_from_angle
+from sclatent.tl._cycle.fit import DEEP_PLAN, SHALLOW_PLAN, first_guesses
+from sclatent.tl._cycle.grow import Grown, Growth
+from sclatent.tl._cycle.join import certainty, explained
+from sclatent.tl._cycle.laws.counts import CountLaw, sum_log_nb
+from sclatent.tl._cycle.laws.log import LogLaw
+from sclatent.tl._cycle.scores import ListGenes
+from sclatent.tl._cycle.states import BINS
 
 
 def _curves(law, genes, rng):

@@ -12,8 +12,8 @@ from sklearn.metrics import mutual_info_score
 
 from sclatent import pp, tl
 from sclatent.data import peak_order
-from sclatent.tl._cycle_gauge import list_curve, second_peak
-from sclatent.tl._cycle_states import basis
+from sclatent.tl._cycle.gauge import list_curve, second_peak
+from sclatent.tl._cycle.states import basis
 
 LUNG = {"batch": "batch", "labels": ["cell_line"]}
 QUICK = {"models": {"quick": {"epochs": 100}}}

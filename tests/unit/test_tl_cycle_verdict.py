@@ -9,10 +9,10 @@ import scipy.sparse as sp
 
 from sclatent.data import simulate
 from sclatent.tl import cycle
-from sclatent.tl._cycle_evidence import Evidence
-from sclatent.tl._cycle_phase import BLUR, find_arcs
-from sclatent.tl._cycle_states import BINS, GRID
-from sclatent.tl._cycle_verdict import CYCLE, NO_CYCLE, PART, judge
+from sclatent.tl._cycle.evidence import Evidence
+from sclatent.tl._cycle.phase import BLUR, find_arcs
+from sclatent.tl._cycle.states import BINS, GRID
+from sclatent.tl._cycle.verdict import CYCLE, NO_CYCLE, PART, judge
 
 OBS = ["cycle_angle", "cycle_sd", "cycling_probability"]
 

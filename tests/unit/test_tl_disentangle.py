@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import mutual_info_score
 
-from sclatent.tl._disentangle import (
+from sclatent.tl._axes.disentangle import (
     SIMILARITIES,
     SUMMARIES,
     axis_gap,

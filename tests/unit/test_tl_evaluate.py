@@ -16,8 +16,8 @@ from scipy.stats import poisson as scipy_poisson
 import sclatent as sl
 from sclatent.model import LIKELIHOODS, CountVAE
 from sclatent.settings import DatasetSettings, InputError, ModelSettings
-from sclatent.tl._inputs import inputs
-from sclatent.tl._train import TrainedModel, pick_device
+from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.train import TrainedModel, pick_device
 
 SMALL = {"n_latent": 3, "n_hidden": 16, "epochs": 6}
 

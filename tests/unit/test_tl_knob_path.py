@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from sclatent.tl import _path
+from sclatent.tl._paths import closed_path
 
 
 def cells(n=1500, noise=0.1, angle_sd=0.0, follow=0.4, seed=0):
@@ -18,17 +18,17 @@ def cells(n=1500, noise=0.1, angle_sd=0.0, follow=0.4, seed=0):
     truth = np.zeros((4, 5))
     truth[0, 0], truth[1, 1], truth[2, 2] = -1.0, 0.8, 0.3
     shift = np.array([[0, 0, 0, 0, 0], [3.0, 0, 0, 4.0, 0]])[kind] + np.array([[0] * 5, [0, 0.5, 0, 0, 0]])[batch]
-    means = _path.waves(angle, 2) @ truth + shift + rng.normal(0, noise, (n, 5))
+    means = closed_path.waves(angle, 2) @ truth + shift + rng.normal(0, noise, (n, 5))
     seen = angle + rng.normal(0, 1, n) * angle_sd
     return means, seen, np.full(n, angle_sd), batch, truth, kind
 
 
 def test_the_path_is_recovered_though_types_lie_in_its_plane_and_follow_the_angle():
     means, angle, sd, batch, truth, _ = cells()
-    path = _path.fit_path(means, angle, sd, np.ones(len(means), bool), batch, harmonics=2)
+    path = closed_path.fit_path(means, angle, sd, np.ones(len(means), bool), batch, harmonics=2)
     np.testing.assert_allclose(path.coefficients, truth, atol=0.03)
     # without the strata the type would be part of the path
-    x = _path.waves(angle, 2)
+    x = closed_path.waves(angle, 2)
     naive = LinearRegression().fit(x, means).coef_.T
     assert np.abs(naive - truth).max() > 0.5
 
@@ -36,24 +36,24 @@ def test_the_path_is_recovered_though_types_lie_in_its_plane_and_follow_the_angl
 def test_number_of_harmonics_is_chosen_by_held_out_cells():
     means, angle, sd, batch, _, _ = cells(follow=0.0)
     on = np.ones(len(means), bool)
-    assert _path.fit_path(means, angle, sd, on, batch).harmonics == 2
+    assert closed_path.fit_path(means, angle, sd, on, batch).harmonics == 2
     flat = means.copy()
     flat[:, 2] = np.random.default_rng(1).normal(0, 0.1, len(flat))
-    assert _path.fit_path(flat, angle, sd, on, batch).harmonics == 1
+    assert closed_path.fit_path(flat, angle, sd, on, batch).harmonics == 1
 
 
 def test_angles_known_with_error_do_not_shrink_the_path():
     means, angle, sd, batch, truth, _ = cells(angle_sd=0.7, follow=0.0)
     on = np.ones(len(means), bool)
-    path = _path.fit_path(means, angle, sd, on, batch, harmonics=2)
+    path = closed_path.fit_path(means, angle, sd, on, batch, harmonics=2)
     assert abs(path.coefficients[0, 0] - truth[0, 0]) < 0.1
-    blunt = _path.fit_path(means, angle, np.zeros_like(sd), on, batch, harmonics=2)
+    blunt = closed_path.fit_path(means, angle, np.zeros_like(sd), on, batch, harmonics=2)
     assert abs(blunt.coefficients[0, 0]) < 0.9
 
 
 def test_the_plane_is_where_the_path_varies_and_points_away_from_g1():
     means, angle, sd, batch, _, _ = cells()
-    path = _path.fit_path(means, angle, sd, np.ones(len(means), bool), batch, harmonics=2)
+    path = closed_path.fit_path(means, angle, sd, np.ones(len(means), bool), batch, harmonics=2)
     np.testing.assert_allclose(path.plane @ path.plane.T, np.eye(2), atol=1e-12)
     assert path.plane[0, 0] == pytest.approx(1, abs=0.01)
     assert abs(path.plane[1, 1]) == pytest.approx(1, abs=0.01)
@@ -64,7 +64,7 @@ def test_the_plane_is_where_the_path_varies_and_points_away_from_g1():
 
 def test_cells_off_the_cycle_keep_their_type_and_lose_their_angle():
     means, angle, sd, batch, _, kind = cells()
-    path = _path.fit_path(means, angle, sd, np.ones(len(means), bool), batch, harmonics=2)
+    path = closed_path.fit_path(means, angle, sd, np.ones(len(means), bool), batch, harmonics=2)
     gap = path.base[kind == 1].mean(axis=0) - path.base[kind == 0].mean(axis=0)
     np.testing.assert_allclose(gap[[0, 3]], [3, 4], atol=0.05)
     within = path.base - np.stack([path.base[kind == k].mean(axis=0) for k in (0, 1)])[kind]
@@ -78,7 +78,7 @@ def test_cells_that_do_not_cycle_have_no_cycle_in_them():
     means, angle, sd, batch, _, _ = cells()
     on = np.arange(len(means)) % 3 > 0
     angle[~on] = np.nan
-    path = _path.fit_path(means, angle, sd, on, batch)
+    path = closed_path.fit_path(means, angle, sd, on, batch)
     assert np.isfinite(path.base).all()
     assert (path.expected[~on] == 0).all()
 
@@ -87,11 +87,11 @@ def test_refit_within_strata_is_ordinary_least_squares_with_a_level_per_stratum(
     means, angle, sd, batch, _, kind = cells(n=400, angle_sd=0.5)
     strata = batch * 2 + kind
     some = np.random.default_rng(3).choice(400, 300)
-    got, share = _path.refit(means, angle, sd, strata, some, 2)
-    x = np.hstack([_path.waves(angle, 2, sd), np.eye(4)[strata]])[some]
+    got, share = closed_path.refit(means, angle, sd, strata, some, 2)
+    x = np.hstack([closed_path.waves(angle, 2, sd), np.eye(4)[strata]])[some]
     want = LinearRegression(fit_intercept=False).fit(x, means[some]).coef_.T[:4]
     np.testing.assert_allclose(got, want, rtol=1e-8)
-    fitted = _path.waves(angle, 2, sd)[some] @ want
+    fitted = closed_path.waves(angle, 2, sd)[some] @ want
     assert share == pytest.approx(fitted.var(axis=0).sum() / means[some].var(axis=0).sum(), rel=1e-9)
 
 
@@ -99,7 +99,7 @@ def test_permutation_stays_in_the_stratum_and_among_the_cells_given():
     rng = np.random.default_rng(0)
     strata = rng.integers(4, size=500)
     given = np.flatnonzero(rng.random(500) < 0.6)
-    source = _path.permutation(strata, given, np.random.default_rng(1))
+    source = closed_path.permutation(strata, given, np.random.default_rng(1))
     assert (np.sort(source) == np.arange(500)).all()
     assert (strata[source] == strata).all()
     rest = np.setdiff1d(np.arange(500), given)
@@ -110,7 +110,7 @@ def test_permutation_stays_in_the_stratum_and_among_the_cells_given():
 def test_too_few_cells_and_one_axis():
     means, angle, sd, batch, _, _ = cells(n=200)
     with pytest.raises(ValueError, match="at least 30 cycling cells, found 29"):
-        _path.fit_path(means, angle, sd, np.arange(200) < 29, batch)
-    path = _path.fit_path(means[:, :1], angle, sd, np.ones(200, bool), batch)
+        closed_path.fit_path(means, angle, sd, np.arange(200) < 29, batch)
+    path = closed_path.fit_path(means[:, :1], angle, sd, np.ones(200, bool), batch)
     assert path.plane.shape == (1, 1)
     assert path.strength[0] == pytest.approx(1)

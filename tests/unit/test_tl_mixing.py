@@ -7,7 +7,7 @@ import pytest
 
 from sclatent import tl
 from sclatent.settings import DatasetSettings
-from sclatent.tl._mixing import _kernel, lisi, neighbor_accuracy, neighbor_entropy, neighbors
+from sclatent.tl._axes.mixing import _kernel, lisi, neighbor_accuracy, neighbor_entropy, neighbors
 
 
 def around(z, codes, n=90):

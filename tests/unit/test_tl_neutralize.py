@@ -11,9 +11,9 @@ from paths_world import World, make_world, true_cycle
 from sclatent import tl
 from sclatent.data import slots
 from sclatent.settings import InputError
-from sclatent.tl import _path
-from sclatent.tl._knob_file import write_path
-from sclatent.tl._neutralize import neutral_embedding, neutral_measures
+from sclatent.tl._paths import closed_path
+from sclatent.tl._paths.knob_file import write_path
+from sclatent.tl._paths.neutralize import neutral_embedding, neutral_measures
 
 PHASES = {"G1": 1.0, "S": 3.0, "G2M": 5.2}
 
@@ -28,7 +28,7 @@ def knob(world):
     cycle = true_cycle(world.prepared, noise=0.1)
     on = cycle.obs[slots.CYCLING].to_numpy()
     means = np.asarray(world.latent.X, dtype=np.float64)
-    path = _path.fit_path(
+    path = closed_path.fit_path(
         means, cycle.obs[slots.CYCLE_ANGLE].to_numpy(), cycle.obs[slots.CYCLE_SD].to_numpy(), on, harmonics=1
     )
     neutral = neutral_embedding(means, path, on, PHASES["G1"])

@@ -17,7 +17,7 @@ from sclatent.model.training import checkpoint, loop, trainer
 from sclatent.model.training.diagnose import Diverged
 from sclatent.model.training.schedule import refit_epochs
 from sclatent.settings import DatasetSettings
-from sclatent.tl._train import TrainedModel
+from sclatent.tl._model.train import TrainedModel
 
 Make = Callable[..., DatasetSettings]
 

@@ -7,7 +7,7 @@ import pytest
 
 from sclatent import tl
 from sclatent.settings import InputError
-from sclatent.tl._stability import correlation, match_axes
+from sclatent.tl._axes.stability import correlation, match_axes
 
 
 def latent(z, loadings, active=None, split=None):

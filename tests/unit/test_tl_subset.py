@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sclatent as sl
-from sclatent.tl import _evaluate, _train
-from sclatent.tl._subset import evenly
+from sclatent.tl._model import evaluate as _evaluate
+from sclatent.tl._model import train as _train
+from sclatent.tl._model.subset import evenly
 
 
 @given(st.integers(0, 500), st.integers(1, 300))

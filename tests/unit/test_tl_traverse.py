@@ -10,7 +10,7 @@ from scipy import stats
 
 from sclatent import tl
 from sclatent.data import slots
-from sclatent.tl import _decode
+from sclatent.tl._paths import decode as _decode
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sclatent.pl import _style as st
-from sclatent.tl._strength import INACTIVE, STRONG, STRONG_FOLD, STRONG_INFORMATION, WEAK
+from sclatent.tl._axes.strength import INACTIVE, STRONG, STRONG_FOLD, STRONG_INFORMATION, WEAK
 
 RULE = f"information below {STRONG_INFORMATION:g} nats, and no gene changes {STRONG_FOLD:g}-fold from end to end"
 """What makes an active axis a weak one."""

@@ -14,7 +14,7 @@ from sclatent.pl import _style as st
 from sclatent.pl._axis_table import RULE
 from sclatent.pl._paths import Path
 from sclatent.pl._traversals import mark_empty
-from sclatent.tl._strength import WEAK
+from sclatent.tl._axes.strength import WEAK
 
 if TYPE_CHECKING:
     from anndata import AnnData

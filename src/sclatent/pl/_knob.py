@@ -194,8 +194,8 @@ def _cells(
 
 def _plane(path: AnnData | None) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Return the main directions of the closed path (two, or one with a single axis), its centre, and a fine turn."""
-    from sclatent.tl._knob_file import has_knob
-    from sclatent.tl._knob_file import read_path as closed_path
+    from sclatent.tl._paths.knob_file import has_knob
+    from sclatent.tl._paths.knob_file import read_path as closed_path
 
     if path is None or not has_knob(path):
         return None

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from sclatent.pl import _style as st
 from sclatent.pl._axis_table import by_axis
 from sclatent.pl._calibration import calibration
-from sclatent.tl._strength import INACTIVE, STRONG, WEAK
+from sclatent.tl._axes.strength import INACTIVE, STRONG, WEAK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

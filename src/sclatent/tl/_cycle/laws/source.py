@@ -1,0 +1,52 @@
+"""All the counts of a dataset, and the law of any part of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from sclatent.tl._cycle.laws.counts import CountLaw, winsorize
+from sclatent.tl._cycle.laws.log import LogLaw
+from sclatent.tl._cycle.states import Array, Ints, Law
+
+
+class Source:
+    """All the counts, and the law of any part of them.
+
+    Parameters
+    ----------
+    counts
+        (cells, genes) counts.
+    library, batch
+        (cells,) library sizes and batch codes.
+    """
+
+    def __init__(self, counts: sp.csr_matrix, library: Array, batch: Ints) -> None:
+        self.counts, self.library, self.batch = counts, np.asarray(library, np.float64), batch
+        self.n_batches = int(batch.max()) + 1
+        self.middle = float(np.median(self.library))
+
+    def part(self, rows: Ints) -> Source:
+        """Return the counts of some of the cells, normalised as those of all are."""
+        some = Source(sp.csr_matrix(self.counts[rows]), self.library[rows], self.batch[rows])
+        some.n_batches, some.middle = self.n_batches, self.middle
+        return some
+
+    def law(self, rows: Ints, columns: Ints, *, deep: bool, caps: Array | None = None) -> Law:
+        """Return the law of some cells and genes; `caps` (G,) are relative counts beyond which counts are cut."""
+        if deep:
+            return self.log_law(rows, columns)
+        part, library = self._dense(rows, columns), self.library[rows]
+        if caps is None:
+            part = winsorize(part, library)
+        else:
+            part = np.minimum(part, np.maximum(caps * library[:, None], 3.0))
+        return CountLaw(part, library, self.batch[rows], self.n_batches)
+
+    def log_law(self, rows: Ints, columns: Ints) -> LogLaw:
+        """Return the law of log-normalised counts, whatever the depth."""
+        y = np.log1p(self._dense(rows, columns) * (self.middle / self.library[rows])[:, None])
+        return LogLaw(y, self.batch[rows], self.n_batches)
+
+    def _dense(self, rows: Ints, columns: Ints) -> Array:
+        return np.asarray(self.counts[rows][:, columns].todense(), dtype=np.float64)

@@ -1,0 +1,196 @@
+"""The cycle stage: from prepared counts to ``cycle.h5ad``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from sclatent.data import slots
+from sclatent.data.columns import as_text, called
+from sclatent.data.genes import peak_order
+from sclatent.tl._cycle.fit import Circle, Plan, angle_of, find_circle
+from sclatent.tl._cycle.gauge import EXPECTED, STAGES, TURN, Gauge, find_gauge
+from sclatent.tl._cycle.phase import Arcs, find_arcs
+from sclatent.tl._cycle.scores import find_list_genes, list_scores, log_normalise, symbols
+from sclatent.tl._cycle.states import BINS, GRID, Array, Ints, basis
+from sclatent.tl._cycle.verdict import NO_CYCLE, judge
+
+if TYPE_CHECKING:
+    import anndata as ad
+    import pandas as pd
+
+    from sclatent.settings import DatasetSettings
+
+log = logging.getLogger(__name__)
+
+MIN_CELLS = 50
+
+
+def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None = None) -> ad.AnnData:
+    """Find the place of every cell in the cell cycle, with its uncertainty, from counts and without labels.
+
+    Parameters
+    ----------
+    prepared
+        (cells, genes) whole-number counts, as :func:`sclatent.pp.prepare` returns them.
+    settings
+        The dataset file; `organism`, `batch`, `library_size` and `cycle` are looked at.
+    plan
+        How the model is fitted; by default after the depth of the counts. For benchmarks.
+
+    Returns
+    -------
+    AnnData without ``X``, its ``var`` being the genes used. ``obs``:
+
+    - ``S_score``, ``G2M_score``: scanpy's, NaN with too few genes;
+    - ``cycle_angle``: radians in [0, 2π), 0 at division, growing through G1, S and G2/M; ``cycle_sd``: its circular SD;
+      both given that the cell cycles;
+    - ``cycling_probability``, ``cycling`` (> 0.5);
+    - ``phase``: the most probable of G1 < S < G2M; missing where the cell does not cycle, or its phase cannot be told.
+
+    ``obsm["phase_probability"]``: (cells, 3) P(G1), P(S), P(G2M), given that the cell cycles; NaN without a cycle, and
+    for phases that cannot be told apart.
+
+    ``var``: ``phase`` (``S``, ``G2M``, or ``joined``), ``peak`` (radians), ``amplitude`` (half the range of the
+    curve), ``rest`` and the Fourier coefficients ``a0, a1, b1, …`` of the curve, in the log units of the law.
+    ``uns["sclatent"]["cycle"]``: ``verdict`` (``cycle``, ``part of a cycle`` or ``no cycle``), ``reason`` (one
+    sentence: why not, or what is not known), ``phases`` (those that can be told), the evidence, the borders of the
+    phases and the settings of the fit. A part of a cycle has an angle for every cell. Without a cycle the angle columns
+    are NaN, ``phase`` is missing, and nothing is ``cycling``.
+    """
+    import anndata as ad
+    import pandas as pd
+
+    counts = sp.csr_matrix(prepared.X)
+    library = _library(prepared, counts, settings)
+    totals = np.asarray(counts.sum(axis=0)).ravel()
+    genes = find_list_genes(prepared.var, totals, settings.organism, settings.cycle.genes)
+    n = prepared.n_obs
+    obs = pd.DataFrame(index=prepared.obs_names.copy())
+    for column in (slots.S_SCORE, slots.G2M_SCORE, slots.CYCLE_ANGLE, slots.CYCLE_SD, slots.CYCLING_PROBABILITY):
+        obs[column] = np.full(n, np.nan)
+    obs[slots.CYCLING] = np.zeros(n, dtype=bool)
+    code: Ints = np.full(n, -1, dtype=np.int64)
+    var = pd.DataFrame({"phase": genes.phase.astype(object)}, index=prepared.var_names[genes.position])
+    facts: dict[str, Any] = {
+        "organism": settings.organism,
+        "n_S": genes.n["S"],
+        "n_G2M": genes.n["G2M"],
+        "n_S_listed": genes.n_listed["S"],
+        "n_G2M_listed": genes.n_listed["G2M"],
+    }
+    log.info(
+        "cell-cycle genes: %d of %d S, %d of %d G2/M",
+        *(facts[k] for k in ("n_S", "n_S_listed", "n_G2M", "n_G2M_listed")),
+    )
+    reason = genes.reason
+    if not reason:
+        scores = list_scores(log_normalise(counts, library), genes)
+        for column in (slots.S_SCORE, slots.G2M_SCORE):
+            obs[column] = scores[column].to_numpy()
+        if n < MIN_CELLS:
+            reason = f"too few cells: {n}, at least {MIN_CELLS} are needed to learn the cycle from"
+    verdict, probability = NO_CYCLE, np.full((n, len(slots.PHASES)), np.nan)
+    if not reason:
+        circle = find_circle(counts, library, _batch(prepared, settings), genes, plan=plan)
+        verdict, reason = judge(circle.evidence, float(circle.q[:, :BINS].sum()), n)
+        facts |= _facts(circle)
+        if verdict != NO_CYCLE:
+            gauge, arcs = _gauge(circle, symbols(prepared.var)[0])
+            q = gauge.apply(circle.q)
+            obs[slots.CYCLE_ANGLE], obs[slots.CYCLE_SD] = angle_of(q)
+            obs[slots.CYCLING_PROBABILITY] = 1 - q[:, BINS]
+            obs[slots.CYCLING] = q[:, BINS] < 0.5
+            probability = arcs.probability(q)
+            code = np.where(q[:, BINS] < 0.5, arcs.called(probability), -1).astype(np.int64)
+            var = _gene_table(circle, gauge, prepared.var_names)
+            facts |= {name: float(GRID[bin]) for name, bin in arcs.borders.items()}
+            facts["phases"] = list(slots.PHASES if len(circle.evidence.ends) == 2 else circle.evidence.ends)
+            log.info(
+                "%s: %d of %d cells cycle; %d further genes follow the angle",
+                verdict, int(obs[slots.CYCLING].sum()), n, facts["n_joined"],
+            )  # fmt: skip
+    obs[slots.PHASE] = pd.Categorical.from_codes(code.tolist(), pd.Index(slots.PHASES), ordered=True)
+    out = ad.AnnData(obs=obs, var=var, obsm={slots.PHASE_PROBABILITY: probability})
+    out.uns[slots.UNS] = {"cycle": {"verdict": verdict, "reason": reason, **facts}}
+    if reason:
+        log.warning("%s: %s", verdict, reason)
+    return out
+
+
+def _library(prepared: ad.AnnData, counts: sp.csr_matrix, settings: DatasetSettings) -> Array:
+    """Return (cells,) the total over all genes, or the column that the settings name."""
+    if settings.library_size is not None:
+        library = prepared.obs[slots.LIBRARY_SIZE].to_numpy(np.float64)
+    else:
+        library = np.asarray(counts.sum(axis=1), np.float64).ravel()
+    return np.maximum(library, 1.0)
+
+
+def _batch(prepared: ad.AnnData, settings: DatasetSettings) -> Ints:
+    """Return (cells,) one code per combination of the batch columns."""
+    codes = np.zeros(prepared.n_obs, dtype=np.int64)
+    for column in settings.batch:
+        levels = np.unique(as_text(prepared.obs[called(prepared, column)]).astype(str), return_inverse=True)[1]
+        codes = np.unique(codes * (levels.max() + 1) + levels, return_inverse=True)[1]
+    return codes
+
+
+def _facts(circle: Circle) -> dict[str, Any]:
+    evidence, curves = circle.evidence, circle.fitted.curves
+    return {
+        "n_joined": int((circle.group == 2).sum()),
+        "law": "log-normal" if circle.plan.deep else "negative binomial",
+        "harmonics": curves.harmonics,
+        "temper": float(circle.fitted.temper),
+        "sigma": float(curves.sigma),
+        "resting_share": float(circle.q[:, BINS].mean()),
+        "n_trained": circle.n_trained,
+        **{f"p_{name}": p for name, p in evidence.alone.items()},
+        **{f"p_{name}_apart": p for name, p in evidence.apart.items()},
+        **{f"fold_{name}": fold for name, fold in evidence.fold.items()},
+        **{f"r2_{name}": r2 for name, r2 in evidence.r2.items()},
+        "r2_controls": evidence.r2_controls,
+        "null": evidence.null,
+        "grid": circle.grid,
+    }
+
+
+def known_stages(names: list[str], columns: Ints) -> Ints:
+    """Return (G,) the rank of each gene's stage in ``peak_order.tsv``; 0 where it is not there."""
+    order = peak_order()
+    rank = {gene.upper(): rank for gene, rank in zip(order["gene"], order["rank"], strict=True)}
+    return np.array([rank.get(names[column].upper(), 0) for column in columns], dtype=np.int64)
+
+
+def expected_peaks(stage: Ints, group: Ints) -> Array:
+    """Return (G,) where in the cycle a gene is known to peak, in turns: by stage, else by list, else NaN."""
+    by_list = {0: EXPECTED["S"], 1: EXPECTED["G2M"], 2: np.nan}
+    return np.array([STAGES.get(int(s), by_list[int(k)]) for s, k in zip(stage, group, strict=True)])
+
+
+def _gauge(circle: Circle, names: list[str]) -> tuple[Gauge, Arcs]:
+    values, ends = circle.fitted.curves.values(), circle.evidence.ends
+    stage = known_stages(names, circle.columns)
+    known = expected_peaks(stage, circle.group)
+    gauge = find_gauge(values, circle.group, circle.r2, known, only_s=ends == ("S",))
+    cycling = float(circle.q[:, :BINS].sum())
+    return gauge, find_arcs(gauge.curves(values), circle.group, circle.r2, stage, cycling, ends)
+
+
+def _gene_table(circle: Circle, gauge: Gauge, names: pd.Index) -> pd.DataFrame:
+    import pandas as pd
+
+    values = gauge.curves(circle.fitted.curves.values())
+    coef = np.linalg.lstsq(basis(circle.fitted.curves.harmonics), values, rcond=None)[0].T
+    table = pd.DataFrame(index=names[circle.columns])
+    table["phase"] = np.array(["S", "G2M", "joined"], dtype=object)[circle.group]
+    table["peak"] = GRID[values.argmax(axis=0)] % TURN
+    table["amplitude"] = np.ptp(values, axis=0) / 2
+    table["r2"] = circle.r2
+    table["rest"] = circle.fitted.curves.rest
+    columns = ["a0", *(f"{letter}{h}" for h in range(1, circle.fitted.curves.harmonics + 1) for letter in "ab")]
+    return pd.concat([table, pd.DataFrame(coef, columns=columns, index=table.index)], axis=1)

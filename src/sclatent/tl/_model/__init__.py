@@ -1,0 +1,1 @@
+"""A model from training to judgement: what it makes of cells, and how well."""

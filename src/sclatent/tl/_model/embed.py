@@ -1,0 +1,71 @@
+"""Where cells lie along the axes, and what each axis does to the genes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sclatent.data import slots
+from sclatent.model import ACTIVE_VARIANCE, CountData, CountVAE
+from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.subset import evenly
+from sclatent.tl._model.train import TrainedModel
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
+    """Return the posterior of every cell, cells × axes.
+
+    ``X`` holds posterior means and ``layers["sd"]`` their SDs (float32); ``obs``: ``split``; ``var``: ``kl`` (mean over
+    cells, nats) and ``active`` (variance of the posterior mean above 0.01); ``varm["loadings"]`` (axes × genes of the
+    model, in the order of ``uns["genes"]``): see `loadings`.
+    """
+    from anndata import AnnData
+
+    data = inputs(prepared, trained.card)
+    mean, sd, kl = trained.vae.along_axes(data)
+    names = [f"axis_{k + 1}" for k in range(mean.shape[1])]
+    var = pd.DataFrame(
+        {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)},
+        index=pd.Index(names),
+    )
+    return AnnData(
+        X=mean,
+        # so that `stability` can leave out test cells without another file
+        obs=prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy(),
+        var=var,
+        layers={slots.SD: sd},
+        varm={"loadings": loadings(trained.vae, data, mean)},
+        uns={"genes": np.array(trained.card["genes"], dtype=object)},
+    )
+
+
+def active_axes(mean: np.ndarray) -> np.ndarray:
+    """Whether the variance of each axis' posterior mean over cells exceeds 0.01, from means (cells × axes)."""
+    return mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE
+
+
+def loadings(vae: CountVAE, data: CountData, mean: np.ndarray, *, cells: int = 2000, size: int = 256) -> np.ndarray:
+    """Effect of each axis on the log rate of each gene (axes × genes), float32.
+
+    Half the difference between the log rates one SD (of the posterior means over cells) above and below each cell's
+    own position, averaged over at most `cells` evenly spaced cells, the other axes and the covariates at each cell's
+    own values. Unit: nats per SD.
+    """
+    n, n_axes = mean.shape
+    picked = evenly(np.arange(n), cells)
+    step = mean.std(0, dtype=np.float64).astype(np.float32)
+    result = np.zeros((n_axes, vae.n_genes), np.float64)
+    for start in range(0, len(picked), size):
+        index = picked[start : start + size]
+        categorical = None if data.categorical is None else data.categorical[index]
+        continuous = None if data.continuous is None else data.continuous[index]
+        for axis in range(n_axes):
+            places = (vae.moved(mean[index], axis, sign * step[axis]) for sign in (1, -1))
+            up, down = (vae.log_fraction(place, categorical, continuous) for place in places)
+            result[axis] += 0.5 * (up.sum(0, dtype=np.float64) - down.sum(0, dtype=np.float64))
+    return (result / max(len(picked), 1)).astype(np.float32)

@@ -1,0 +1,90 @@
+"""How well a trained model predicts cells it has not seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from sclatent.data import slots
+from sclatent.tl._model.calibration import calibration
+from sclatent.tl._model.embed import embed
+from sclatent.tl._model.held_out_fit import summarise
+from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.subset import evenly
+from sclatent.tl._model.train import TrainedModel
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+JUDGED = 5000
+"""Cells of a split that are judged; `marginal_se` says what this leaves open."""
+
+
+def evaluate(
+    prepared: AnnData, trained: TrainedModel, *, latent: AnnData | None = None, samples: int = 100, seed: int = 0
+) -> dict[str, Any]:
+    """Held-out fit of a model, in nats per cell, constants included.
+
+    Parameters
+    ----------
+    prepared
+        The cells; the model's genes suffice.
+    trained
+        The model.
+    latent
+        What `sclatent.tl.embed` returned for all of these cells, whose KL is not computed again.
+    samples
+        Draws per cell behind ``marginal``.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    ``validation`` (before a refit on these cells, if there was one) and ``test``, of at most 5,000 cells each, evenly
+    spaced: ``n_cells``, ``elbo``,
+    ``marginal`` (importance-weighted log p(x) with `samples` draws, Burda et al. 2016; a lower bound that tightens with
+    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``; ``n_active`` axes, ``kl_per_axis`` (over
+    all cells), ``n_latent``, ``samples``, ``likelihood``, ``decoder``, ``epochs``; and ``calibration`` on test cells:
+    see `sclatent.tl.calibration`.
+    """
+    data = inputs(prepared, trained.card)
+    split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
+    result: dict[str, Any] = {
+        "model": trained.card["model"],
+        "seed": trained.card["seed"],
+        "likelihood": trained.vae.settings.likelihood.kind,
+        "decoder": trained.vae.settings.decoder.kind,
+        "n_latent": trained.vae.settings.n_axes,
+        "samples": samples,
+        "epochs": len(trained.history),
+    }
+    for name in (slots.VALIDATION, slots.TEST):
+        if name == slots.VALIDATION and trained.card.get("refit"):  # they are no longer unseen
+            result[name] = trained.card["validation"]
+        else:
+            result[name] = summarise(
+                trained.vae, data, evenly(np.flatnonzero(split == name), JUDGED), samples=samples, seed=seed
+            )
+    if latent is None:
+        latent = embed(prepared, trained)
+    result["n_active"] = int(latent.var["active"].sum())
+    result["kl_per_axis"] = [round(float(kl), 6) if np.isfinite(kl) else None for kl in latent.var["kl"]]
+    test = np.flatnonzero(split == slots.TEST)
+    if len(test):
+        result["calibration"] = pack(*calibration(trained.vae, data, test, trained.card["genes"], seed=seed))
+    return result
+
+
+def pack(table: pd.DataFrame, pit: np.ndarray, most: int = 2000) -> dict[str, Any]:
+    """Return the tables of `calibration` as plain lists, of at most the `most` most abundant genes."""
+    kept = table.loc[table["mean"].rank(ascending=False, method="first") <= most]
+    columns = {name: [_number(v) for v in kept[name]] for name in kept.columns}
+    return {"pit": [_number(v) for v in pit], "genes": kept.index.tolist(), **columns}
+
+
+def _number(value: float) -> float | None:
+    """Five digits, and None for what JSON cannot hold."""
+    return float(f"{value:.5g}") if np.isfinite(value) else None

@@ -1,0 +1,203 @@
+"""Train one model of a dataset file on prepared cells."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+import sclatent
+from sclatent.data import slots
+from sclatent.data.columns import as_numbers, as_text, called
+from sclatent.model import CountVAE, Diverged, load_model, refit_epochs, refit_vae, rotate_axes, train_vae
+from sclatent.settings import DatasetSettings, InputError, did_you_mean
+from sclatent.tl._model.held_out_fit import summarise
+from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.subset import evenly
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+HISTORY = "history.tsv"
+WATCHED = 4096
+"""Validation cells that decide when training stops and which weights are best; with more, epochs only take longer."""
+ROTATED = 20_000
+"""Training cells whose posteriors turn the axes."""
+
+
+@dataclass
+class TrainedModel:
+    """A model, what it was made from, and how training went.
+
+    Attributes
+    ----------
+    vae
+        The trained model, on the CPU.
+    card
+        Plain values: ``genes``, ``batch``, ``levels``, ``covariates``, ``centre``, ``scale``, ``rest``, ``model``,
+        ``seed``, ``device``, ``threads``, ``versions``, ``cells`` (of each split); after a refit
+        its epochs as ``refit``, and as ``validation`` the fit to these cells before.
+    history
+        One row per epoch.
+    """
+
+    vae: CountVAE
+    card: dict[str, Any]
+    history: pd.DataFrame
+
+    def save(self, folder: Path | str) -> None:
+        """Write ``model.safetensors``, ``model.json`` and ``history.tsv``."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        half = folder / (HISTORY + ".part")
+        self.history.to_csv(half, sep="\t", index=False, float_format="%.6g")
+        half.replace(folder / HISTORY)
+        self.vae.save(folder, {"trained": self.card})
+
+    @classmethod
+    def load(cls, folder: Path | str) -> TrainedModel:
+        """Read what `save` wrote."""
+        folder = Path(folder)
+        vae, card = load_model(CountVAE, folder)
+        if "trained" not in card:
+            raise InputError(f"{folder}: a model without the names of its genes: it was not written by the train stage")
+        history = folder / HISTORY
+        return cls(vae, card["trained"], pd.read_csv(history, sep="\t") if history.exists() else pd.DataFrame())
+
+
+def train(
+    prepared: AnnData,
+    settings: DatasetSettings,
+    *,
+    model: str,
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 1,
+    checkpoint: Path | str | None = None,
+    progress: bool = False,
+) -> TrainedModel:
+    """Train the model called `model` in the dataset file.
+
+    Parameters
+    ----------
+    prepared
+        Output of `sclatent.pp.prepare`: counts, ``obs["split"]``, ``obs["library_size"]``, ``var["in_model"]``.
+    settings
+        The dataset file.
+    model
+        Name under ``models``.
+    seed
+        Same seed, device, versions and thread count: same bytes.
+    device
+        ``auto`` (what the model's settings say), ``cpu`` or ``cuda``.
+    threads
+        CPU threads of the arithmetic; recorded, since results depend on it in the last digits.
+    checkpoint
+        File from which an interrupted training resumes; removed on success.
+    progress
+        Show a progress bar on stderr.
+    """
+    if model not in settings.models:
+        raise InputError(f"models: no model '{model}'{did_you_mean(model, settings.models)}")
+    chosen = settings.models[model]
+    where = pick_device(chosen.device if device == "auto" else device, f"{settings.file}: models.{model}.")
+    split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
+    cells = {name: np.flatnonzero(split == name) for name in slots.SPLITS}
+    card = describe(prepared, settings, cells[slots.TRAIN])
+    if chosen.n_latent != "auto" and chosen.n_latent > len(card["genes"]):
+        raise InputError(
+            f"models.{model}.n_latent: {chosen.n_latent} axes for {len(card['genes'])} genes: "
+            f"set n_latent to {min(10, len(card['genes']))} or less"
+        )
+    data = inputs(prepared, card)
+    file = None if checkpoint is None else Path(checkpoint)
+    how: dict[str, Any] = {"seed": seed, "device": where, "threads": threads, "progress": progress}
+    try:
+        vae, history = train_vae(
+            data,
+            cells[slots.TRAIN],
+            evenly(cells[slots.VALIDATION], WATCHED),
+            chosen,
+            n_levels=tuple(len(levels) for levels in card["levels"]),
+            rest=card["rest"],
+            checkpoint=file,
+            keep=True,
+            **how,
+        )
+    except Diverged as trouble:
+        if trouble.largest is None:
+            raise
+        raise trouble.named(list(prepared.obs_names), card["genes"]) from None
+    both = np.sort(np.concatenate([cells[slots.TRAIN], cells[slots.VALIDATION]]))
+    epochs = refit_epochs(len(both), len(history)) if chosen.refit else 0
+    if epochs:
+        card["validation"] = summarise(vae, data, cells[slots.VALIDATION])  # while these are still unseen
+        again = None if file is None else file.with_name(f"{file.stem}.refit{file.suffix}")
+        refitted = refit_vae(vae, data, both, epochs, checkpoint=again, **how)
+        vae, card["refit"] = (vae, 0) if refitted is None else (refitted, epochs)
+        if again is not None:
+            again.unlink(missing_ok=True)
+    if file is not None:
+        file.unlink(missing_ok=True)
+    rotate_axes(vae, data, evenly(cells[slots.TRAIN], ROTATED), chosen.rotation)
+    card |= {
+        "model": model,
+        "seed": seed,
+        "device": where,
+        "threads": threads,
+        "cells": {name: len(index) for name, index in cells.items()},
+        "versions": {
+            "sclatent": sclatent.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "numpy", "scipy", "anndata")},
+        },
+    }
+    return TrainedModel(vae, card, history)
+
+
+def describe(prepared: AnnData, settings: DatasetSettings, train_cells: np.ndarray) -> dict[str, Any]:
+    """Return the part of the card that says what the model sees: genes, levels and scales of the training cells."""
+    genes = prepared.var_names[prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)]
+    levels = []
+    for name in settings.batch:
+        there = called(prepared, name)
+        if there not in prepared.obs:
+            raise InputError(f"batch: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
+        levels.append(sorted(as_text(prepared.obs[there].iloc[train_cells]).unique()))
+    centre, scale = [], []
+    for name in settings.covariates:
+        there = called(prepared, name)
+        if there not in prepared.obs:
+            raise InputError(f"covariates: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
+        values, odd = as_numbers(prepared.obs[there].iloc[train_cells])
+        if odd is not None:
+            raise InputError(f"covariates: column '{name}' holds '{odd}', not numbers (categories go under `batch`)")
+        centre.append(float(np.nanmean(values)))
+        scale.append(float(np.nanstd(values)) or 1.0)
+    return {
+        "genes": genes.astype(str).tolist(),
+        "batch": list(settings.batch),
+        "levels": levels,
+        "covariates": list(settings.covariates),
+        "centre": centre,
+        "scale": scale,
+        "rest": settings.library_size is not None,
+    }
+
+
+def pick_device(device: str, where: str = "") -> str:
+    """Return ``cpu`` or ``cuda``; ``cuda`` without a usable GPU is a user's mistake, made at the key `where`."""
+    usable = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if usable else "cpu"
+    if device == "cuda" and not usable:
+        raise InputError(
+            f"{where}device: cuda was asked for, but PyTorch finds no usable GPU: use `device: auto`, or `cpu`"
+        )
+    return device

@@ -1,0 +1,181 @@
+"""The cell-cycle knob: a closed path through the model, and the evidence that turning it turns the cell cycle."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sclatent.data import slots
+from sclatent.data.columns import called
+from sclatent.settings import InputError
+from sclatent.tl._paths import closed_path, evidence
+from sclatent.tl._paths.decode import MIN_SUPPORT, density_on_circle, turn_positions
+from sclatent.tl._paths.held_out_genes import held_out
+from sclatent.tl._paths.knob_file import write_path
+from sclatent.tl._paths.neutralize import neutral_embedding, neutral_measures
+from sclatent.tl._paths.scene import QUICK_STEPS, Scene, cycle_columns, set_scene
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from sclatent.settings import DatasetSettings
+    from sclatent.tl._model.train import TrainedModel
+
+log = logging.getLogger(__name__)
+
+YES, NO = "cell-cycle knob", "no cell-cycle knob"
+PERMUTATIONS, BOOTSTRAPS = 200, 40
+MAX_CELLS = 20_000
+"""Cells that permutations and bootstrap samples are taken from."""
+
+
+def knob(
+    prepared: AnnData, cycle: AnnData, latent: AnnData, trained: TrainedModel, settings: DatasetSettings
+) -> tuple[dict[str, Any], AnnData]:
+    """Fit the closed path that follows the cell-cycle angle, decode it, and judge whether it is a knob.
+
+    The rule is in `sclatent.tl._paths.evidence.RULE`, and told in ``docs/knob.md``. Data without a cell cycle get the
+    verdict "no cell-cycle knob" and its reason, never an error.
+
+    Parameters
+    ----------
+    prepared, cycle, latent, trained
+        The stage files, and the selected model.
+    settings
+        The dataset file; the cycle stage is asked again, with half of the genes left out.
+
+    Returns
+    -------
+    knob.json
+        ``verdict``, ``reason``, ``tests`` (name, passed, found, needed), ``path``, ``order``, ``held_out``,
+        ``literature``, ``neutral``; plain values throughout.
+    knob.h5ad
+        ``uns["sclatent"]["knob"]``: the path; with a knob ``obsm["X_sclatent_neutral"]`` (see `neutralize`),
+        ``obsm["X_sclatent_base"]`` and ``obsm["X_sclatent_cycle"]``.
+
+    Raises
+    ------
+    InputError
+        If the stage files hold different cells.
+    """
+    from sclatent.tl._model.inputs import inputs
+
+    for other, name in ((cycle, "cycle.h5ad"), (latent, "latent.h5ad")):
+        if not prepared.obs_names.equals(other.obs_names):
+            raise InputError(f"{name} holds other cells than prepared.h5ad: run the stages of one dataset together")
+    angle, sd, on = cycle_columns(cycle)
+    if on.sum() < closed_path.MIN_CELLS:
+        least = closed_path.MIN_CELLS
+        found = f"{int(on.sum())} of {cycle.n_obs} cells are called cycling, and a path takes at least {least}"
+        return _none(cycle, cycle.uns[slots.UNS]["cycle"].get("reason") or found)
+    data = inputs(prepared, trained.card)
+    scene = set_scene(trained.vae, data, latent, cycle, (angle, sd, on))
+    if not (scene.genes.s.any() and scene.genes.g2m.any()):
+        return _none(cycle, "the model's genes hold too few S or G2/M genes, so a path cannot be judged")
+    entries = {"path": _describe(scene, cycle), "order": _order(scene)}
+    entries |= held_out(scene, prepared, cycle, settings)
+    is_knob, reason, tests = evidence.judge(entries)
+    verdict = YES if is_knob else NO
+    log.info("%s: %s", verdict, reason)
+    report: dict[str, Any] = {
+        "verdict": verdict,
+        "knob": is_knob,
+        "reason": reason,
+        "tests": tests,
+        **entries,
+        "neutral": None,
+    }
+    if not is_knob:
+        return report, write_path(cycle, None, verdict=verdict, reason=reason)
+    phases = {
+        "G1": entries["path"]["reference_phase"],
+        "S": entries["order"]["S_peak"],
+        "G2M": entries["order"]["G2M_peak"],
+    }
+    neutral = neutral_embedding(scene.means, scene.path, on, phases["G1"])
+    judged = (called(prepared, name) for name in settings.labels)
+    labels = {name: prepared.obs[name] for name in judged if name in prepared.obs}
+    report["neutral"] = neutral_measures(scene.means, neutral, cycle.obs, labels)
+    return report, write_path(cycle, scene.path, verdict=verdict, reason=reason, phases=phases, neutral=neutral)
+
+
+def _none(cycle: AnnData, reason: str) -> tuple[dict[str, Any], AnnData]:
+    log.info("%s: %s", NO, reason)
+    empty: dict[str, Any] = dict.fromkeys(("path", "order", "held_out", "literature", "neutral"))
+    report: dict[str, Any] = {"verdict": NO, "knob": False, "reason": reason, "tests": [], **empty}
+    return report, write_path(cycle, None, verdict=NO, reason=reason)
+
+
+def _some(scene: Scene) -> np.ndarray:
+    on = np.flatnonzero(scene.on)
+    return on if len(on) <= MAX_CELLS else np.sort(np.random.default_rng(0).permutation(on)[:MAX_CELLS])
+
+
+def _describe(scene: Scene, cycle: AnnData) -> dict[str, Any]:
+    """Say what the path is: where it runs, what it explains, and its best straight axis."""
+    from scipy.stats import spearmanr
+
+    path, on, cells = scene.path, scene.on, _some(scene)
+    s, g2m = scene.genes.scores(scene.curve)
+    density, near = density_on_circle(scene.position, scene.angle[on], len(scene.position))
+    total = scene.means[on].var(axis=0).sum()
+    rng = np.random.default_rng(0)
+    observed = closed_path.refit(scene.means, scene.angle, scene.sd, path.strata, cells, path.harmonics)[1]
+    null = []
+    for _ in range(PERMUTATIONS):
+        source = closed_path.permutation(path.strata, cells, rng)
+        null.append(
+            closed_path.refit(scene.means, scene.angle[source], scene.sd[source], path.strata, cells, path.harmonics)[1]
+        )
+    straight = path.plane[0]
+    along = scene.means[on] @ straight
+    nearest = int(np.argmax(np.abs(straight)))
+    rho = {
+        column: float(spearmanr(along, cycle.obs[column].to_numpy(dtype=np.float64)[on]).statistic)
+        for column in (slots.S_SCORE, slots.G2M_SCORE)
+    }
+    return {
+        "cells": int(on.sum()),
+        "harmonics": path.harmonics,
+        "variance_share": float(path.expected[on].var(axis=0).sum() / total),
+        "variance_share_permuted": float(np.mean(null)),
+        "variance_share_null": [float(x) for x in null],
+        "variance_p": evidence.permutation_p(observed, null),
+        "reference_phase": float(scene.position[int(np.argmin(s + g2m))]),
+        "position": scene.position.tolist(),
+        "S_score": s.tolist(),
+        "G2M_score": g2m.tolist(),
+        "density": density.tolist(),
+        "supported": (near >= MIN_SUPPORT).tolist(),
+        "straight_axis": {
+            "direction": straight.tolist(),
+            "share_of_path": float(path.strength[0]),
+            "variance_share": float(along.var() / total),
+            "nearest_axis": scene.axes[nearest],
+            "cosine": float(straight[nearest]),
+            "spearman_S_score": rho[slots.S_SCORE],
+            "spearman_G2M_score": rho[slots.G2M_SCORE],
+        },
+    }
+
+
+def _order(scene: Scene) -> dict[str, Any]:
+    """Say whether decoded S peaks before decoded G2/M, and in how many bootstrap samples of the cells."""
+    s, g2m = scene.genes.scores(scene.curve)
+    position = turn_positions(QUICK_STEPS)
+    lags = []
+    rng = np.random.default_rng(0)
+    cells = _some(scene)
+    for _ in range(BOOTSTRAPS):
+        again = np.sort(rng.choice(cells, len(cells)))
+        coefficients, _ = closed_path.refit(
+            scene.means, scene.angle, scene.sd, scene.path.strata, again, scene.path.harmonics
+        )
+        curves = np.stack(scene.genes.scores(scene.quick(coefficients, scene.path)), axis=1)
+        # at a sixteenth of a turn per step the first harmonic tells the lag better than the highest step does
+        s_wave, g_wave = evidence.first_harmonic(curves, position)
+        lags.append(evidence.ahead(float(np.angle(s_wave)), float(np.angle(g_wave))))
+    share = float(np.mean([evidence.in_order(lag) for lag in lags]))
+    return {**evidence.order_of(scene.position, s, g2m), "bootstrap_share": share, "bootstrap_lags": lags}

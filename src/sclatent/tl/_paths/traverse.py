@@ -1,0 +1,212 @@
+"""Traversals: what the decoder does while one axis, or the cell cycle, is turned and everything else stays."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sclatent.data import slots
+from sclatent.tl._paths.decode import (
+    CELLS,
+    DRAWS,
+    MIN_SUPPORT,
+    SPREAD_CELLS,
+    Array,
+    Decoder,
+    ScoreGenes,
+    decode_turn,
+    decoder_of,
+    density_on_circle,
+    density_on_line,
+    list_phase,
+    mean_fraction,
+    pick_cells,
+    posterior_draws,
+    score_genes,
+    spread,
+    strata_of,
+    turn_positions,
+)
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from sclatent.settings import DatasetSettings
+    from sclatent.tl._model.train import TrainedModel
+
+log = logging.getLogger(__name__)
+
+CYCLE = "cycle"
+"""Name of the knob's path."""
+PERCENTILES = (1, 99)
+SEED = 0
+
+
+def traverse(
+    prepared: AnnData,
+    cycle: AnnData,
+    latent: AnnData,
+    trained: TrainedModel,
+    settings: DatasetSettings,
+    knob: AnnData | None = None,
+) -> AnnData:
+    """Decode along every active axis, and along the cell-cycle knob where there is one.
+
+    An axis runs from the 1st to the 99th percentile of the posterior means. At each step the axis is set to the
+    position in 256 real cells (batches in proportion) that keep their own values on all other axes and their own
+    batch, and the decoded fractions are averaged. The standard deviation is that of one cell's decoded fraction over
+    draws from its posterior in the other directions (root mean square over 64 cells), so it does not shrink with the
+    number of cells averaged.
+
+    Parameters
+    ----------
+    prepared, cycle, latent, trained
+        The stage files, and the selected model.
+    settings
+        The dataset file; ``traverse.steps`` is looked at.
+    knob
+        ``knob.h5ad`` of `sclatent.tl.knob`; its path is decoded (as ``cycle``) if the verdict is a knob.
+
+    Returns
+    -------
+    AnnData, steps × genes. ``X``: decoded rate as a fraction of the library; ``layers["sd"]``. ``obs``: ``path`` (an
+    axis or ``cycle``), ``step``, ``position`` (latent units, or radians in [0, 2π)), ``density`` (of cells, per unit
+    of position), ``supported`` (False where hardly any cell is), ``S_score``, ``G2M_score`` (natural log), ``S_sd``,
+    ``G2M_sd``. ``var``: ``symbol``, ``reference`` (mean fraction of the same cells where they are), ``list_phase``,
+    ``S_control``, ``G2M_control``; with a knob ``cycle_peak`` (radians) and ``cycle_amplitude`` (log rate).
+    """
+    import pandas as pd
+
+    from sclatent.tl._model.inputs import inputs
+
+    data = inputs(prepared, trained.card)
+    decode = decoder_of(trained.vae, data)
+    genes = pd.Index([str(gene) for gene in latent.uns["genes"]])
+    means = np.asarray(latent.X, dtype=np.float64)
+    sds = np.asarray(latent.layers[slots.SD], dtype=np.float64)
+    steps = settings.traverse.steps
+    strata = strata_of(data)
+    cells = pick_cells(strata, CELLS, seed=SEED)
+    few = pick_cells(strata, SPREAD_CELLS, seed=SEED)
+    draws = posterior_draws(means[few], sds[few], DRAWS, SEED)
+
+    reference = mean_fraction(decode, means[cells], cells)
+    chosen = score_genes(genes, cycle.var, reference)
+    contrasts = chosen.contrasts()
+    low, high = np.percentile(means, PERCENTILES, axis=0)
+
+    blocks: list[_Block] = []
+    for k in np.flatnonzero(latent.var["active"].to_numpy(dtype=bool)):
+        position = np.linspace(low[k], high[k], steps)
+        density, near = density_on_line(position, means[:, k])
+
+        def at(z: Array, x: float, k: int = int(k)) -> Array:
+            moved = z.copy()
+            moved[:, k] = x
+            return moved
+
+        curve = np.array([mean_fraction(decode, at(means[cells], x), cells) for x in position])
+        sd = [spread(decode, lambda z, x=x, at=at: at(z, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
+        blocks.append(_Block(str(latent.var_names[k]), position, density, near, curve, sd))
+    turn = _turn(decode, knob, sds, steps, contrasts)
+    if turn is not None:
+        blocks.append(turn)
+
+    out = _assemble(blocks, chosen, len(genes))
+    out.var_names = genes
+    symbol = prepared.var[slots.SYMBOL].astype(str).reindex(genes).to_numpy() if slots.SYMBOL in prepared.var else genes
+    out.var[slots.SYMBOL] = np.asarray(symbol, dtype=object)
+    out.var["reference"] = reference
+    out.var["list_phase"] = pd.Categorical(list_phase(chosen), categories=["", "S", "G2M"])
+    out.var["S_control"], out.var["G2M_control"] = chosen.s_control, chosen.g2m_control
+    if turn is not None:
+        out.var["cycle_peak"], out.var["cycle_amplitude"] = peak_phase(turn.position, turn.curve)
+    out.uns[slots.UNS] = {
+        "traverse": {
+            "steps": steps,
+            "cells": len(cells),
+            "draws": DRAWS,
+            "draws_cells": len(few),
+            "percentiles": np.asarray(PERCENTILES, dtype=float),
+            "seed": SEED,
+            "min_support": MIN_SUPPORT,
+        }
+    }
+    log.info("decoded %d paths of %d steps over %d genes", len(blocks), steps, len(genes))
+    return out
+
+
+@dataclass(frozen=True)
+class _Block:
+    """One decoded path: where its steps are, the curve (steps × genes), the SDs of genes and scores at each step."""
+
+    name: str
+    position: Array
+    density: Array
+    near: Array
+    curve: Array
+    sd: list[tuple[Array, Array]]
+
+
+def _assemble(blocks: list[_Block], chosen: ScoreGenes, n_genes: int) -> AnnData:
+    import anndata as ad
+    import pandas as pd
+
+    def joined(parts: list[Array], width: int) -> Array:
+        return np.concatenate(parts) if parts else np.zeros((0, width))
+
+    fraction = joined([b.curve for b in blocks], n_genes)
+    sd = joined([np.array([genes for genes, _ in b.sd]) for b in blocks], n_genes)
+    score_sd = joined([np.array([scores for _, scores in b.sd]) for b in blocks], 2)
+    path = [b.name for b in blocks for _ in b.position]
+    step = [i for b in blocks for i in range(len(b.position))]
+    s, g2m = chosen.scores(fraction)
+    obs = pd.DataFrame(
+        {
+            "path": pd.Categorical(path, categories=[b.name for b in blocks]),
+            "step": np.array(step, dtype=np.int64),
+            "position": joined([b.position for b in blocks], 0).ravel(),
+            "density": joined([b.density for b in blocks], 0).ravel(),
+            "supported": joined([b.near for b in blocks], 0).ravel() >= MIN_SUPPORT,
+            slots.S_SCORE: s,
+            slots.G2M_SCORE: g2m,
+            "S_sd": score_sd[:, 0],
+            "G2M_sd": score_sd[:, 1],
+        },
+        index=[f"{name}:{i}" for name, i in zip(path, step, strict=True)],
+    )
+    return ad.AnnData(fraction.astype(np.float32), obs=obs, layers={slots.SD: sd.astype(np.float32)})
+
+
+def peak_phase(angle: Array, fraction: Array) -> tuple[Array, Array]:
+    """Return the phase (radians in [0, 2π)) and the amplitude of the first harmonic of log `fraction` (steps × genes).
+
+    The steps are evenly spaced over one turn, so the sums are the discrete Fourier transform.
+    """
+    logged = np.log(np.maximum(np.asarray(fraction, dtype=np.float64), 1e-12))
+    first = 2 * np.mean(logged * np.exp(1j * np.asarray(angle, dtype=np.float64))[:, None], axis=0)
+    return np.mod(np.angle(first), 2 * np.pi), np.abs(first)
+
+
+def _turn(decode: Decoder, knob: AnnData | None, sds: Array, steps: int, contrasts: Array) -> _Block | None:
+    """Decode the knob's path, if there is a knob."""
+    from sclatent.tl._paths.knob_file import has_knob, read_path
+
+    if knob is None or not has_knob(knob):
+        return None
+    path = read_path(knob)
+    on = knob.obs[slots.CYCLING].to_numpy(dtype=bool) & knob.obs[slots.CYCLE_ANGLE].notna().to_numpy()
+    position = turn_positions(steps)
+    at = path.at(position)
+    cells = pick_cells(path.strata, CELLS, among=on, seed=SEED)
+    few = pick_cells(path.strata, SPREAD_CELLS, among=on, seed=SEED)
+    # the posterior in all directions but those of the knob, where the path itself is put
+    noise = posterior_draws(np.zeros_like(sds[few]), sds[few], DRAWS, SEED)
+    draws = [path.base[few] + e - (e @ path.plane.T) @ path.plane for e in noise]
+    density, near = density_on_circle(position, knob.obs[slots.CYCLE_ANGLE].to_numpy(dtype=np.float64)[on], steps)
+    curve = decode_turn(decode, path.base[cells], at, cells)
+    sd = [spread(decode, lambda z, d=d: z + d, draws, few, contrasts) for d in at]  # type: ignore[misc]
+    return _Block(CYCLE, position, density, near, curve, sd)
