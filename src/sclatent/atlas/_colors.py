@@ -14,8 +14,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 
+GOLDEN = 0.6180339887
+
+
 def set_colors(adata: AnnData, columns: Iterable[str]) -> None:
-    """Set the colours of the categorical columns among `columns`: `CATEGORIES` up to 8 levels, scanpy's beyond."""
+    """Set the colours of the categorical columns among `columns`: `CATEGORIES` up to 8 levels, then scanpy's."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
     from scanpy.plotting import palettes
 
     for column in dict.fromkeys(columns):
@@ -33,6 +38,6 @@ def set_colors(adata: AnnData, columns: Iterable[str]) -> None:
             colors = list(palettes.default_28[:n])
         elif n <= len(palettes.default_102):
             colors = list(palettes.default_102[:n])
-        else:
-            continue
+        else:  # scanpy has no more, and would paint all of them grey; golden steps keep neighbours apart
+            colors = [to_hex(colormaps["turbo"](i * GOLDEN % 1)) for i in range(n)]
         adata.uns[f"{column}_colors"] = np.array(colors, dtype=object)

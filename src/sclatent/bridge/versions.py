@@ -23,7 +23,7 @@ VERSIONS: dict[str, int] = {
     "plot_axes": 5,
     "plot_traversals": 4,
     "plot_knob": 4,
-    "export": 3,
+    "export": 4,
     "page": 3,
     "compare": 3,
     "plot_models": 4,
