@@ -1,6 +1,7 @@
 """Tables of text come back as they were written; a row is never lost without a word."""
 
 import csv
+import gzip
 import io
 import logging
 
@@ -106,6 +107,7 @@ ODD = {
     "inches": ('bc,ct\nc1,5" tall\nc2,6"\n', [["c1", '5" tall'], ["c2", '6"']]),
     "a quote that does not close": ('bc,ct\nc1,"T\nc2,B\n', [["c1", '"T'], ["c2", "B"]]),
     "inches in quotes": ('"bc","ct"\n"c1","5" tall"\n"c2","B"\n', [["c1", '5" tall'], ["c2", "B"]]),
+    "a line for spreadsheets": ("sep=;\r\nbc;ct\r\nc1;T\r\nc2;B\r\n", [["c1", "T"], ["c2", "B"]]),
     "a line break in quotes": ('bc,ct\nc1,"two\nlines"\nc2,B\n', [["c1", "two\nlines"], ["c2", "B"]]),
 }
 
@@ -184,6 +186,13 @@ def test_what_is_missing_is_said_with_its_count(tmp_path, caplog):
     assert frame["real"].iloc[[0, 2]].tolist() == [1.5, 1e-05]
     assert frame["none"].isna().all()
     assert list(frame["gap"].isna()) == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_packed_or_not_whatever_its_name(tmp_path, name):
+    for content in (b"bc,ct\nc1,T\n", gzip.compress(b"bc,ct\nc1,T\n")):
+        (tmp_path / name).write_bytes(content)
+        assert read_text_table(tmp_path / name).rows == [["c1", "T"]]
 
 
 def test_truth_values_stay_truth_values(tmp_path):

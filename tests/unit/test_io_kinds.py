@@ -233,6 +233,7 @@ def text(path, content):
     ("name", "content"),
     [
         ("gzip without .gz", gzip.compress(TABLE.to_csv().encode())),
+        ("a line for spreadsheets", "sep=;\n" + TABLE.to_csv(sep=";")),
         ("an unnamed column of names", TABLE.to_csv()),
         ("a blank line at the end", TABLE.to_csv() + "\n\n"),
         ("blanks before numbers", TABLE.to_csv().replace(",", ", ").replace(", AAAC", ",AAAC")),
@@ -294,7 +295,7 @@ def test_another_separator_far_below(tmp_path):
 
 
 def test_a_line_without_an_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("sclatent.io._files.LONGEST_LINE", 1000)
+    monkeypatch.setattr("sclatent.data.textfiles.LONGEST_LINE", 1000)
     with pytest.raises(InputError, match="line 1 is longer than 1,000 characters"):
         read_counts(text(tmp_path / "a.csv", "x" * 2000))
 

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from sclatent.io._files import GZIP, open_text, starts_with
+from sclatent.data.textfiles import GZIP, open_text, starts_with
 from sclatent.settings import InputError
 
 _BLOCK = 4_000_000
