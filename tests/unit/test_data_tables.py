@@ -201,3 +201,10 @@ def test_truth_values_stay_truth_values(tmp_path):
     assert frame["a"].dtype == frame["b"].dtype == bool
     assert list(frame["a"]) == list(frame["b"]) == [True, False]
     assert list(frame["c"]) == ["True", "TRUE"]
+
+
+def test_names_that_differ_in_blanks_only_are_said(tmp_path, caplog):
+    (tmp_path / "m.csv").write_text("bc,t,n\nc1,T cell,1\nc2,T cell ,2\nc3,B, 3\n")
+    frame = read_metadata(tmp_path / "m.csv")
+    assert list(frame["t"]) == ["T cell", "T cell ", "B"]
+    assert "names in 't' differ in blanks at their ends only, such as 'T cell'" in caplog.text

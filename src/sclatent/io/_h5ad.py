@@ -61,6 +61,9 @@ def _read(file: Any, path: Path, layer: str | None, kind: str, rounding: Roundin
     for name in ("obs", "var"):
         if name not in file:
             raise InputError(f"{path}: no '{name}' in it: this is no {kind} file of cells × genes")
+    if "mod" in file:
+        kinds = ", ".join(_group(file, "mod"))
+        raise InputError(f"{path}: MuData, with several tables of counts ({kinds}): write the one of genes as h5ad")
     group, where = _place(file, path, layer)
     obs = _table(file["obs"], path)
     var = _table(file["var"], path)
