@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sclatent.data import cycle_genes
+from sclatent.data.programs import read_gmt
 from sclatent.data.tables import read_text_table
 from sclatent.io._metadata import read_metadata
 from sclatent.settings import InputError
@@ -208,3 +210,18 @@ def test_names_that_differ_in_blanks_only_are_said(tmp_path, caplog):
     frame = read_metadata(tmp_path / "m.csv")
     assert list(frame["t"]) == ["T cell", "T cell ", "B"]
     assert "names in 't' differ in blanks at their ends only, such as 'T cell'" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_gene_programs_with_any_end_of_line_packed_or_not(tmp_path, end, pack):
+    (tmp_path / "p.gmt").write_bytes(pack(f"A\tx\tPCNA\tMCM5{end}B\tx\tTP53{end}".encode()))
+    assert read_gmt(tmp_path / "p.gmt").to_numpy().tolist() == [["A", "PCNA"], ["A", "MCM5"], ["B", "TP53"]]
+
+
+def test_a_damaged_list_of_genes_is_one_line(tmp_path):
+    packed = bytearray(gzip.compress(b"gene,phase\nPCNA,S\n" * 500))
+    packed[40:42] = bytes(byte ^ 255 for byte in packed[40:42])
+    (tmp_path / "g.csv").write_bytes(packed)
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        cycle_genes(path=tmp_path / "g.csv")

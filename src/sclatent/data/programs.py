@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def read_gmt(path: str | Path) -> pd.DataFrame:
     path = Path(path)
     try:
         with open_text(path) as file:
-            lines = file.read().split("\n")  # not at every sign that Unicode calls a line break
+            lines = re.split("\r\n|\r|\n", file.read())  # not at every sign that Unicode calls a line break
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"axes.programs: {path} cannot be read: {error}") from None
     pairs: list[tuple[str, str]] = []
