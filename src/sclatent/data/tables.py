@@ -81,7 +81,8 @@ def read_text_table(path: str | Path) -> Table:
     broken = next((number for number, line in enumerate(lines, 1) if "\0" in line), None)
     if broken is not None:
         raise InputError(f"{path}: line {broken} holds a NUL byte: this is no text, or not UTF-8: save it as UTF-8")
-    start = next((i for i, line in enumerate(lines) if not _is_above(line)), None)
+    below = (i for i, line in enumerate(lines) if line.strip() and line[0] != "#" and not is_for_spreadsheets(line))
+    start = next(below, None)
     if start is None:
         return Table()
     head = "".join(lines[max(0, start - 1) : start + 2])
@@ -99,11 +100,6 @@ def read_text_table(path: str | Path) -> Table:
         f"{path}: the header has one field only: expected a column of names and further ones, separated by tabs or "
         "commas"
     )
-
-
-def _is_above(line: str) -> bool:
-    """Tell whether a line may stand above the header: empty, a comment, or for spreadsheets."""
-    return not line.strip() or line.startswith("#") or is_for_spreadsheets(line)
 
 
 def _read(lines: list[str], start: int, mark: str) -> _Reading:

@@ -100,18 +100,12 @@ def assemble(
 
     fits(matrix.shape, obs, var, path, where)
     obs, var = tidy(obs, path, "obs"), tidy(var, path, "var")
-    other_counts = np.array([_NO_GENE.fullmatch(name) is not None for name in var.index])
-    if other_counts.any():
-        log.warning(
-            "%s: left out what is no gene but a sum over reads: %s", path, ", ".join(map(str, var.index[other_counts]))
-        )
-        matrix, var = matrix[:, np.flatnonzero(~other_counts)], var[~other_counts]
+    matrix, var = _only_genes(matrix, var, path)
     twice = obs.index[obs.index.duplicated()]
     if len(twice):
         raise InputError(
             f"{path}: {twice.nunique()} cell name(s) stand more than once, such as '{twice[0]}': cell names must be "
-            f"unique; "
-            "if the file holds several samples, put the sample into the name"
+            "unique; if the file holds several samples, put the sample into the name"
         )
     # of a dense table the reader finds, or the user says, which way round it is
     gene = "" if "orientation" in info else swapped(list(obs.index), list(var.index))
@@ -144,6 +138,15 @@ def assemble(
         info["format"],
     )
     return adata
+
+
+def _only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, pd.DataFrame]:
+    """Leave out what HTSeq and STAR count besides genes."""
+    sums = np.array([_NO_GENE.fullmatch(name) is not None for name in var.index])
+    if not sums.any():
+        return matrix, var
+    log.warning("%s: left out what is no gene but a sum over reads: %s", path, ", ".join(map(str, var.index[sums])))
+    return matrix[:, np.flatnonzero(~sums)], var[~sums]
 
 
 def _tell_apart(var: pd.DataFrame, path: str | Path) -> list[str]:
