@@ -109,6 +109,7 @@ ODD = {
     "inches": ('bc,ct\nc1,5" tall\nc2,6"\n', [["c1", '5" tall'], ["c2", '6"']]),
     "a quote that does not close": ('bc,ct\nc1,"T\nc2,B\n', [["c1", '"T'], ["c2", "B"]]),
     "inches in quotes": ('"bc","ct"\n"c1","5" tall"\n"c2","B"\n', [["c1", '5" tall'], ["c2", "B"]]),
+    "columns set apart by several blanks": ("bc   ct\nc1     T\nlong   B\n", [["c1", "T"], ["long", "B"]]),
     "a line for spreadsheets": ("sep=;\r\nbc;ct\r\nc1;T\r\nc2;B\r\n", [["c1", "T"], ["c2", "B"]]),
     "a line break in quotes": ('bc,ct\nc1,"two\nlines"\nc2,B\n', [["c1", "two\nlines"], ["c2", "B"]]),
 }
@@ -203,6 +204,14 @@ def test_truth_values_stay_truth_values(tmp_path):
     assert frame["a"].dtype == frame["b"].dtype == bool
     assert list(frame["a"]) == list(frame["b"]) == [True, False]
     assert list(frame["c"]) == ["True", "TRUE"]
+
+
+def test_zero_below_and_above_is_one_number(tmp_path):
+    (tmp_path / "m.csv").write_text("bc,score,n,name\nc1,-0.0,-0,1.0\nc2,0.0,0,1\nc3,1.5,2,2\n")
+    frame = read_metadata(tmp_path / "m.csv")
+    assert list(frame["score"]) == [0.0, 0.0, 1.5]
+    assert list(frame["n"]) == [0, 0, 2]
+    assert list(frame["name"]) == ["1.0", "1", "2"]
 
 
 def test_names_that_differ_in_blanks_only_are_said(tmp_path, caplog):

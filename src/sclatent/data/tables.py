@@ -134,7 +134,7 @@ def _records(lines: list[str], start: int, mark: str) -> Iterator[_Record]:
     csv.Error
         If a quote does not close, or text follows a closing quote.
     """
-    reader = csv.reader(lines[start:], delimiter=mark, strict=True)
+    reader = csv.reader(lines[start:], delimiter=mark, skipinitialspace=mark == " ", strict=True)
     first = start + 1
     for fields in reader:
         last = start + reader.line_num
@@ -160,7 +160,7 @@ def _fields(line: str, mark: str) -> tuple[list[str], bool]:
     """Return the fields of a line for itself, and whether its quotes pair."""
     line = line.rstrip("\r\n")
     try:
-        return next(csv.reader([line], delimiter=mark, strict=True), []), True
+        return next(csv.reader([line], delimiter=mark, skipinitialspace=mark == " ", strict=True), []), True
     except csv.Error:
         fields = line.split(mark)
         return [f[1:-1] if len(f) > 1 and f[0] == f[-1] == '"' else f for f in fields], False
