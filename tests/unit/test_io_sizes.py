@@ -181,6 +181,20 @@ def test_a_zarr_store_that_was_copied_in_part(tmp_path, adata, version, part, sa
     refused(tmp_path / "a.zarr", said)
 
 
+def test_a_dense_zarr_matrix_without_its_zeros_is_read_and_said(tmp_path, adata, caplog):
+    adata.X = adata.X.toarray()
+    adata.X[:3] = 0
+    adata.write_zarr(tmp_path / "a.zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", use_consolidated=False)
+    about = dict(group["X"].attrs)
+    del group["X"]
+    group.create_array("X", shape=adata.shape, chunks=(3, 5), dtype="f4").attrs.update(about)
+    group["X"][:] = adata.X
+    found = read_counts(tmp_path / "a.zarr")
+    assert np.array_equal(found.X.toarray(), adata.X)
+    assert "1 chunks of X are not there" in caplog.text
+
+
 def test_numbers_with_the_bytes_the_other_way_round(tmp_path, adata):
     adata.X = sparse.csr_matrix(adata.X)
     adata.write_h5ad(tmp_path / "a.h5ad")
