@@ -31,6 +31,11 @@ def test_versions(name, bare):
     assert strip_version(name) == bare
 
 
+def test_ids_of_two_genomes_lose_the_name_of_the_genome():
+    var = pd.DataFrame({"gene_ids": ["GRCh38_ENSG00000141510.3", "mm10___ENSMUSG00000059552"]}, index=["a", "b"])
+    assert gene_ids(var) == ["ENSG00000141510", "ENSMUSG00000059552"]
+
+
 def test_columns_of_ids():
     ids = ["ENSG00000141510.1", "ENSG00000111640.2"]
     names = [

@@ -1,6 +1,7 @@
 """Tables of text come back as they were written; a row is never lost without a word."""
 
 import csv
+import gzip
 import io
 import logging
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sclatent.data import cycle_genes
+from sclatent.data.programs import read_gmt
 from sclatent.data.tables import read_text_table
 from sclatent.io._metadata import read_metadata
 from sclatent.settings import InputError
@@ -106,6 +109,8 @@ ODD = {
     "inches": ('bc,ct\nc1,5" tall\nc2,6"\n', [["c1", '5" tall'], ["c2", '6"']]),
     "a quote that does not close": ('bc,ct\nc1,"T\nc2,B\n', [["c1", '"T'], ["c2", "B"]]),
     "inches in quotes": ('"bc","ct"\n"c1","5" tall"\n"c2","B"\n', [["c1", '5" tall'], ["c2", "B"]]),
+    "columns set apart by several blanks": ("bc   ct\nc1     T\nlong   B\n", [["c1", "T"], ["long", "B"]]),
+    "a line for spreadsheets": ("sep=;\r\nbc;ct\r\nc1;T\r\nc2;B\r\n", [["c1", "T"], ["c2", "B"]]),
     "a line break in quotes": ('bc,ct\nc1,"two\nlines"\nc2,B\n', [["c1", "two\nlines"], ["c2", "B"]]),
 }
 
@@ -186,9 +191,46 @@ def test_what_is_missing_is_said_with_its_count(tmp_path, caplog):
     assert list(frame["gap"].isna()) == [True, False, False]
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz"])
+def test_packed_or_not_whatever_its_name(tmp_path, name):
+    for content in (b"bc,ct\nc1,T\n", gzip.compress(b"bc,ct\nc1,T\n")):
+        (tmp_path / name).write_bytes(content)
+        assert read_text_table(tmp_path / name).rows == [["c1", "T"]]
+
+
 def test_truth_values_stay_truth_values(tmp_path):
     (tmp_path / "m.csv").write_text("bc,a,b,c\nc1,TRUE,true,True\nc2,FALSE,false,TRUE\n")
     frame = read_metadata(tmp_path / "m.csv")
     assert frame["a"].dtype == frame["b"].dtype == bool
     assert list(frame["a"]) == list(frame["b"]) == [True, False]
     assert list(frame["c"]) == ["True", "TRUE"]
+
+
+def test_zero_below_and_above_is_one_number(tmp_path):
+    (tmp_path / "m.csv").write_text("bc,score,n,name\nc1,-0.0,-0,1.0\nc2,0.0,0,1\nc3,1.5,2,2\n")
+    frame = read_metadata(tmp_path / "m.csv")
+    assert list(frame["score"]) == [0.0, 0.0, 1.5]
+    assert list(frame["n"]) == [0, 0, 2]
+    assert list(frame["name"]) == ["1.0", "1", "2"]
+
+
+def test_names_that_differ_in_blanks_only_are_said(tmp_path, caplog):
+    (tmp_path / "m.csv").write_text("bc,t,n\nc1,T cell,1\nc2,T cell ,2\nc3,B, 3\n")
+    frame = read_metadata(tmp_path / "m.csv")
+    assert list(frame["t"]) == ["T cell", "T cell ", "B"]
+    assert "names in 't' differ in blanks at their ends only, such as 'T cell'" in caplog.text
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_gene_programs_with_any_end_of_line_packed_or_not(tmp_path, end, pack):
+    (tmp_path / "p.gmt").write_bytes(pack(f"A\tx\tPCNA\tMCM5{end}B\tx\tTP53{end}".encode()))
+    assert read_gmt(tmp_path / "p.gmt").to_numpy().tolist() == [["A", "PCNA"], ["A", "MCM5"], ["B", "TP53"]]
+
+
+def test_a_damaged_list_of_genes_is_one_line(tmp_path):
+    packed = bytearray(gzip.compress(b"gene,phase\nPCNA,S\n" * 500))
+    packed[40:42] = bytes(byte ^ 255 for byte in packed[40:42])
+    (tmp_path / "g.csv").write_bytes(packed)
+    with pytest.raises(InputError, match="cannot be read as a table"):
+        cycle_genes(path=tmp_path / "g.csv")

@@ -176,6 +176,9 @@ def test_a_join_that_loses_nothing_says_nothing(join, caplog):
 def test_names_that_were_made_unique_elsewhere_are_a_doubt(join, caplog):
     join(([[1, 2, 3]], ["TBCE", "TBCE-1", "CD3D"]), ([[3, 1, 2]], ["CD3D", "TBCE", "TBCE-1"]))
     assert "1 gene name(s) such as 'TBCE-1' look as if a suffix told repeated symbols apart" in caplog.text
+    join(([[1, 2, 3]], ["TBCE", "TBCE.1", "CD3D"]), ([[3, 1, 2]], ["CD3D", "TBCE", "TBCE.1"]))
+    assert "1 gene name(s) such as 'TBCE.1' look as if" in caplog.text
     caplog.clear()
+    join(([[1, 2]], ["AL669831.5", "CD3D"]), ([[3, 1]], ["CD3D", "AL669831.5"]))
     join(([[1, 2]], ["NKX2-1", "CD3D"]), ([[3, 1]], ["CD3D", "NKX2-1"]))
     assert caplog.text == ""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from sclatent.io import read_counts
+from sclatent.io._counts import tidy
 from sclatent.settings import InputError
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -233,6 +234,7 @@ def text(path, content):
     ("name", "content"),
     [
         ("gzip without .gz", gzip.compress(TABLE.to_csv().encode())),
+        ("a line for spreadsheets", "sep=;\n" + TABLE.to_csv(sep=";")),
         ("an unnamed column of names", TABLE.to_csv()),
         ("a blank line at the end", TABLE.to_csv() + "\n\n"),
         ("blanks before numbers", TABLE.to_csv().replace(",", ", ").replace(", AAAC", ",AAAC")),
@@ -294,7 +296,7 @@ def test_another_separator_far_below(tmp_path):
 
 
 def test_a_line_without_an_end(tmp_path, monkeypatch):
-    monkeypatch.setattr("sclatent.io._files.LONGEST_LINE", 1000)
+    monkeypatch.setattr("sclatent.data.textfiles.LONGEST_LINE", 1000)
     with pytest.raises(InputError, match="line 1 is longer than 1,000 characters"):
         read_counts(text(tmp_path / "a.csv", "x" * 2000))
 
@@ -329,3 +331,66 @@ def test_an_empty_place_where_raw_would_be(tmp_path):
         read_counts(tmp_path / "a.h5ad")
     with pytest.raises(InputError, match=r"no layer 'raw'.*there is X"):
         read_counts(tmp_path / "a.h5ad", layer="raw")
+
+
+# --- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_column_keeps_its_name_where_another_must_change(tmp_path):
+    adata = of(MATRIX)
+    adata.obs["a_b"] = 2
+    table = adata.obs.assign(**{"a/b": 1})[["a/b", "a_b"]]
+    found = tidy(table, tmp_path, "obs")
+    assert found["a_b"].eq(2).all()
+    assert found["a_b-1"].eq(1).all()
+
+
+def test_genes_without_a_symbol_go_by_their_id(tmp_path, caplog):
+    adata = of(MATRIX)
+    adata.var["gene_ids"] = [f"ENSG{i:011d}" for i in range(5)]
+    adata.var_names = ["CD1", "nan", "CD3", "nan", "CD5"]
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with caplog.at_level(logging.INFO):
+        names = list(read_counts(tmp_path / "a.h5ad").var_names)
+    assert names == ["CD1", "ENSG00000000001", "CD3", "ENSG00000000003", "CD5"]
+    assert "2 gene(s) without a name, 2 of them go by their id" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["__no_feature", "__alignment_not_unique", "N_unmapped", "N_noFeature"])
+def test_sums_over_reads_are_no_genes(tmp_path, caplog, name):
+    table = pd.concat([TABLE, pd.DataFrame([range(900, 907)], index=[name], columns=CELLS)])
+    assert same(read_counts(text(tmp_path / "a.tsv", table.to_csv(sep="\t"))))
+    assert f"left out what is no gene but a sum over reads: {name}" in caplog.text
+
+
+# --- loom and MuData -----------------------------------------------------------------------------------------------
+
+
+def loom(path, matrix=MATRIX.T, rows=GENES, columns=CELLS):
+    with h5py.File(path, "w") as file:
+        file["matrix"] = matrix
+        file["row_attrs/Gene"] = np.array(rows, dtype="S")
+        file["col_attrs/CellID"] = np.array(columns, dtype="S")
+        file["row_attrs/Regulons"] = np.zeros(len(rows), [("SOX2(+)", "i4"), ("E2F1(+)", "i4")])
+        file["col_attrs/Embedding"] = np.zeros(len(columns), [("_X", "f4"), ("_Y", "f4")])
+    return path
+
+
+def test_attributes_of_scenic_are_left_out(tmp_path):
+    adata = read_counts(loom(tmp_path / "a.loom"))
+    assert same(adata)
+    assert list(adata.obs) == list(adata.var) == []
+
+
+def test_a_loom_file_the_wrong_way_round(tmp_path):
+    with pytest.raises(InputError, match="matrix is 7 × 5, and the attributes of its rows have 5 values"):
+        read_counts(loom(tmp_path / "a.loom", matrix=MATRIX))
+
+
+def test_mudata_is_called_so(tmp_path):
+    of(MATRIX).write_h5ad(tmp_path / "a.h5mu")
+    with h5py.File(tmp_path / "a.h5mu", "a") as file:
+        file.create_group("mod/rna")
+        file.create_group("mod/prot")
+    with pytest.raises(InputError, match=r"MuData, with several tables of counts \(prot, rna\)"):
+        read_counts(tmp_path / "a.h5mu")

@@ -162,6 +162,8 @@ def test_blocks_join(tmp_path, monkeypatch):
         (HEAD + "4 3 1\n1.5 1 1\n", "cannot be read as Matrix Market"),
         (HEAD + "1000000000 3 1\n1 1 1\n", "names for 3 cells and 4 genes"),
         (HEAD + "4 3 1\n1 1 -1\n", "a negative value"),
+        (HEAD + "4 3 1\n1 1 nan\n", "missing or infinite, nan"),
+        (HEAD + "4 3 1\nnan 1 1\n", "cannot be read as Matrix Market"),
         (HEAD + "4 3 1\n1 1 inf\n", "cannot be read as Matrix Market|missing or infinite"),
     ],
 )

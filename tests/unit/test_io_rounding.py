@@ -133,6 +133,23 @@ def test_logarithms_of_counts_and_scaled_values_are_refused_all_the_same(tmp_pat
         read_counts(write(tmp_path / "b.h5ad", counts - counts.mean(axis=0)), round="nearest")
 
 
+def test_square_roots_of_counts_are_refused_all_the_same(tmp_path, counts):
+    with pytest.raises(InputError, match="square roots: squared, all of them are whole numbers"):
+        read_counts(write(tmp_path / "a.h5ad", np.sqrt(counts).astype(np.float32)), round="nearest")
+
+
+def test_the_reason_is_the_true_one(tmp_path, counts):
+    millions = np.log2(1e6 * counts / counts.sum(axis=1, keepdims=True) + 1)
+    with pytest.raises(InputError, match=r"with log2\(x \+ 1\) undone, every cell has the sum 1e\+06"):
+        read_counts(write(tmp_path / "a.h5ad", millions), round="nearest")
+
+
+def test_large_estimates_are_no_whole_numbers_of_something_else(tmp_path):
+    # above 500 a thousandth of a value is half a count: any number is that near to a whole one
+    deep = np.random.default_rng(0).uniform(600, 3000, (10, 30))
+    assert read_counts(write(tmp_path / "a.h5ad", deep), round="nearest").n_obs == 10
+
+
 def test_split_reads_are_no_normalised_counts(tmp_path, counts):
     """Halves and thirds, as where a read fits several genes."""
     for i, parts in enumerate(

@@ -156,3 +156,58 @@ def test_too_little_memory_is_one_line(tmp_path, adata, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
             refused(tmp_path / "a.h5ad", r"too little memory to read it as h5ad \(Unable to allocate 7.28 TiB\)")
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("X/data", r"of X \(data\) 0 of 1 chunks are there"),
+        ("X/indices", r"of X \(indices\) 0 of 1 chunks"),
+        ("X/indptr", r"of X \(indptr\) 0 of 1 chunks"),
+        ("var/_index", "of the names in var 0 of 1 chunks"),
+        ("obs/_index", "of the names in obs 0 of 1 chunks"),
+    ],
+)
+def test_a_zarr_store_that_was_copied_in_part(tmp_path, adata, version, part, said):
+    adata.X = sparse.csr_matrix(adata.X)
+    adata.obs["zeros"] = 0  # zarr leaves out what is zero all over
+    with anndata.settings.override(zarr_write_format=version):
+        adata.write_zarr(tmp_path / "a.zarr")
+    assert read_counts(tmp_path / "a.zarr").obs["zeros"].eq(0).all()
+    chunks = [file for file in (tmp_path / "a.zarr" / part).rglob("*") if file.is_file() and file.name == "0"]
+    assert len(chunks) == 1
+    chunks[0].unlink()
+    refused(tmp_path / "a.zarr", said)
+
+
+def test_a_dense_zarr_matrix_without_its_zeros_is_read_and_said(tmp_path, adata, caplog):
+    adata.X = adata.X.toarray()
+    adata.X[:3] = 0
+    adata.write_zarr(tmp_path / "a.zarr")
+    group = zarr.open_group(tmp_path / "a.zarr", use_consolidated=False)
+    about = dict(group["X"].attrs)
+    del group["X"]
+    group.create_array("X", shape=adata.shape, chunks=(3, 5), dtype="f4").attrs.update(about)
+    group["X"][:] = adata.X
+    found = read_counts(tmp_path / "a.zarr")
+    assert np.array_equal(found.X.toarray(), adata.X)
+    assert "1 chunks of X are not there" in caplog.text
+
+
+def test_numbers_with_the_bytes_the_other_way_round(tmp_path, adata):
+    adata.X = sparse.csr_matrix(adata.X)
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        for name in ("data", "indices", "indptr"):
+            values = file[f"X/{name}"][:]
+            del file[f"X/{name}"]
+            file[f"X/{name}"] = values.astype(values.dtype.newbyteorder(">"))
+    assert np.array_equal(read_counts(tmp_path / "a.h5ad").X.toarray(), adata.X.toarray())
+
+
+def test_a_table_that_anndata_did_not_write(tmp_path, adata):
+    adata.write_h5ad(tmp_path / "a.h5ad")
+    with h5py.File(tmp_path / "a.h5ad", "a") as file:
+        del file["obs"].attrs["encoding-type"]
+    refused(tmp_path / "a.h5ad", "obs is no table of anndata")

@@ -23,7 +23,7 @@ from sclatent.pp import (
     random_split,
     score_doublets,
 )
-from sclatent.pp._prepare import _subset
+from sclatent.pp._pass import subset
 from sclatent.settings import SplitSettings
 
 
@@ -229,7 +229,7 @@ def test_a_subset_of_counts_is_scipys(seed):
     rng = np.random.default_rng(seed)
     matrix = sparse.random(rng.integers(1, 12), rng.integers(1, 9), density=0.4, format="csr", random_state=rng)
     cells, genes = rng.random(matrix.shape[0]) < 0.6, rng.random(matrix.shape[1]) < 0.6
-    found = _subset(matrix, cells, genes)
+    found = subset(matrix, cells, genes)
     np.testing.assert_array_equal(found.toarray(), matrix[cells][:, genes].toarray())
     assert found.has_canonical_format
 

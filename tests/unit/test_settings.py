@@ -209,6 +209,22 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
         ("counts: x.h5\nseeds: []", "seeds: found nothing, expected at least 1"),
         ("counts: x.h5\norganism: Mouse", "for 'Mouse' (did you mean 'mouse'?): use"),
         ("counts: x.h5\nseeds: 3", "seeds: expected a list such as [0, 1, 2], found 3"),
+        ("counts: x.h5\ngenes:", "genes: expected `key: value` lines, found null: give it a key, or remove it"),
+        (
+            "counts: x.h5\nmodels: {nb: }",
+            "models.nb: expected `key: value` lines, found null: give it a key, or remove",
+        ),
+        ("counts: x.h5\nmap: {resolution: .inf}", "map.resolution: should be a finite number, found Infinity"),
+        ("counts: " + "[" * 5000, "lists within lists, too deep to be read"),
+        (
+            "a: &a [x, x, x, x]\n"
+            + "".join(
+                f"{new}: &{new} [{', '.join(['*' + old] * 9)}]\n"
+                for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+            )
+            + "counts: *i",
+            "more than 100,000 values once every alias (*) is written out",
+        ),
         ("counts: x.h5\nmodels: nb", 'models: expected a mapping such as {nb: {likelihood: nb}}, found "nb"'),
         (
             "counts: x.h5\n  batch: b",

@@ -6,7 +6,7 @@ Raise it when a change of the library changes what the stage writes: changed lib
 
 VERSIONS: dict[str, int] = {
     "demo_counts": 1,
-    "read": 2,
+    "read": 3,
     "check": 2,
     "prepare": 3,
     "plot_qc": 3,

@@ -65,7 +65,10 @@ def raw_ids(var: pd.DataFrame) -> list[str]:
     if column is None:
         return own
     values = var[column]
-    given = ["" if gap else str(value).strip() for value, gap in zip(values, values.isna(), strict=True)]
+    given = [
+        "" if gap else GENOME_PREFIX.sub("", str(value).strip())
+        for value, gap in zip(values, values.isna(), strict=True)
+    ]
     return [value or name for value, name in zip(given, own, strict=True)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -83,7 +84,7 @@ def _own_list(path: Path) -> pd.DataFrame:
         raise InputError(f"cycle.genes: there is no file {path}") from None
     except InputError as error:
         raise InputError(f"cycle.genes: {error}: give a TSV (gene, phase)") from None
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"cycle.genes: {path} cannot be read as a table ({error}): give a TSV (gene, phase)") from None
     if not read.rows:
         raise InputError(f"cycle.genes: {path} cannot be read as a table (it is empty): give a TSV (gene, phase)")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from pathlib import Path
 
 import pandas as pd
 
+from sclatent.data.textfiles import open_text
 from sclatent.settings import InputError
 
 MIN_GENES = 5
@@ -26,8 +29,9 @@ def read_gmt(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at every sign that Unicode calls a line break
-    except (OSError, UnicodeDecodeError) as error:
+        with open_text(path) as file:
+            lines = re.split("\r\n|\r|\n", file.read())  # not at every sign that Unicode calls a line break
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"axes.programs: {path} cannot be read: {error}") from None
     pairs: list[tuple[str, str]] = []
     for number, line in enumerate(lines, 1):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
+from sclatent.data.textfiles import MARKS, is_for_spreadsheets, may_be_cut, open_text
 from sclatent.settings.errors import InputError
 
-_MARKS = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces"}
 _NAMES_OF_ROWS = re.compile(
     r"(cell|barcode|bc|nucleus|well|obs|row|index|gene)?[ _.-]?(id|name|barcode|index)?s?", re.IGNORECASE
 )
@@ -78,12 +76,13 @@ def read_text_table(path: str | Path) -> Table:
         What reading a broken file raises.
     """
     path = Path(path)
-    with _open(path) as file:
+    with open_text(path) as file:
         lines = list(file)
     broken = next((number for number, line in enumerate(lines, 1) if "\0" in line), None)
     if broken is not None:
         raise InputError(f"{path}: line {broken} holds a NUL byte: this is no text, or not UTF-8: save it as UTF-8")
-    start = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith("#")), None)
+    below = (i for i, line in enumerate(lines) if line.strip() and line[0] != "#" and not is_for_spreadsheets(line))
+    start = next(below, None)
     if start is None:
         return Table()
     head = "".join(lines[max(0, start - 1) : start + 2])
@@ -95,17 +94,12 @@ def read_text_table(path: str | Path) -> Table:
             best = min([one for one in wide if not one.wrong] or wide, key=lambda one: one.place)
             if best.wrong:
                 raise InputError(f"{path}: {best.wrong}")
+            best.table.remarks += [cut] if (cut := may_be_cut(path)) else []
             return best.table
     raise InputError(
         f"{path}: the header has one field only: expected a column of names and further ones, separated by tabs or "
         "commas"
     )
-
-
-def _open(path: Path) -> IO[str]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _read(lines: list[str], start: int, mark: str) -> _Reading:
@@ -140,7 +134,7 @@ def _records(lines: list[str], start: int, mark: str) -> Iterator[_Record]:
     csv.Error
         If a quote does not close, or text follows a closing quote.
     """
-    reader = csv.reader(lines[start:], delimiter=mark, strict=True)
+    reader = csv.reader(lines[start:], delimiter=mark, skipinitialspace=mark == " ", strict=True)
     first = start + 1
     for fields in reader:
         last = start + reader.line_num
@@ -166,7 +160,7 @@ def _fields(line: str, mark: str) -> tuple[list[str], bool]:
     """Return the fields of a line for itself, and whether its quotes pair."""
     line = line.rstrip("\r\n")
     try:
-        return next(csv.reader([line], delimiter=mark, strict=True), []), True
+        return next(csv.reader([line], delimiter=mark, skipinitialspace=mark == " ", strict=True), []), True
     except csv.Error:
         fields = line.split(mark)
         return [f[1:-1] if len(f) > 1 and f[0] == f[-1] == '"' else f for f in fields], False
@@ -243,11 +237,11 @@ def _misfit(names: list[str], records: list[_Record], width: int, mark: str) -> 
         return f"the header has {len(names)} fields, the rows have {width}: expected as many, or one fewer"
     other = next((mark for mark in "\t,;" if len(names) < width == len(mark.join(names).split(mark))), "")
     if other and not any(other in text for record in records for text in record.fields):
-        return f"the header is separated by {_MARKS[other]}, the rows by {_MARKS[mark]}: use one separator"
+        return f"the header is separated by {MARKS[other]}, the rows by {MARKS[mark]}: use one separator"
     for record in records:
         if len(record.fields) != width:
             return (
                 f"line {record.first} has {len(record.fields)} fields, the other rows have {width}, separated by "
-                f"{_MARKS[mark]}: quote a field that holds a separator, and fill up a short line"
+                f"{MARKS[mark]}: quote a field that holds a separator, and fill up a short line"
             )
     return ""

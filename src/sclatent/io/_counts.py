@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.gene_ids import raw_ids
 from sclatent.data.genes import swapped
 from sclatent.io._numbers import to_counts
 from sclatent.io._rounding import Rounding
@@ -23,6 +25,13 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 log = logging.getLogger(__name__)
+
+_NO_GENE = re.compile(
+    "__(no_feature|ambiguous|too_low_aQual|not_aligned|alignment_not_unique)|N_(unmapped|multimapping|noFeature|ambiguous)"
+)
+"""What HTSeq and STAR count besides genes."""
+_NAMELESS = ("", "nan", "NaN", "NA", "None")
+"""What stands for the symbol of a gene that has none."""
 
 
 @contextlib.contextmanager
@@ -91,12 +100,12 @@ def assemble(
 
     fits(matrix.shape, obs, var, path, where)
     obs, var = tidy(obs, path, "obs"), tidy(var, path, "var")
+    matrix, var = _only_genes(matrix, var, path)
     twice = obs.index[obs.index.duplicated()]
     if len(twice):
         raise InputError(
             f"{path}: {twice.nunique()} cell name(s) stand more than once, such as '{twice[0]}': cell names must be "
-            f"unique; "
-            "if the file holds several samples, put the sample into the name"
+            "unique; if the file holds several samples, put the sample into the name"
         )
     # of a dense table the reader finds, or the user says, which way round it is
     gene = "" if "orientation" in info else swapped(list(obs.index), list(var.index))
@@ -105,18 +114,10 @@ def assemble(
             f"{path}: {where} has genes where cells should be ('{gene}', …): store it as cells × genes (`adata.T`)"
         )
     counts = to_counts(matrix, path, list(obs.index), list(var.index), where=where, other=other, rounding=rounding)
-    repeated = var.index[var.index.duplicated()].unique()
-    if len(repeated):
-        log.warning(
-            "%s: %d gene name(s) stand more than once, such as '%s': told apart by a suffix ('%s-1')",
-            path,
-            len(repeated),
-            repeated[0],
-            repeated[0],
-        )
-        var.index = unique(list(var.index))
+    repeated = _tell_apart(var, path)
+    if repeated:
         # a join must not take the second TBCE of one sample for the second of another
-        info = {**info, "repeated_names": sorted(map(str, repeated))}
+        info = {**info, "repeated_names": repeated}
     adata = AnnData(counts, obs=obs, var=var)
     if rounding is not None:
         info = {**info, "round": rounding.told}
@@ -137,6 +138,39 @@ def assemble(
         info["format"],
     )
     return adata
+
+
+def _only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, pd.DataFrame]:
+    """Leave out what HTSeq and STAR count besides genes."""
+    sums = np.array([_NO_GENE.fullmatch(name) is not None for name in var.index])
+    if not sums.any():
+        return matrix, var
+    log.warning("%s: left out what is no gene but a sum over reads: %s", path, ", ".join(map(str, var.index[sums])))
+    return matrix[:, np.flatnonzero(~sums)], var[~sums]
+
+
+def _tell_apart(var: pd.DataFrame, path: str | Path) -> list[str]:
+    """Make the names of genes unique, in place, and return those that stood more than once.
+
+    Genes without a name, of which there are several, go by their ids.
+    """
+    nameless = np.array([name in _NAMELESS for name in var.index]) & var.index.duplicated(keep=False)
+    if nameless.any():
+        ids = np.array(raw_ids(var), dtype=object)
+        known = nameless & (ids != "")
+        var.index = var.index.where(~known, ids)
+        log.info("%s: %d gene(s) without a name, %d of them go by their id", path, nameless.sum(), known.sum())
+    repeated = var.index[var.index.duplicated()].unique()
+    if len(repeated):
+        log.warning(
+            "%s: %d gene name(s) stand more than once, such as '%s': told apart by a suffix ('%s-1')",
+            path,
+            len(repeated),
+            repeated[0],
+            repeated[0],
+        )
+        var.index = unique(list(var.index))
+    return sorted(map(str, repeated))
 
 
 def unique(names: Sequence[str]) -> list[str]:
@@ -161,11 +195,15 @@ def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
     table = table.copy()
     table.index = pd.Index(table.index.astype(str), dtype=object)
     # h5ad takes "/" for a path, and keeps `_index` to itself
-    columns = ["index" if column == "_index" else str(column).replace("/", "_") for column in table.columns]
+    new = ["index" if column == "_index" else str(column).replace("/", "_") for column in table.columns]
+    # a column that keeps its name has the first claim to it
+    order = sorted(range(len(new)), key=lambda i: new[i] != table.columns[i])
+    given = dict(zip(order, unique([new[i] for i in order]), strict=True))
+    columns = [given[i] for i in range(len(new))]
     if columns != list(table.columns):
         changed = [f"'{old}' → '{new}'" for old, new in zip(table.columns, columns, strict=True) if old != new]
         log.info("%s: %s columns renamed, since h5ad cannot hold the names: %s", path, which, ", ".join(changed))
-    table.columns = pd.Index(unique(columns), dtype=object)
+    table.columns = pd.Index(columns, dtype=object)
     for name in table.columns:
         table[name] = _plain_column(table[name])
     return table

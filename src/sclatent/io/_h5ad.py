@@ -16,7 +16,7 @@ from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
-from sclatent.io._sizes import check_sizes, first_values, read_sparse
+from sclatent.io._sizes import check_chunks, check_sizes, first_values, read_sparse
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def _read(file: Any, path: Path, layer: str | None, kind: str, rounding: Roundin
     for name in ("obs", "var"):
         if name not in file:
             raise InputError(f"{path}: no '{name}' in it: this is no {kind} file of cells × genes")
+    if "mod" in file:
+        kinds = ", ".join(_group(file, "mod"))
+        raise InputError(f"{path}: MuData, with several tables of counts ({kinds}): write the one of genes as h5ad")
     group, where = _place(file, path, layer)
     obs = _table(file["obs"], path)
     var = _table(file["var"], path)
@@ -96,6 +99,10 @@ def _table(group: Any, path: Path) -> pd.DataFrame:
     from anndata.io import read_elem
 
     check_sizes(group, path)
+    name = str(group.name).strip("/")
+    if group.attrs.get("encoding-type") != "dataframe":
+        raise InputError(f"{path}: {name} is no table of anndata: write the file again with a newer anndata")
+    check_chunks(group[group.attrs["_index"]], path, f"the names in {name}")
     return read_elem(group)
 
 
@@ -191,6 +198,9 @@ def _matrix(group: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path, where:
     if hasattr(group, "shape"):
         fits(group.shape, obs, var, path, where)
         check_sizes(group, path)
+        absent = getattr(group, "nchunks", 0) - getattr(group, "nchunks_initialized", 0)
+        if absent:
+            log.warning("%s: %d chunks of %s are not there: zarr takes them as zeros", path, absent, where)
         rows = max(1, _ROWS // max(1, group.shape[1]))
         blocks = [
             sparse.csr_matrix(plain_floats(np.asarray(group[at : at + rows]), path))

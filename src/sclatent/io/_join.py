@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SUFFIXED = re.compile(r"(.+)-\d{1,2}")
+_SUFFIXED = re.compile(r"(.+)[-.]\d{1,2}")
+"""As scanpy (``TBCE-1``) and R (``TBCE.1``) tell repeated names apart."""
 
 
 def join_samples(samples: list[AnnData], settings: DatasetSettings) -> AnnData:

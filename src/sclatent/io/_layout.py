@@ -9,12 +9,11 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from sclatent.io._files import GZIP, lines, open_text, starts_with
+from sclatent.data.textfiles import GZIP, MARKS, is_for_spreadsheets, lines, open_text, starts_with
 from sclatent.settings import InputError
 
 _ROWS_LOOKED_AT = 5
 _HEADER_RATIO, _HEADER_SLACK = 30, 1 << 20
-MARKS = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces"}
 
 
 class Rows:
@@ -58,13 +57,14 @@ def _closed(line: str, number: int, path: Path, marks: str = "\t,;") -> None:
 def read_header(path: Path) -> tuple[list[str], str, int]:
     """Return the fields of the header, what separates them, and the number of lines up to and with the header.
 
-    Lines that start with # or % are comments, unless the last of them has as many fields as the first row below it.
+    Lines that start with # or % are comments, unless the last of them has as many fields as the first row below it. A
+    line ``sep=;`` is for spreadsheets.
     """
     comments: list[str] = []
     with open_text(path) as file:
         reader = lines(file, path)
         for line in reader:
-            if line.strip() and not line.startswith(("#", "%")):
+            if line.strip() and not line.startswith(("#", "%")) and not is_for_spreadsheets(line):
                 break
             comments.append(line)
         else:

@@ -44,6 +44,12 @@ def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None
         n_genes, n_cells = dataset.shape
         obs = _attributes(file, "col_attrs", n_cells, path)
         var = _attributes(file, "row_attrs", n_genes, path)
+        lengths = {item.shape[0] for item in file["row_attrs"].values() if getattr(item, "shape", ())}
+        if n_genes not in lengths and n_cells in lengths:
+            raise InputError(
+                f"{path}: {where} is {n_genes} × {n_cells}, and the attributes of its rows have {n_cells} values: "
+                "store it as genes × cells, its transpose"
+            )
         # slabs of whole storage chunks, so that no chunk is decompressed twice
         wide = dataset.chunks[1] if dataset.chunks else 1
         step = max(wide, _CELLS // max(1, n_genes) // wide * wide)
@@ -110,12 +116,16 @@ def _other_places(file: h5py.File, path: Path, layer: str | None) -> str:
 
 
 def _attributes(file: h5py.File, group: str, length: int, path: Path) -> pd.DataFrame:
+    import h5py
     import pandas as pd
 
     columns: dict[str, Any] = {}
     for name, item in file.get(group, {}).items():
         if not hasattr(item, "shape") or not item.shape or item.shape[0] != length:
             log.info("%s: left out %s/%s, which has not one value per name", path, group, name)
+            continue
+        if item.dtype.kind not in "biufSO" or (item.dtype.kind == "O" and not h5py.check_string_dtype(item.dtype)):
+            log.info("%s: left out %s/%s, which holds neither text nor numbers", path, group, name)
             continue
         check_sizes(item, path)
         values = item.asstr(errors="replace")[:] if item.dtype.kind in "SO" else item[:]

@@ -91,12 +91,17 @@ def _typed(texts: tuple[str, ...], *, guess: bool) -> tuple[np.ndarray, str]:
 
 
 def _say_names(frame: pd.DataFrame, path: Path) -> None:
-    """Say which words that mean *missing* elsewhere are names here."""
+    """Say which words that mean *missing* elsewhere are names here, and which names look the same."""
     said = []
     for name in frame.columns:
         if frame[name].dtype == object:
             known = frame[name][frame[name].isin(MISSING_WORDS)].value_counts()
             said += [f"'{word}' in '{name}' ({n} rows)" for word, n in known.items()]
+            texts = frame[name].dropna().unique()
+            stripped = Counter(str(text).strip() for text in texts)
+            if len(stripped) < len(texts):
+                word = max(stripped, key=lambda text: stripped[text])
+                log.warning("%s: names in '%s' differ in blanks at their ends only, such as '%s'", path, name, word)
     if said:
         log.info("%s: kept as names: %s: leave a field empty where there is no value", path, ", ".join(said))
 

@@ -13,7 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from sclatent.io._files import GZIP, open_text, starts_with
+from sclatent.data.textfiles import GZIP, open_text, starts_with
 from sclatent.settings import InputError
 
 _BLOCK = 4_000_000
@@ -129,7 +129,8 @@ def _blocks(file: IO[str], n_fields: int, header: Header, path: Path) -> Iterato
             # positions are whole numbers; what follows is the value, or the only field of an array
             dtype={0: np.float64} if n_fields == 1 else {0: np.int64, 1: np.int64, 2: np.float64},
             chunksize=_BLOCK,
-            na_filter=False,
+            keep_default_na=False,
+            na_values=["nan", "NaN", "NA"],
             quoting=3,
             float_precision="high",
         )

@@ -62,7 +62,9 @@ def first_odd(values: np.ndarray, *, fractions: bool = False) -> tuple[int, str]
 
 
 def plain_floats(values: np.ndarray, path: str | Path) -> np.ndarray:
-    """Return half-precision numbers in single precision, which scipy can hold, and anything else as it is."""
+    """Return numbers of a type that scipy can hold: single precision for half, the bytes in the machine's order."""
+    if not values.dtype.isnative:
+        values = values.astype(values.dtype.newbyteorder("="))
     if values.dtype != np.float16:
         return values
     if values.size and values.max() > _HALF:

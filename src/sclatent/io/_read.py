@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from sclatent.data.textfiles import GZIP, HDF5, starts_with
 from sclatent.io._counts import parsing
-from sclatent.io._files import GZIP, HDF5, starts_with
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 
@@ -91,14 +91,15 @@ def read_counts(
             from sclatent.io._text import read_text
 
             return read_text(path, orientation=orientation, rounding=rounding)
-        from sclatent.io import _tenx
-
-        reader = _tenx.read_10x_h5 if kind == "10x h5" else _tenx.read_10x_folder
+        if kind == "10x h5":
+            from sclatent.io._tenx import read_10x_h5 as reader
+        else:
+            from sclatent.io._folder import read_10x_folder as reader
         return reader(path, genome=genome, features=features, rounding=rounding)
 
 
 def _format(path: Path) -> str:
-    from sclatent.io._tenx import is_10x_folder
+    from sclatent.io._folder import is_10x_folder
     from sclatent.io._text import ENDINGS
 
     if path.is_dir():
@@ -106,7 +107,7 @@ def _format(path: Path) -> str:
             return "10x folder"
         if any((path / name).exists() for name in (".zgroup", "zarr.json")):
             return "zarr"
-        inside = sorted(p.name for p in path.iterdir() if "matrix" in p.name)
+        inside = sorted(p.name for p in path.iterdir() if "matrix" in p.name or ".mtx" in p.name)
         hint = f": did you mean {inside[0]} in it?" if inside else ": what is there to read?"
         raise InputError(f"{path}: a folder without matrix.mtx(.gz), and no zarr store{hint}")
     if path.stat().st_size == 0:

@@ -20,6 +20,8 @@ _CELLS = 400
 _FEWEST_CELLS = 5
 _FEWEST_VALUES = 20
 """Values of a cell below which nothing can be said about how they were made."""
+_SMALL = 100
+"""Values below which it can be told whether they are whole."""
 _EXACT = 1e-3
 """How far sums, or multiples of the smallest value, may be off and still count as one number (float32, and a log)."""
 
@@ -98,10 +100,10 @@ def round_counts(values: np.ndarray, path: str | Path, where: str, rounding: Rou
 
 
 def refuse_logs(counts: sparse.csr_matrix, path: str | Path, where: str) -> None:
-    """Stop if the values are surely no estimated counts but logarithms of them, or counts that were normalised.
+    """Stop if the values are surely no estimated counts but logarithms or roots of them, or normalised counts.
 
-    They are where the cells, or the cells after undoing a logarithm, all have one sum, or hold whole numbers, or whole
-    multiples of their smallest value, which then was a count of 1.
+    They are where the cells, or the cells after undoing a logarithm or a root, all have one sum, or hold whole numbers,
+    or whole multiples of their smallest value, which then was a count of 1.
 
     Raises
     ------
@@ -114,6 +116,7 @@ def refuse_logs(counts: sparse.csr_matrix, path: str | Path, where: str) -> None
     if not np.any(np.abs(sample.data - np.rint(sample.data)) > _EXACT):
         return
     kinds: list[tuple[str, np.ndarray]] = [("normalised", sample.data)]
+    kinds.append(("square roots: squared", np.square(sample.data)))
     if sample.data.max(initial=0) < 20:
         kinds.append(("logarithms: with log1p undone", np.expm1(sample.data)))
         kinds.append(("logarithms: with log2(x + 1) undone", np.exp2(sample.data) - 1))
@@ -135,8 +138,10 @@ def _normalised(cells: list[np.ndarray]) -> str:
     sums = np.array([cell.sum() for cell in cells])
     if np.ptp(sums) <= _EXACT * sums.mean():
         return f"every cell has the sum {np.median(sums):.6g}"
+    # of large values a thousandth may be half a count: they tell nothing
     every = np.concatenate(cells)
-    if (np.abs(every - np.rint(every)) <= _EXACT * np.maximum(every, 1)).all():
+    every = every[every < _SMALL]
+    if len(every) >= _FEWEST_VALUES and (np.abs(every - np.rint(every)) <= _EXACT * np.maximum(every, 1)).all():
         return "all of them are whole numbers"
     # the unit of normalised counts differs from cell to cell; halves and thirds of split reads do not
     units = [round(float(cell.min()), 6) for cell in cells if _multiples(cell)]

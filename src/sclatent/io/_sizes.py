@@ -51,6 +51,23 @@ def _stored(node: Any, path: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+def check_chunks(array: Any, path: Path, what: str) -> None:
+    """Stop if files of a zarr array are not there, which zarr takes for zeros and empty names: the copy broke off.
+
+    For arrays that cannot be zero all over a chunk: names, and the parts of a sparse matrix.
+
+    Raises
+    ------
+    InputError
+        With the number of chunks that are there.
+    """
+    there, all_ = getattr(array, "nchunks_initialized", 0), getattr(array, "nchunks", 0)
+    if there < all_:
+        raise InputError(
+            f"{path}: of {what} {there} of {all_} chunks are there: the store was not copied completely: fetch it again"
+        )
+
+
 def read_sparse(group: Any, shape: tuple[int, int], by: str, path: Path, where: str) -> Any:
     """Return the CSR or CSC matrix that a group holds as ``data``, ``indices`` and ``indptr``.
 
@@ -73,12 +90,14 @@ def read_sparse(group: Any, shape: tuple[int, int], by: str, path: Path, where: 
         raise _misfit(path, where, "data, indices and indptr must be lists of numbers")
     if indptr.shape[0] != major + 1:
         raise _misfit(path, where, f"indptr has {indptr.shape[0]} entries, expected {major + 1}")
+    for name, array in (("data", data), ("indices", indices), ("indptr", indptr)):
+        check_chunks(array, path, f"{where} ({name})")
     if data.shape != indices.shape:
         raise _misfit(path, where, f"there are {data.shape[0]} values and {indices.shape[0]} indices")
-    ends = np.asarray(indptr[:])
+    ends = plain_floats(np.asarray(indptr[:]), path)
     if ends[0] != 0 or ends[-1] != data.shape[0] or (np.diff(ends.astype(np.int64)) < 0).any():
         raise _misfit(path, where, f"indptr does not go from 0 to the {data.shape[0]} values in steps that only rise")
-    at = np.asarray(indices[:])
+    at = plain_floats(np.asarray(indices[:]), path)
     if at.size and (at.min() < 0 or at.max() >= minor):
         raise _misfit(
             path, where, f"there is an index {at.min() if at.min() < 0 else at.max()}, expected 0 to {minor - 1}"

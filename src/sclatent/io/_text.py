@@ -12,9 +12,9 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data.genes import clean_names, cycle_genes, look_like_ids
+from sclatent.data.textfiles import MARKS, may_be_cut, open_text
 from sclatent.io._counts import assemble, parsing
-from sclatent.io._files import open_text
-from sclatent.io._layout import MARKS, Rows, column_names, read_header
+from sclatent.io._layout import Rows, column_names, read_header
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 
@@ -79,6 +79,8 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
     else:
         reason = "as `orientation` says"
     log.info("%s: read as %s (%s)", path, orientation.replace("_", " "), reason)
+    if remark := may_be_cut(path):
+        log.info("%s: %s", path, remark)
     if orientation == "genes_by_cells":
         matrix, cells, genes = matrix.T.tocsr(), width, rows
     else:

@@ -13,20 +13,17 @@ from sclatent.data.gene_ids import gene_ids
 from sclatent.io._numbers import to_counts
 from sclatent.pp._columns import check_library, given, library_column, need, place_columns, settle
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
-from sclatent.pp._quality import Filters, filter_cells, qc_metrics, score_doublets
-from sclatent.pp._split import check_number, split_cells
+from sclatent.pp._pass import drop_silent, pass_cells, pass_genes, silent, subset
+from sclatent.pp._quality import Filters, qc_metrics
+from sclatent.pp._split import split_cells
 from sclatent.pp._variable import FLAVOR, highly_variable
 from sclatent.settings import DatasetSettings, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
-    from scipy.sparse import csr_matrix
 
 log = logging.getLogger(__name__)
-
-_ROWS = 8192
-"""Cells that are worked on at once where a step would copy the counts."""
 
 
 def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
@@ -75,20 +72,13 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     kept = find_kept(counts.var_names, symbols, ids, settings)
     metrics, gene_metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var), symbols)
     spikes = gene_metrics[slots.SPIKE_IN].to_numpy()
-    if spikes.any():
-        log.info(
-            "%d spike-ins (%s, …) are among the genes: the model does not see them, and their share of each cell's "
-            "counts is in obs['%s']",
-            spikes.sum(),
-            symbols[int(np.argmax(spikes))],
-            slots.PCT_SPIKE_IN,
-        )
-    passed = _pass_cells(matrix, counts.obs, metrics, settings, filters, bool(gene_metrics[slots.MITO].any()))
-    genes = _pass_genes(matrix, passed, counts.var_names, kept, settings, filters)
+    _tell_spikes(spikes, symbols)
+    passed = pass_cells(matrix, counts.obs, metrics, settings, filters, bool(gene_metrics[slots.MITO].any()))
+    genes = pass_genes(matrix, passed, counts.var_names, kept, settings, filters)
 
-    prepared = AnnData(_subset(matrix, passed, genes), obs=counts.obs[passed].copy(), var=counts.var[genes].copy())
+    prepared = AnnData(subset(matrix, passed, genes), obs=counts.obs[passed].copy(), var=counts.var[genes].copy())
     prepared.uns[slots.UNS] = {slots.UNS_READ: counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})}
-    _drop_silent(
+    drop_silent(
         prepared, filters, np.ones(prepared.n_vars, dtype=bool), "cells.no_counts", "no count in the genes left", passed
     )
     renamed = place_columns(prepared, metrics, settings)
@@ -97,21 +87,13 @@ def prepare(counts: AnnData, settings: DatasetSettings) -> AnnData:
     cycle = find_cycle(ids, symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[genes], settings)
     while True:
         variable, in_model, split = _select(prepared, settings, cycle, kept[genes], spikes[genes])
-        if library is not None or not _silent(prepared, in_model).any():
+        if library is not None or not silent(prepared, in_model).any():
             break
         # a library of zero has no rate, so such cells go; the split is drawn anew, and the genes with it
-        _drop_silent(prepared, filters, in_model, "cells.no_model_counts", "no count in the model's genes", passed)
+        drop_silent(prepared, filters, in_model, "cells.no_model_counts", "no count in the model's genes", passed)
     prepared.obs[slots.SPLIT] = split
-    model_total = np.asarray(prepared.X[:, np.flatnonzero(in_model)].sum(axis=1, dtype=np.float64)).ravel()
-    if library is None:
-        size = model_total
-    else:
-        size = library[passed]
-        check_library(size, model_total, prepared.obs_names, settings)
-    rounded = size.astype(np.float32)
-    # above 2^24 float32 may round down, to less than the counts: the next number up is as good a library size
-    rounded = np.where(rounded < model_total, np.nextafter(rounded, np.float32(np.inf)), rounded)
-    prepared.obs[slots.LIBRARY_SIZE] = rounded
+    given_size = None if library is None else library[passed]
+    prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, in_model, given_size, settings)
     settle(prepared, renamed, settings)
 
     described = {
@@ -172,57 +154,37 @@ def model_counts(prepared: AnnData) -> AnnData:
 
     genes = prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)
     return AnnData(
-        _subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes),
+        subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes),
         obs=prepared.obs,
         var=prepared.var[genes],
         uns={slots.UNS: {slots.UNS_PREPARED: prepared.uns[slots.UNS][slots.UNS_PREPARED]}},
     )
 
 
-def _pass_cells(
-    matrix: csr_matrix,
-    obs: pd.DataFrame,
-    metrics: pd.DataFrame,
-    settings: DatasetSettings,
-    filters: Filters,
-    has_mito: bool,
-) -> np.ndarray:
-    """Return which cells pass; doublet scores, if asked for, are added to `metrics`."""
-    from anndata import AnnData
-
-    passed = filter_cells(metrics, settings.cells, matrix.shape[1], filters, has_mito=has_mito)
-    if settings.cells.doublets:
-        score, called = score_doublets(AnnData(matrix[passed]), _groups(obs[passed], settings), settings.split.seed)
-        metrics[slots.DOUBLET_SCORE] = _spread(score, passed, np.nan)
-        metrics[slots.PREDICTED_DOUBLET] = _spread(called, passed, False)
-        filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
-        passed[np.flatnonzero(passed)[called]] = False
-    check_number(int(passed.sum()), settings)
-    return passed
-
-
-def _pass_genes(
-    matrix: csr_matrix,
-    passed: np.ndarray,
-    names: pd.Index,
-    kept: np.ndarray,
-    settings: DatasetSettings,
-    filters: Filters,
-) -> np.ndarray:
-    """Return which genes are seen in enough of the cells that passed, or are to be kept."""
-    seen = np.zeros(len(names), dtype=np.int64)
-    for rows in range(0, matrix.shape[0], _ROWS):  # numpy counts in a copy, twice as large as the indices
-        block = matrix[rows : rows + _ROWS][passed[rows : rows + _ROWS]]
-        seen += np.bincount(block.indices, minlength=len(names))
-    min_cells = max(1, settings.genes.min_cells)
-    genes = (seen >= min_cells) | (kept & (seen > 0))
-    filters.add("genes.min_cells", min_cells, "genes", genes, f"seen in fewer than {min_cells} of the cells left")
-    unseen = [str(name) for name in names[kept & ~genes]]
-    if unseen:
-        raise InputError(
-            f"{settings.file}: genes.keep: '{unseen[0]}' has no count in the cells that passed: remove it from the list"
+def _tell_spikes(spikes: np.ndarray, symbols: list[str]) -> None:
+    """Say in the log that there are spike-ins."""
+    if spikes.any():
+        log.info(
+            "%d spike-ins (%s, …) are among the genes: the model does not see them, and their share of each cell's "
+            "counts is in obs['%s']",
+            spikes.sum(),
+            symbols[int(np.argmax(spikes))],
+            slots.PCT_SPIKE_IN,
         )
-    return genes
+
+
+def _library_size(
+    prepared: AnnData, in_model: np.ndarray, size: np.ndarray | None, settings: DatasetSettings
+) -> np.ndarray:
+    """Return the library sizes, float32 (n_cells,): those given, checked, or the counts of the model's genes."""
+    total = np.asarray(prepared.X[:, np.flatnonzero(in_model)].sum(axis=1, dtype=np.float64)).ravel()
+    if size is None:
+        size = total
+    else:
+        check_library(size, total, prepared.obs_names, settings)
+    rounded = size.astype(np.float32)
+    # above 2^24 float32 may round down, to less than the counts: the next number up is as good a library size
+    return np.where(rounded < total, np.nextafter(rounded, np.float32(np.inf)), rounded)
 
 
 def _select(
@@ -245,56 +207,9 @@ def _select(
     return variable, in_model, split
 
 
-def _subset(matrix: csr_matrix, cells: np.ndarray, genes: np.ndarray) -> csr_matrix:
-    """Return the rows and columns asked for, with no copy of all columns in between; `matrix` itself if it is all."""
-    from scipy.sparse import csr_matrix
-
-    if genes.all():
-        return matrix if cells.all() else matrix[cells]
-    stays = genes[matrix.indices]
-    stays &= np.repeat(cells, np.diff(matrix.indptr))
-    full = np.diff(matrix.indptr) > 0
-    left = np.zeros(matrix.shape[0], dtype=matrix.indptr.dtype)
-    left[full] = np.add.reduceat(stays, matrix.indptr[:-1][full], dtype=left.dtype)
-    indices = matrix.indices[stays]
-    np.take(np.cumsum(genes, dtype=indices.dtype) - 1, indices, out=indices, mode="clip")  # in place: no third copy
-    indptr = np.concatenate([[0], np.cumsum(left[cells])])
-    return csr_matrix((matrix.data[stays], indices, indptr), shape=(int(cells.sum()), int(genes.sum())))
-
-
-def _silent(prepared: AnnData, genes: np.ndarray) -> np.ndarray:
-    """Return which cells have no count in `genes`."""
-    return np.asarray(prepared.X[:, np.flatnonzero(genes)].sum(axis=1)).ravel() == 0
-
-
-def _drop_silent(
-    prepared: AnnData, filters: Filters, genes: np.ndarray, key: str, why: str, passed: np.ndarray
-) -> None:
-    """Take cells without a count in `genes` out of `prepared` and `passed`, both in place."""
-    silent = _silent(prepared, genes)
-    if not silent.any():
-        return
-    filters.add(key, 1, "cells", ~silent, why)
-    passed[np.flatnonzero(passed)[silent]] = False
-    prepared._inplace_subset_obs(~silent)
-
-
 def _check_columns(counts: AnnData, settings: DatasetSettings) -> None:
     """Look for every column that must come in, before minutes are spent."""
     for column in settings.batch:
         need(counts.obs, column, "batch", settings)
     if settings.split.column is not None:
         need(counts.obs, settings.split.column, "split.column", settings)
-
-
-def _groups(obs: pd.DataFrame, settings: DatasetSettings) -> np.ndarray | None:
-    """Return what doublets form within: the sample, else the batch, else nothing."""
-    if slots.SAMPLE in obs:
-        return obs[slots.SAMPLE].astype(str).to_numpy()
-    return obs[settings.batch[0]].astype(str).to_numpy() if settings.batch else None
-
-
-def _spread(values: np.ndarray, passed: np.ndarray, empty: float | bool) -> np.ndarray:
-    out = np.full(len(passed), empty, dtype=values.dtype)
-    out[passed] = values
-    return out

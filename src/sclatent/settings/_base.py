@@ -13,7 +13,7 @@ from sclatent.settings.words import Plain, as_written, resolve
 class Settings(BaseModel):
     """Base of all settings: unknown keys are refused, values are not changed after they were checked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -143,6 +143,8 @@ def first_line(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where}: '{found}' is not one of {expected}{did_you_mean(found, words)}"
     if kind == "too_short":
         return f"{where}: found nothing, expected at least {problem['ctx']['min_length']}"
+    if kind == "model_type":
+        return f"{where}: expected `key: value` lines, found {_short(found)}: give it a key, or remove it"
     if kind in ("list_type", "dict_type"):
         what, example = ("list", "[…]") if kind == "list_type" else ("mapping", "{…}")
         return f"{where}: expected a {what} such as {_EXAMPLES.get(where, example)}, found {_short(found)}"

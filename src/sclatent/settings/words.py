@@ -83,4 +83,6 @@ def numbers(texts: Iterable[str]) -> dict[str, int | float] | None:
             if value is None:
                 return None
             out[text] = value
-    return out if len(set(out.values())) == len(out) else None
+    # programs write -0.0 for what is a little below zero
+    spellings = {(value, text.startswith("-")) for text, value in out.items()}
+    return out if len(spellings) == len(out) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     return out
 
 
+_LARGEST = 100_000
+"""Values in a dataset file; aliases of aliases of lists soon fill any memory."""
 _ADVICE = {
     "mapping values are not allowed": ": is this line indented more than the one above, or a value with a colon in it "
     "not quoted?",
@@ -50,6 +53,16 @@ _ADVICE = {
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, _scalar)
 _Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """Return how many values there are once aliases are written out; infinite if one holds itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # until it is known, it would hold itself
+        known[id(value)] = 1 + sum(_size(v, known) for v in (value.values() if isinstance(value, dict) else value))
+    return known[id(value)]
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -82,6 +95,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: {where}{said}{hint}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
+    except RecursionError:
+        raise InputError(f"{path}: lists within lists, too deep to be read") from None
+    if _size(content, {}) > _LARGEST:
+        raise InputError(f"{path}: more than {_LARGEST:,} values once every alias (*) is written out")
     if not isinstance(content, dict):
         found = {type(None): "nothing", list: "list"}.get(type(content), "text")
         hint = ": put a space after each colon" if isinstance(content, str) and ":" in content else ""

@@ -1,20 +1,20 @@
-"""Text files, gzipped or not whatever their names say, read so that no line and no list can fill the memory."""
+"""Text files as people have them: gzipped or not whatever their names say, and not always complete."""
 
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from sclatent.settings import InputError
+from sclatent.settings.errors import InputError
 
 GZIP, HDF5 = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n"
+MARKS = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces"}
 LONGEST_LINE = 1 << 27
 """Characters of one line: a row of twenty million cells is shorter."""
-_NAMES_RATIO = 100
-"""How many times larger than its gzipped file a list of names may be; real ones are three to ten times larger."""
-_NAMES_SLACK = 1 << 22
+_FOR_SPREADSHEETS = re.compile(r'\s*"?sep=(.|\\t)"?[,;\t]*\s*')
 
 
 def starts_with(path: Path, magic: bytes) -> bool:
@@ -48,19 +48,19 @@ def lines(file: IO[str], path: Path) -> Iterator[str]:
         yield line
 
 
-def name_table(path: Path) -> list[list[str]]:
-    """Return the tab-separated fields of every line of a list of names; empty lines are left out."""
-    limit = path.stat().st_size * (_NAMES_RATIO if starts_with(path, GZIP) else 1) + _NAMES_SLACK
-    rows: list[list[str]] = []
-    read = 0
-    with open_text(path) as file:
-        for line in lines(file, path):
-            read += len(line)
-            if read > limit:
-                raise InputError(
-                    f"{path}: unpacks to more than {_NAMES_RATIO} times its size: this is no list of names: "
-                    "fetch it again"
-                )
-            if text := line.rstrip("\r\n"):
-                rows.append(text.split("\t"))
-    return rows
+def is_for_spreadsheets(line: str) -> bool:
+    """Tell whether a line is the first of a table for a spreadsheet (``sep=;``), which is no row."""
+    return _FOR_SPREADSHEETS.fullmatch(line) is not None
+
+
+def may_be_cut(path: Path) -> str:
+    """Return a remark if the last line of a text file has no end, as where a download broke off; else nothing.
+
+    A gzipped file says itself whether it is complete.
+    """
+    if path.stat().st_size == 0 or starts_with(path, GZIP):
+        return ""
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        ended = file.read(1) in (b"\n", b"\r")
+    return "" if ended else "the last line has no line end: if the file was cut short, its last value may be wrong"

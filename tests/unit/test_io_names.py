@@ -1,0 +1,100 @@
+"""Lists of names beside a Matrix Market file, as tools, R and spreadsheets write them."""
+
+import gzip
+import logging
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from sclatent.io import read_counts
+from sclatent.settings import InputError
+
+MATRIX = np.random.default_rng(0).poisson(1.0, (3, 5)) + np.eye(3, 5, dtype=int)
+CELLS = ["AAAC-1", "AAAG-1", "AAAT-1"]
+IDS, SYMBOLS = [f"ENSG{i:011d}" for i in range(5)], ["TP53", "MCM5", "PCNA", "CD3D", "CD8A"]
+V2 = [f"{i}\t{s}" for i, s in zip(IDS, SYMBOLS, strict=True)]
+
+
+def folder(
+    path, *, genes=V2, cells=CELLS, matrix=MATRIX.T, names=("matrix.mtx", "barcodes.tsv", "genes.tsv"), last="\n"
+):
+    path.mkdir()
+    found = sparse.coo_matrix(matrix)
+    entries = [f"{r + 1} {c + 1} {v}" for r, c, v in zip(found.row, found.col, found.data, strict=True)]
+    head = f"%%MatrixMarket matrix coordinate integer general\n{matrix.shape[0]} {matrix.shape[1]} {found.nnz}\n"
+    (path / names[0]).write_text(head + "\n".join(entries) + last)
+    (path / names[1]).write_text("\n".join(cells) + "\n")
+    (path / names[2]).write_text("\n".join(genes) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("genes", "cells"),
+    [
+        (["gene_id\tgene_name", *V2], CELLS),
+        (V2, ["barcode", *CELLS]),
+        (["gene_id\tgene_name", *V2], ["x", *CELLS]),
+        ([f'"{i}"\t"{s}"' for i, s in zip(IDS, SYMBOLS, strict=True)], [f'"{c}"' for c in CELLS]),
+        ([f"{n}\t{row}" for n, row in enumerate(V2, 1)], [f"{n}\t{c}" for n, c in enumerate(CELLS, 1)]),
+        (
+            ['"V1" "V2"', *(f'"{n}" "{i}" "{s}"' for n, (i, s) in enumerate(zip(IDS, SYMBOLS, strict=True), 1))],
+            ['"x"', *(f'"{n}" "{c}"' for n, c in enumerate(CELLS, 1))],
+        ),
+        ([f"{s}\t{i}" for i, s in zip(IDS, SYMBOLS, strict=True)], CELLS),
+    ],
+    ids=["header", "header of cells", "two headers", "quotes", "row numbers", "as R writes it", "symbols first"],
+)
+def test_names_in_other_dresses(tmp_path, genes, cells):
+    adata = read_counts(folder(tmp_path / "m", genes=genes, cells=cells))
+    assert list(adata.obs_names) == CELLS
+    assert list(adata.var_names) == SYMBOLS
+    assert list(adata.var["gene_ids"]) == IDS
+    assert np.array_equal(adata.X.toarray(), MATRIX)
+
+
+def test_a_gene_is_no_header(tmp_path):
+    genes = ["ID\tX", *V2[1:]]
+    adata = read_counts(folder(tmp_path / "m", genes=genes))
+    assert adata.var_names[0] == "X"
+    with pytest.raises(InputError, match="names for 3 cells and 6 genes"):
+        read_counts(folder(tmp_path / "n", genes=["TP53\tTP53", *V2]))
+
+
+def test_symbols_of_kallisto_and_bustools(tmp_path):
+    names = ("cells_x_genes.mtx", "cells_x_genes.barcodes.txt", "cells_x_genes.genes.txt")
+    path = folder(tmp_path / "m", genes=IDS, matrix=MATRIX, names=names)
+    assert list(read_counts(path).var_names) == IDS
+    (path / "cells_x_genes.genes.names.txt").write_text("\n".join(SYMBOLS) + "\n")
+    adata = read_counts(path)
+    assert list(adata.var_names) == SYMBOLS
+    assert list(adata.var["gene_ids"]) == IDS
+
+
+def test_spliced_unspliced_and_ambiguous_counts_are_no_genes(tmp_path):
+    names = ("quants_mat.mtx", "quants_mat_rows.txt", "quants_mat_cols.txt")
+    genes = [i + end for end in ("", "-U", "-A") for i in IDS]
+    with pytest.raises(InputError, match=r"every gene stands three times.*ENSG00000000000-U"):
+        read_counts(folder(tmp_path / "m", genes=genes, matrix=np.hstack([MATRIX] * 3), names=names))
+
+
+@pytest.mark.parametrize(("last", "said"), [("\n", False), ("", True)])
+def test_a_last_line_without_an_end_is_said(tmp_path, caplog, last, said):
+    with caplog.at_level(logging.INFO):
+        read_counts(folder(tmp_path / "m", last=last))
+    assert ("if the file was cut short" in caplog.text) is said
+
+
+def test_a_folder_of_matrices_of_other_names(tmp_path):
+    path = folder(tmp_path / "m")
+    (path / "matrix.mtx").rename(path / "DGE.mtx")
+    with pytest.raises(InputError, match=r"did you mean DGE.mtx in it"):
+        read_counts(path)
+
+
+def test_a_packed_list_says_itself_whether_it_is_complete(tmp_path, caplog):
+    path = folder(tmp_path / "m")
+    (path / "barcodes.tsv").write_bytes(gzip.compress("\n".join(CELLS).encode()))
+    with caplog.at_level(logging.INFO):
+        read_counts(path)
+    assert "cut short" not in caplog.text
