@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import io, sparse
 
 from sclatent.io import read_counts
-from sclatent.io._mtx import read_mtx
+from sclatent.io._formats.mtx import read_mtx
 from sclatent.settings import InputError
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -137,7 +137,7 @@ def test_patterns_symmetric_matrices_arrays_and_entries_listed_twice(tmp_path):
 def test_blocks_join(tmp_path, monkeypatch):
     matrix = np.random.default_rng(0).poisson(2.0, (9, 8))
     (tmp_path / "a.mtx").write_bytes(entries(matrix))
-    monkeypatch.setattr("sclatent.io._mtx._BLOCK", 7)
+    monkeypatch.setattr("sclatent.io._formats.mtx._BLOCK", 7)
     assert np.array_equal(read_mtx(tmp_path / "a.mtx").toarray(), matrix)
 
 

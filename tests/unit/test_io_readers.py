@@ -238,7 +238,9 @@ def test_h5ad_from_before_anndata_07(tmp_path, matrix):
 
 
 def test_dense_matrices_are_read_in_blocks(tmp_path, matrix, monkeypatch):
-    from sclatent.io import _h5ad, _loom, _text
+    from sclatent.io._formats import h5ad as _h5ad
+    from sclatent.io._formats import loom as _loom
+    from sclatent.io._formats import text as _text
 
     anndata.AnnData(matrix.astype(float)).write_h5ad(tmp_path / "a.h5ad")
     pd.DataFrame(matrix, [f"c{i}" for i in range(7)], [f"ENSG{i:011d}" for i in range(5)]).to_csv(tmp_path / "a.csv")

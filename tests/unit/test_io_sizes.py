@@ -152,7 +152,7 @@ def test_too_little_memory_is_one_line(tmp_path, adata, monkeypatch):
     def full(*args, **keys):
         raise MemoryError("Unable to allocate 7.28 TiB")
 
-    for place in ("sclatent.io._h5ad.read_sparse", "sclatent.io._counts.to_counts"):
+    for place in ("sclatent.io._formats.h5ad.read_sparse", "sclatent.io._counts.to_counts"):
         with monkeypatch.context() as patch:
             patch.setattr(place, full)
             refused(tmp_path / "a.h5ad", r"too little memory to read it as h5ad \(Unable to allocate 7.28 TiB\)")

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "pl": {"tl", "data", "settings"},
     "atlas": {"tl", "io", "data", "settings"},
 }
-LARGEST_ROOM, LONGEST_FILE = 18, 312
+LARGEST_ROOM, LONGEST_FILE = 17, 312
 """The aims are 14 and 250; these only keep it from getting worse."""
 
 

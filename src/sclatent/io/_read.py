@@ -80,27 +80,27 @@ def read_counts(
     rounding = None if round is None else Rounding(round, round_seed)
     with parsing(path, "counts", only_memory=True):
         if kind in ("h5ad", "zarr"):
-            from sclatent.io._h5ad import read_anndata
+            from sclatent.io._formats.h5ad import read_anndata
 
             return read_anndata(path, layer=layer, rounding=rounding)
         if kind == "loom":
-            from sclatent.io._loom import read_loom
+            from sclatent.io._formats.loom import read_loom
 
             return read_loom(path, layer=layer, rounding=rounding)
         if kind == "text":
-            from sclatent.io._text import read_text
+            from sclatent.io._formats.text import read_text
 
             return read_text(path, orientation=orientation, rounding=rounding)
         if kind == "10x h5":
-            from sclatent.io._tenx import read_10x_h5 as reader
+            from sclatent.io._formats.tenx import read_10x_h5 as reader
         else:
-            from sclatent.io._folder import read_10x_folder as reader
+            from sclatent.io._formats.folder import read_10x_folder as reader
         return reader(path, genome=genome, features=features, rounding=rounding)
 
 
 def _format(path: Path) -> str:
-    from sclatent.io._folder import is_10x_folder
-    from sclatent.io._text import ENDINGS
+    from sclatent.io._formats.folder import is_10x_folder
+    from sclatent.io._formats.text import ENDINGS
 
     if path.is_dir():
         if is_10x_folder(path):

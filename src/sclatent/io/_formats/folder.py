@@ -10,10 +10,10 @@ from scipy import sparse
 
 from sclatent.data.textfiles import may_be_cut
 from sclatent.io._counts import assemble, fits, parsing
-from sclatent.io._mtx import Header, read_header, read_mtx
-from sclatent.io._names import cell_names, gene_table
+from sclatent.io._formats.mtx import Header, read_header, read_mtx
+from sclatent.io._formats.names import cell_names, gene_table
+from sclatent.io._formats.tenx import DEFAULT_FEATURES, choose
 from sclatent.io._rounding import Rounding
-from sclatent.io._tenx import DEFAULT_FEATURES, choose
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from scipy import sparse
 from sclatent.data.genes import clean_names, cycle_genes, look_like_ids
 from sclatent.data.textfiles import MARKS, may_be_cut, open_text
 from sclatent.io._counts import assemble, parsing
-from sclatent.io._layout import Rows, column_names, read_header
+from sclatent.io._formats.layout import Rows, column_names, read_header
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 
