@@ -6,6 +6,8 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sclatent._collector import rare_collections
+
 
 def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], list[str]]:
     """Return the module-level ``__getattr__`` and ``__all__`` of a package with public `names` in private modules.
@@ -21,6 +23,8 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
     def getattribute(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+        with rare_collections():
+            module = importlib.import_module(f"{package}.{names[name]}")
+        return getattr(module, name)
 
     return getattribute, sorted(names)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from sclatent._collector import rare_collections
 from sclatent.data.atomic import atomic
 from sclatent.data.colors import BLUE as BLUE
 from sclatent.data.colors import CATEGORIES
@@ -98,7 +99,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(RC):
+        with mpl.rc_context(RC), rare_collections():
             return function(*args, **kwargs)
 
     return wrapper
@@ -171,7 +172,7 @@ def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, 
         "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
     }
-    with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}), _bare_fonts():
+    with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}), _bare_fonts(), rare_collections():
         for name, fig in figures.items():
             engine = fig.get_layout_engine()
             if engine is not None:
