@@ -95,7 +95,7 @@ def _keep_compiled() -> None:
 
     Neither function may reorder arithmetic, so what was kept gives the same bytes as what was just compiled.
     """
-    from sclatent.tl._umap import import_umap
+    from sclatent.tl._model.umap_import import import_umap
 
     umap_ = import_umap()
     for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
