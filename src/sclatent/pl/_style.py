@@ -18,7 +18,7 @@ import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from sclatent._collector import rare_collections
+from sclatent._lazy import rare_collections
 from sclatent.data.atomic import atomic
 from sclatent.data.colors import BLUE as BLUE
 from sclatent.data.colors import CATEGORIES
@@ -225,8 +225,7 @@ def points(
     order = order[:MAX_POINTS]
     if not isinstance(c, str) and np.ndim(c) >= 1 and len(c) == len(x):
         c = np.asarray(c)[order]
-    if size is None:
-        size = dot_size(len(order))
+    size = dot_size(len(order)) if size is None else size
     return ax.scatter(x[order], y[order], c=c, s=size, linewidths=0, rasterized=True, **kwargs)
 
 
