@@ -76,3 +76,49 @@ def test_axes_that_the_model_does_not_use_do_not_count():
     assert together.obsm["X_sclatent"].shape == (300, 32)
     wide.var["active"] = False
     assert np.isfinite(tl.map(wide).obsm["X_umap"]).all()
+
+
+MAP_AND_MORE = """
+import sys
+import numpy as np, pandas as pd
+from anndata import AnnData
+from sclatent import tl
+
+x = np.random.default_rng(0).normal(size=(300, 5)).astype("f4")
+latent = AnnData(x, obs=pd.DataFrame(index=[f"cell{i}" for i in range(len(x))]))
+if len(sys.argv) > 2:
+    __import__(sys.argv[2])
+tl.map(latent).write_h5ad(sys.argv[1])
+print("pynndescent" in sys.modules)
+
+# all that umap asks of pynndescent: to build an index, to know it again, its named distances
+from umap import umap_
+import pynndescent
+assert isinstance(object.__new__(pynndescent.NNDescent), umap_.NNDescent) and not isinstance(x, umap_.NNDescent)
+try:
+    umap_.NNDescent(x, metric="no such")  # to build a right one would compile for minutes
+except ValueError as error:
+    last = error.__traceback__
+    while last.tb_next:
+        last = last.tb_next
+    assert last.tb_frame.f_globals["__name__"].startswith("pynndescent"), error
+else:
+    raise AssertionError("built an index on a metric that does not exist")
+names = umap_.pynn_named_distances
+assert "euclidean" in names and "no such" not in names and len(names) == len(pynndescent.distances.named_distances)
+assert names["euclidean"] is pynndescent.distances.named_distances["euclidean"]
+assert set(umap_.pynn_sparse_named_distances) == set(pynndescent.sparse.sparse_named_distances)
+"""
+
+
+def test_the_map_does_not_wait_for_pynndescent_and_umap_has_it_when_asked(tmp_path):
+    import subprocess
+    import sys
+
+    for name, first, loaded in (("a", [], "False"), ("b", ["umap"], "True")):
+        done = subprocess.run(
+            [sys.executable, "-c", MAP_AND_MORE, tmp_path / name, *first], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[0] == loaded
+        assert (tmp_path / name).read_bytes() == (tmp_path / "a").read_bytes()

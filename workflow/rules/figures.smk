@@ -1,41 +1,19 @@
-# Figures: one folder per rule, each figure as PNG (in the report) and PDF.
+# Figures: one folder per kind, each figure as PNG (in the report) and PDF.
 
 
-rule plot_qc:
+rule plot_cells:
     input:
         prepared="results/{dataset}/prepared.h5ad",
+        cycle="results/{dataset}/cycle.h5ad",
     output:
-        figures=report(
+        qc=report(
             directory("results/{dataset}/figures/qc"),
             patterns=["{figure}.png"],
             caption="../report/qc.rst",
             category="1 Cells and genes",
             labels={"dataset": "{dataset}", "figure": "{figure}"},
         ),
-    log:
-        "logs/{dataset}/plot_qc.log",
-    benchmark:
-        "benchmarks/{dataset}/plot_qc.tsv"
-    retries: RETRIES
-    conda:
-        "../../envs/sclatent.yaml"
-    resources:
-        mem_mb=memory(3000, 20),
-        runtime=minutes(20, 0.05),
-    params:
-        version=VERSIONS["plot_qc"],
-    message:
-        "{wildcards.dataset}: drawing the quality control"
-    script:
-        "../scripts/plot_qc.py"
-
-
-rule plot_cycle:
-    input:
-        prepared="results/{dataset}/prepared.h5ad",
-        cycle="results/{dataset}/cycle.h5ad",
-    output:
-        figures=report(
+        cycle=report(
             directory("results/{dataset}/figures/cycle"),
             patterns=["{figure}.png"],
             caption="../report/cycle.rst",
@@ -43,9 +21,9 @@ rule plot_cycle:
             labels={"dataset": "{dataset}", "figure": "{figure}"},
         ),
     log:
-        "logs/{dataset}/plot_cycle.log",
+        "logs/{dataset}/plot_cells.log",
     benchmark:
-        "benchmarks/{dataset}/plot_cycle.tsv"
+        "benchmarks/{dataset}/plot_cells.tsv"
     retries: RETRIES
     conda:
         "../../envs/sclatent.yaml"
@@ -53,23 +31,26 @@ rule plot_cycle:
         mem_mb=memory(3000, 20),
         runtime=minutes(20, 0.05),
     params:
-        version=VERSIONS["plot_cycle"],
+        version=VERSIONS["plot_cells"],
     message:
-        "{wildcards.dataset}: drawing the cell cycle"
+        "{wildcards.dataset}: drawing the quality control and the cell cycle"
     script:
-        "../scripts/plot_cycle.py"
+        "../scripts/plot_cells.py"
 
 
-rule plot_axes:
+rule plot_model:
     input:
         selected="results/{dataset}/{model}/selected.json",
+        stability="results/{dataset}/{model}/stability.tsv",
         latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
         axes=per_seed("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
         map="results/{dataset}/{model}/map.h5ad",
+        cycle="results/{dataset}/cycle.h5ad",
+        verdict="results/{dataset}/{model}/knob.json",
+        knob="results/{dataset}/{model}/knob.h5ad",
         traversals="results/{dataset}/{model}/traversals.h5ad",
-        stability="results/{dataset}/{model}/stability.tsv",
     output:
-        figures=report(
+        axes=report(
             directory("results/{dataset}/{model}/figures/axes"),
             patterns=["{figure}.png"],
             caption="../report/axes.rst",
@@ -80,31 +61,7 @@ rule plot_axes:
                 "figure": "{figure}",
             },
         ),
-    log:
-        "logs/{dataset}/{model}/plot_axes.log",
-    benchmark:
-        "benchmarks/{dataset}/{model}/plot_axes.tsv"
-    retries: RETRIES
-    conda:
-        "../../envs/sclatent.yaml"
-    resources:
-        mem_mb=memory(3000, 20),
-        runtime=minutes(20, 0.05),
-    params:
-        version=VERSIONS["plot_axes"],
-    message:
-        "{wildcards.dataset}: drawing the axes of {wildcards.model}"
-    script:
-        "../scripts/plot_axes.py"
-
-
-rule plot_traversals:
-    input:
-        selected="results/{dataset}/{model}/selected.json",
-        axes=per_seed("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
-        traversals="results/{dataset}/{model}/traversals.h5ad",
-    output:
-        figures=report(
+        traversals=report(
             directory("results/{dataset}/{model}/figures/traversals"),
             patterns=["{figure}.png"],
             caption="../report/traversals.rst",
@@ -115,35 +72,7 @@ rule plot_traversals:
                 "figure": "{figure}",
             },
         ),
-    log:
-        "logs/{dataset}/{model}/plot_traversals.log",
-    benchmark:
-        "benchmarks/{dataset}/{model}/plot_traversals.tsv"
-    retries: RETRIES
-    conda:
-        "../../envs/sclatent.yaml"
-    resources:
-        mem_mb=memory(3000, 20),
-        runtime=minutes(20, 0.05),
-    params:
-        version=VERSIONS["plot_traversals"],
-    message:
-        "{wildcards.dataset}: drawing the traversals of {wildcards.model}"
-    script:
-        "../scripts/plot_traversals.py"
-
-
-rule plot_knob:
-    input:
-        verdict="results/{dataset}/{model}/knob.json",
-        knob="results/{dataset}/{model}/knob.h5ad",
-        traversals="results/{dataset}/{model}/traversals.h5ad",
-        selected="results/{dataset}/{model}/selected.json",
-        latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
-        map="results/{dataset}/{model}/map.h5ad",
-        cycle="results/{dataset}/cycle.h5ad",
-    output:
-        figures=report(
+        knob=report(
             directory("results/{dataset}/{model}/figures/knob"),
             patterns=["{figure}.png"],
             caption="../report/knob.rst",
@@ -155,21 +84,21 @@ rule plot_knob:
             },
         ),
     log:
-        "logs/{dataset}/{model}/plot_knob.log",
+        "logs/{dataset}/{model}/plot_model.log",
     benchmark:
-        "benchmarks/{dataset}/{model}/plot_knob.tsv"
+        "benchmarks/{dataset}/{model}/plot_model.tsv"
     retries: RETRIES
     conda:
         "../../envs/sclatent.yaml"
     resources:
         mem_mb=memory(3000, 20),
-        runtime=minutes(20, 0.05),
+        runtime=minutes(30, 0.1),
     params:
-        version=VERSIONS["plot_knob"],
+        version=VERSIONS["plot_model"],
     message:
-        "{wildcards.dataset}: drawing the knob of {wildcards.model}"
+        "{wildcards.dataset}: drawing the axes, traversals and knob of {wildcards.model}"
     script:
-        "../scripts/plot_knob.py"
+        "../scripts/plot_model.py"
 
 
 rule plot_models:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import gc
 import json
 import logging
 import os
@@ -118,7 +119,8 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     os.environ |= {"MPLBACKEND": "Agg", "TQDM_MININTERVAL": "10"}
     name = " ".join([str(snakemake.rule), *(str(value) for value in snakemake.wildcards)])
     # in a job of its own, that is; a test or a notebook that calls this is not to be taken over
-    if vars(sys.modules["__main__"]).get("snakemake", Stage) is snakemake:
+    own = vars(sys.modules["__main__"]).get("snakemake", Stage) is snakemake
+    if own:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         guard(snakemake.log[0], name)
     signal.signal(signal.SIGTERM, functools.partial(_terminated, name))
@@ -143,6 +145,8 @@ def stage(snakemake: Any) -> Iterator[Stage]:
             os.write(terminal, text.encode())
             raise SystemExit(1) from None
         log.info("done: %s", used(time.perf_counter() - start))
+    if own:
+        gc.freeze()  # the process ends here: to look through all that it holds for garbage takes up to a second
 
 
 def used(seconds: float) -> str:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from sclatent._lazy import rare_collections
 from sclatent.data.atomic import atomic
 from sclatent.data.colors import BLUE as BLUE
 from sclatent.data.colors import CATEGORIES
@@ -98,7 +99,7 @@ def styled(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context(RC):
+        with mpl.rc_context(RC), rare_collections():
             return function(*args, **kwargs)
 
     return wrapper
@@ -171,7 +172,7 @@ def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, 
         "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
         "svg": {"Date": None, "Creator": None},
     }
-    with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}), _bare_fonts():
+    with mpl.rc_context({**RC, "svg.hashsalt": "sclatent"}), _bare_fonts(), rare_collections():
         for name, fig in figures.items():
             engine = fig.get_layout_engine()
             if engine is not None:
@@ -224,8 +225,7 @@ def points(
     order = order[:MAX_POINTS]
     if not isinstance(c, str) and np.ndim(c) >= 1 and len(c) == len(x):
         c = np.asarray(c)[order]
-    if size is None:
-        size = dot_size(len(order))
+    size = dot_size(len(order)) if size is None else size
     return ax.scatter(x[order], y[order], c=c, s=size, linewidths=0, rasterized=True, **kwargs)
 
 

@@ -95,8 +95,9 @@ def _keep_compiled() -> None:
 
     Neither function may reorder arithmetic, so what was kept gives the same bytes as what was just compiled.
     """
-    from umap import umap_
+    from sclatent.tl._model.umap_import import import_umap
 
+    umap_ = import_umap()
     for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):
         if hasattr(function, "enable_caching"):  # not where the user has switched numba off
             function.enable_caching()
