@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -283,3 +284,19 @@ use rule * from latent as latent_*
     assert ad.read_h5ad(study / "vae/results/demo/counts.h5ad").n_obs == 700
     assert not (study / "results").exists()
     assert not (study / "demo").exists()
+
+
+def test_what_follows_the_selection_runs_again_only_if_it_changes(finished, changed):
+    """Last here, since it leaves a third seed behind."""
+    folder = finished / "results/tiny/m.1"
+    after_selection = ["map.h5ad", "knob.json", "knob.h5ad", "traversals.h5ad"]
+    before = {name: (folder / name).stat().st_mtime_ns for name in after_selection}
+    chosen = json.loads((folder / "selected.json").read_text())["seed"]
+    changed(seeds=[0, 7, 8])
+    finished.ok("--cores", 2)
+    now = json.loads((folder / "selected.json").read_text())
+    assert set(now["values"]) == {"0", "7", "8"}
+    touched = {name for name in after_selection if (folder / name).stat().st_mtime_ns != before[name]}
+    assert touched == (set() if now["seed"] == chosen else set(after_selection))
+    atlas = ad.read_h5ad(folder / "atlas.h5ad")
+    assert (atlas.uns["sclatent"]["axes"]["n_seeds"] > 0).any()  # it shows how the axes hold over all seeds

@@ -12,6 +12,7 @@ from sclatent.bridge import (
     memory,
     minutes,
     read_config,
+    read_json,
     source_files,
     training_threads,
 )
@@ -91,6 +92,22 @@ def per_seed(path):
         model=wildcards.model,
         seed=DATASETS[wildcards.dataset].seeds,
     )
+
+
+def selected(path):
+    """`path` for the seed that `select` chose; another seed that is not chosen changes nothing for who reads it."""
+
+    def file(wildcards):
+        chosen = checkpoints.select.get(
+            dataset=wildcards.dataset, model=wildcards.model
+        ).output.selected
+        return path.format(
+            dataset=wildcards.dataset,
+            model=wildcards.model,
+            seed=read_json(chosen)["seed"],
+        )
+
+    return file
 
 
 def per_model(path):

@@ -40,10 +40,9 @@ rule plot_cells:
 
 rule plot_model:
     input:
-        selected="results/{dataset}/{model}/selected.json",
         stability="results/{dataset}/{model}/stability.tsv",
-        latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
-        axes=per_seed("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
+        latent=selected("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
+        axes=selected("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
         map="results/{dataset}/{model}/map.h5ad",
         cycle="results/{dataset}/cycle.h5ad",
         verdict="results/{dataset}/{model}/knob.json",

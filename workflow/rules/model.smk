@@ -118,7 +118,7 @@ rule annotate:
         "../scripts/annotate.py"
 
 
-rule select:
+checkpoint select:
     input:
         metrics=per_seed("results/{dataset}/{model}/seed-{seed}/metrics.json"),
         latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
@@ -147,8 +147,7 @@ rule select:
 
 rule map:
     input:
-        selected="results/{dataset}/{model}/selected.json",
-        latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
+        latent=selected("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
     output:
         map=ensure("results/{dataset}/{model}/map.h5ad", non_empty=True),
     log:

@@ -5,9 +5,8 @@ rule knob:
     input:
         prepared="results/{dataset}/prepared.h5ad",
         cycle="results/{dataset}/cycle.h5ad",
-        selected="results/{dataset}/{model}/selected.json",
-        latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
-        weights=per_seed("results/{dataset}/{model}/seed-{seed}/model.safetensors"),
+        latent=selected("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
+        weights=selected("results/{dataset}/{model}/seed-{seed}/model.safetensors"),
     output:
         verdict=ensure("results/{dataset}/{model}/knob.json", non_empty=True),
         knob=ensure("results/{dataset}/{model}/knob.h5ad", non_empty=True),
@@ -36,9 +35,8 @@ rule traverse:
     input:
         counts="results/{dataset}/model_counts.h5ad",
         cycle="results/{dataset}/cycle.h5ad",
-        selected="results/{dataset}/{model}/selected.json",
-        latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
-        weights=per_seed("results/{dataset}/{model}/seed-{seed}/model.safetensors"),
+        latent=selected("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
+        weights=selected("results/{dataset}/{model}/seed-{seed}/model.safetensors"),
         knob="results/{dataset}/{model}/knob.h5ad",
     output:
         traversals=ensure("results/{dataset}/{model}/traversals.h5ad", non_empty=True),

@@ -5,12 +5,11 @@ rule export:
     input:
         prepared="results/{dataset}/prepared.h5ad",
         cycle="results/{dataset}/cycle.h5ad",
-        selected="results/{dataset}/{model}/selected.json",
         stability="results/{dataset}/{model}/stability.tsv",
-        latents=per_seed("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
-        cards=per_seed("results/{dataset}/{model}/seed-{seed}/model.json"),
-        metrics=per_seed("results/{dataset}/{model}/seed-{seed}/metrics.json"),
-        axes=per_seed("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
+        latent=selected("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
+        card=selected("results/{dataset}/{model}/seed-{seed}/model.json"),
+        metrics=selected("results/{dataset}/{model}/seed-{seed}/metrics.json"),
+        axes=selected("results/{dataset}/{model}/seed-{seed}/axes.tsv"),
         map="results/{dataset}/{model}/map.h5ad",
         knob="results/{dataset}/{model}/knob.h5ad",
     output:

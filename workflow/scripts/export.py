@@ -7,12 +7,12 @@ with bridge.stage(snakemake) as job:
     atlas = sl.atlas.build(
         sl.io.read_h5ad(job.input.prepared),
         sl.io.read_h5ad(job.input.cycle),
-        sl.io.read_h5ad(job.of_selected_seed("latents")),
+        sl.io.read_h5ad(job.input.latent),
         sl.io.read_h5ad(job.input.map),
-        bridge.read_table(job.of_selected_seed("axes")),
+        bridge.read_table(job.input.axes),
         settings=job.settings,
-        card=bridge.read_json(job.of_selected_seed("cards"))["trained"],
-        metrics=bridge.read_json(job.of_selected_seed("metrics")),
+        card=bridge.read_json(job.input.card)["trained"],
+        metrics=bridge.read_json(job.input.metrics),
         knob=sl.io.read_h5ad(job.input.knob),
         stability=bridge.read_table(job.input.stability),
     )

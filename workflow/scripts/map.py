@@ -4,5 +4,5 @@ from sclatent import bridge
 with bridge.stage(snakemake) as job:
     import sclatent as sl
 
-    latent = sl.io.read_h5ad(job.of_selected_seed("latents"))
+    latent = sl.io.read_h5ad(job.input.latent)
     sl.io.write_h5ad(sl.tl.map(latent, job.settings.map), job.output.map)

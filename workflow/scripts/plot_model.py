@@ -4,8 +4,8 @@ from sclatent import bridge
 with bridge.stage(snakemake) as job:
     import sclatent as sl
 
-    axes = bridge.read_table(job.of_selected_seed("axes"))
-    latent = sl.io.read_h5ad(job.of_selected_seed("latents"))
+    axes = bridge.read_table(job.input.axes)
+    latent = sl.io.read_h5ad(job.input.latent)
     map, traversals = sl.io.read_h5ad(job.input.map), sl.io.read_h5ad(job.input.traversals)
     stability = bridge.read_table(job.input.stability)
     figures = sl.pl.axes(latent, axes, map=map, traversals=traversals, stability=stability)

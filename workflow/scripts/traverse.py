@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import _src
 from sclatent import bridge
 
@@ -7,8 +9,8 @@ with bridge.stage(snakemake) as job:
     traversals = sl.tl.traverse(
         sl.io.read_h5ad(job.input.counts),
         sl.io.read_h5ad(job.input.cycle),
-        sl.io.read_h5ad(job.of_selected_seed("latents")),
-        sl.tl.TrainedModel.load(job.of_selected_seed("weights").parent),
+        sl.io.read_h5ad(job.input.latent),
+        sl.tl.TrainedModel.load(Path(job.input.weights).parent),
         job.settings,
         knob=sl.io.read_h5ad(job.input.knob),
     )

@@ -68,11 +68,6 @@ class Stage:
         """Folder of the model of one seed."""
         return Path(self.output[0]).parent
 
-    def of_selected_seed(self, name: str) -> Path:
-        """Return the file of the input `name` (one file per seed) that belongs to the selected seed."""
-        seed = read_json(self.input.selected)["seed"]
-        return next(path for path in map(Path, self.input[name]) if _seed(path) == seed)
-
     def by_seed(self, paths: Iterable[str], read: Callable[[Path], T]) -> dict[int, T]:
         """Read one file per seed."""
         return {_seed(path): read(path) for path in map(Path, paths)}
