@@ -23,8 +23,8 @@ from sclatent.pl import _style
 from sclatent.pl._axes import _heatmap
 from sclatent.pl._axis_table import by_axis
 from sclatent.pl._knob import phase_arcs
+from sclatent.pl._page.route import near_steps, route
 from sclatent.pl._paths import PSEUDO, path, paths
-from sclatent.pl._route import near_steps, route
 from sclatent.pl._traversals import _overview
 
 ODD = ["a$b$ ^{x}", "a_very_long_name_that_somebody_gave_to_a_column_of_their_table", "größe/µ <b>é</b>"]

@@ -18,8 +18,8 @@ MAY_IMPORT = {
     "pl": {"tl", "data", "settings"},
     "atlas": {"tl", "io", "data", "settings"},
 }
-LARGEST_ROOM, LONGEST_FILE = 17, 312
-"""The aims are 14 and 250; these only keep it from getting worse."""
+LARGEST_ROOM, LONGEST_FILE = 14, 312
+"""The aim for a file is 250 lines; this keeps it from getting worse."""
 
 
 def modules() -> dict[str, Path]:

@@ -12,6 +12,6 @@ __getattr__, __all__ = attach(
         "traversals": "_traversals",
         "knob": "_knob",
         "models": "_models",
-        "page": "_page",
+        "page": "_page.write",
     },
 )

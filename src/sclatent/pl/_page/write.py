@@ -14,7 +14,7 @@ from sclatent.data import slots
 from sclatent.data.atomic import atomic
 from sclatent.pl import _style as st
 from sclatent.pl._axis_table import left_out, shown
-from sclatent.pl._page_data import axes_table, describe, describe_path, pack, path_title
+from sclatent.pl._page.content import axes_table, describe, describe_path, pack, path_title
 from sclatent.pl._paths import CYCLE, paths, symbols
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _embed(value: Any) -> str:
 
 def _fill(data: Mapping[str, Any], library: str) -> str:
     """Return the page."""
-    folder = resources.files("sclatent.pl") / "page"
+    folder = resources.files("sclatent.pl._page") / "assets"
 
     def text(name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
