@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 
 import pytest
 import yaml
@@ -209,24 +208,6 @@ def test_dataset_files_that_we_ship_are_right(path, request):
     said = re.search(r"\$schema=(\S+)", path.read_text(encoding="utf-8"))
     assert said is not None
     assert (path.parent / said[1]).resolve() == ROOT / "workflow/schemas/dataset.schema.json"
-
-
-def test_environment_has_the_bounds_of_the_package():
-    conda_names = {
-        "decoupler": "decoupler-py",
-        "igraph": "python-igraph",
-        "matplotlib": "matplotlib-base",
-        "torch": "pytorch",
-    }
-    # Snakemake runs outside the environments of its rules
-    outside = {"snakemake", "snakemake-executor-plugin-slurm"}
-    with (ROOT / "pyproject.toml").open("rb") as file:
-        wanted = tomllib.load(file)["project"]["dependencies"]
-    pip = dict(re.fullmatch(r"([\w-]+)(.*)", line).groups() for line in wanted)
-    expected = {conda_names.get(name, name): bound for name, bound in pip.items() if name not in outside}
-    for path in (ROOT / "envs").glob("*.yaml"):
-        lines = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
-        assert dict(line.split(" ", 1) for line in lines) == expected | {"python": ">=3.12"}
 
 
 def test_the_package_is_importable_without_an_installation(tmp_path):

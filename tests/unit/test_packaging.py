@@ -1,0 +1,157 @@
+"""What the files around the package say of its dependencies and its Pythons: all the same, and true of the code."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import runpy
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
+DEV = [Requirement(line) for line in PYPROJECT["dependency-groups"]["dev"]]
+PEERS = [Requirement(line) for line in PROJECT["optional-dependencies"]["peers"]]
+REQUIRES = SpecifierSet(PROJECT["requires-python"])
+PYTHONS = [f"3.{minor}" for minor in range(30) if REQUIRES.contains(f"3.{minor}")]
+PINS = [
+    Requirement(line)
+    for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+]
+# modules of a library that its own library holds to one version
+PART_OF = {"llvmlite": "numba", "pydantic-core": "pydantic", "lightning": "scvi-tools"}
+# peers need not be installed
+PEER_MODULES = {"scvi": "scvi-tools", "drvi": "drvi-py", "cyclevi": "cyclevi", "lightning": "scvi-tools"}
+check_python = runpy.run_path(str(ROOT / ".ci/check_python.py"))
+
+
+def names(requirements: list[Requirement]) -> set[str]:
+    return {canonicalize_name(requirement.name) for requirement in requirements}
+
+
+def imported(*folders: str) -> set[str]:
+    """Return the distributions that the code of `folders` imports, wherever in a file it does."""
+    found = set()
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                found.add(node.module.partition(".")[0])
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
+                found.add(ast.literal_eval(node.args[0]).partition(".")[0])
+    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"_src", "sclatent", "snakemake"}
+    owners = importlib.metadata.packages_distributions()
+    third_party = found - own - sys.stdlib_module_names
+    return {
+        PART_OF.get(name, name)
+        for module in third_party
+        for name in {canonicalize_name(PEER_MODULES.get(module) or owners.get(module, [module])[0])}
+    }
+
+
+def test_the_package_declares_what_it_imports():
+    found = imported("src", "workflow")
+    assert {"numpy", "fonttools", "scikit-learn", "pyyaml"} <= found  # the search finds something
+    assert found <= names(RUNTIME)
+
+
+def test_the_project_declares_what_its_tests_import():
+    found = imported("tests")
+    assert {"pytest", "mpmath", "scvi-tools"} <= found
+    assert found <= names(RUNTIME) | names(DEV) | names(PEERS)
+
+
+def test_conda_environment_has_the_bounds_of_the_package():
+    conda_names = {
+        "decoupler": "decoupler-py",
+        "igraph": "python-igraph",
+        "matplotlib": "matplotlib-base",
+        "torch": "pytorch",
+    }
+    # Snakemake runs outside the environments of its rules
+    outside = {"snakemake", "snakemake-executor-plugin-slurm"}
+    expected = {conda_names.get(r.name, r.name): r.specifier for r in RUNTIME if r.name not in outside}
+    environments = list((ROOT / "envs").glob("*.yaml"))
+    assert environments
+    for path in environments:
+        lines = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
+        found = {name: SpecifierSet(bound) for name, _, bound in (line.partition(" ") for line in lines)}
+        assert found == expected | {"python": REQUIRES}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_constraints_pin_every_dependency_once_for_every_python(python):
+    linux = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": "linux",
+        "platform_machine": "x86_64",
+    }
+    pins: dict[str, Requirement] = {}
+    for pin in PINS:
+        if pin.marker is None or pin.marker.evaluate(linux):
+            assert canonicalize_name(pin.name) not in pins, f"two pins of {pin.name}"
+            pins[canonicalize_name(pin.name)] = pin
+    for wanted in (*RUNTIME, *DEV):
+        assert canonicalize_name(wanted.name) in pins, f"no pin of {wanted.name}"
+        (exact,) = pins[canonicalize_name(wanted.name)].specifier
+        assert exact.operator == "=="
+        assert wanted.specifier.contains(exact.version), f"{wanted} is pinned to {exact.version}"
+
+
+def test_every_dependency_has_a_lower_bound():
+    for wanted in (*RUNTIME, *PEERS):
+        assert [bound.operator for bound in wanted.specifier] == [">="], wanted
+
+
+def test_supported_pythons_are_the_same_everywhere():
+    low, high = PYTHONS[0], PYTHONS[-1]
+    assert (low, high) == ("3.11", "3.14")
+    classifiers = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if ":: Python :: 3." in line]
+    assert classifiers == PYTHONS
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))["jobs"]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == PYTHONS
+    assert f"Python {low} to {high}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"Python {low} to {high}" in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[0]
+    assert f"--python-version {low} " in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1]
+    assert PYPROJECT["tool"]["ruff"]["target-version"] == "py" + low.replace(".", "")
+    assert REQUIRES.contains(".".join(map(str, sys.version_info[:2])))
+
+
+@pytest.mark.parametrize("version", [(2, 7), (3, 10, 13), (3, 15, 0), (4, 0)])
+def test_another_python_gets_one_line(version):
+    line = check_python["other_python"](version)
+    assert line.startswith(f"Python 3.11 to 3.14 is needed, this is {version[0]}.{version[1]}: make PYTHON=python3.")
+    assert "\n" not in line
+
+
+def test_each_supported_python_passes_the_check():
+    for python in PYTHONS:
+        assert check_python["other_python"](tuple(map(int, python.split(".")))) is None
+
+
+def test_a_python_that_lacks_wheels_asks_for_a_compiler(tmp_path):
+    headers = tmp_path / "Python.h"
+    no_compiler = check_python["no_compiler"]
+    assert no_compiler((3, 13, 0), "no-such-compiler", headers) is None
+    assert "needs a C compiler" in no_compiler((3, 14, 0), "no-such-compiler", headers)
+    assert str(headers) in no_compiler((3, 14, 0), "sh", headers)
+    headers.touch()
+    assert no_compiler((3, 14, 0), "sh", headers) is None
+    # this holds as long as the pinned immutables is the one that the check speaks of
+    said = re.search(r"immutables ([\d.]+)", (ROOT / ".ci/check_python.py").read_text(encoding="utf-8"))
+    assert said is not None
+    assert [str(pin.specifier) for pin in PINS if pin.name == "immutables"] == [f"=={said[1]}"]
