@@ -92,9 +92,11 @@ def _typed(texts: tuple[str, ...], *, guess: bool) -> tuple[np.ndarray, str]:
 
 def _say_names(frame: pd.DataFrame, path: Path) -> None:
     """Say which words that mean *missing* elsewhere are names here, and which names look the same."""
+    from pandas.api.types import is_numeric_dtype
+
     said = []
     for name in frame.columns:
-        if frame[name].dtype == object:
+        if not is_numeric_dtype(frame[name]):  # text is `object` or, from pandas 3 on, `str`
             known = frame[name][frame[name].isin(MISSING_WORDS)].value_counts()
             said += [f"'{word}' in '{name}' ({n} rows)" for word, n in known.items()]
             texts = frame[name].dropna().unique()
