@@ -25,7 +25,7 @@ __getattr__, __all__ = attach(
         "Latent": "parts.latent",
         "Likelihood": "parts.likelihood",
         "Loss": "objective",
-        "OBJECTIVES": "objective",
+        "OBJECTIVES": "objectives",
         "Objective": "objective",
         "Posterior": "parts.latent",
         "Rows": "source",
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from sclatent.model.data import Batch as Batch
     from sclatent.model.data import Batches as Batches
     from sclatent.model.data import CountData as CountData
-    from sclatent.model.objective import OBJECTIVES as OBJECTIVES
     from sclatent.model.objective import Loss as Loss
     from sclatent.model.objective import Objective as Objective
+    from sclatent.model.objectives import OBJECTIVES as OBJECTIVES
     from sclatent.model.parts.decoders import Decoder as Decoder
     from sclatent.model.parts.latent import LATENTS as LATENTS
     from sclatent.model.parts.latent import Axes as Axes

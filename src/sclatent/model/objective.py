@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from sclatent.model.data import Batch
 from sclatent.model.kinds import Kinds
+from sclatent.model.noise import standard_normal
 from sclatent.settings import kinds
-from sclatent.settings.kinds import ObjectiveSettings, PathwiseSettings
+from sclatent.settings.kinds import DrawnSettings, ObjectiveSettings, PathwiseSettings
 
 if TYPE_CHECKING:
     from sclatent.model.vae import CountVAE
@@ -60,7 +61,7 @@ class Objective(ABC):
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Return standard normal noise (draws × cells × n_noise); here each number independent of the others."""
-        return torch.randn(shape, generator=generator, device=generator.device)
+        return standard_normal("independent", shape, generator)
 
     @abstractmethod
     def loss(
@@ -79,15 +80,35 @@ class Objective(ABC):
         Its mean over the validation cells stops the training and picks the weights.
         """
 
+    def state(self) -> dict[str, Any]:
+        """Return what the objective carries from step to step, as numbers and strings."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027  most have nothing to take up
+        """Take up what `state` returned."""
+
 
 OBJECTIVES: Kinds[type[Objective]] = Kinds(kinds.OBJECTIVES)
 
 
+class DrawnObjective(Objective):
+    """An objective whose settings say how many draws there are, and how they depend on one another."""
+
+    def __init__(self, settings: ObjectiveSettings) -> None:
+        super().__init__(settings)
+        assert isinstance(settings, DrawnSettings)
+        self.draws, self.way = settings.draws, settings.noise
+
+    def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Return standard normal noise (draws × cells × n_noise), drawn in the way of the settings."""
+        return standard_normal(self.way, shape, generator)
+
+
 @OBJECTIVES.register
-class PathwiseELBO(Objective):
+class PathwiseELBO(DrawnObjective):
     """The evidence lower bound, differentiated through the draws (Kingma & Welling 2014)."""
 
-    settings = PathwiseSettings
+    settings: ClassVar[type[ObjectiveSettings]] = PathwiseSettings
 
     def terms(
         self, model: CountVAE, batch: Batch, noise: torch.Generator, masks: torch.Generator | None

@@ -13,6 +13,7 @@ from sclatent.settings.dataset import DatasetSettings, Sample
 from sclatent.settings.kinds import KindSettings, OneOf
 from sclatent.settings.load import _step
 from sclatent.settings.model import ModelSettings
+from sclatent.settings.registry import Registry
 
 TABLE_BEGIN = "<!-- configuration:begin (written by make docs) -->"
 TABLE_END = "<!-- configuration:end -->"
@@ -64,14 +65,21 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     for key, field in model.model_fields.items():
         rows.append(_row(prefix + key, _default(field), field.description))
         # the settings of its kinds, each once
-        inside = {
-            name: _row(f"{prefix}{key}.{name}", _default(one), one.description)
-            for kinds in (part.kinds for part in field.metadata if isinstance(part, OneOf))
-            for kind in kinds
-            for name, one in kinds[kind].model_fields.items()
-            if name != "kind"
-        }
-        rows += inside.values()
+        for kinds in (part.kinds for part in field.metadata if isinstance(part, OneOf)):
+            rows += _inside(kinds, f"{prefix}{key}.")
+    return rows
+
+
+def _inside(kinds: Registry[type[KindSettings]], prefix: str) -> list[str]:
+    """Return a row for each setting of these kinds; its default is said for the kinds that differ from the first."""
+    rows = []
+    for name in dict.fromkeys(name for kind in kinds for name in kinds[kind].model_fields if name != "kind"):
+        having = {kind: kinds[kind].model_fields[name] for kind in kinds if name in kinds[kind].model_fields}
+        defaults = {kind: _default(field) for kind, field in having.items()}
+        first = next(iter(defaults.values()))
+        others = [f"{kind}: {default}" for kind, default in defaults.items() if default != first]
+        description = next(iter(having.values())).description
+        rows.append(_row(prefix + name, "; ".join([first, *others]), description))
     return rows
 
 

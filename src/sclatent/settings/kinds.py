@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from sclatent.settings._base import Settings
@@ -14,6 +14,7 @@ from sclatent.settings.registry import Registry
 
 Rotation = Literal["programs", "varimax", "ica", "none"]
 Dispersion = Literal["gene", "gene-batch", "gene-cell"]
+Noise = Literal["independent", "antithetic", "stratified", "sobol"]
 
 
 class KindSettings(Settings):
@@ -119,8 +120,40 @@ class GaussianSettings(LatentSettings):
     kind: Literal["gaussian"] = "gaussian"
 
 
-class PathwiseSettings(ObjectiveSettings):
-    """The ELBO of one draw, differentiated through the draw."""
+class DrawnSettings(ObjectiveSettings):
+    """An objective that says how often, and how, the posterior of a cell is drawn from."""
+
+    independent: ClassVar[str] = ""
+    """Why its draws have to be independent; empty: they do not."""
+
+    draws: int = Field(1, ge=1, le=256, description="draws from the posterior of each cell in a training step")
+    noise: Noise = Field(
+        "independent",
+        description="how the draws of a cell depend on one another: not at all, in pairs of opposite sign, one in each "
+        "of equally likely intervals per axis, or as a shifted Sobol sequence",
+    )
+
+    @model_validator(mode="after")
+    def _as_many_as_it_takes(self) -> Self:
+        if self.noise == "independent":
+            return self
+        if self.independent:
+            raise ValueError(f"{self.kind} takes independent draws only, {self.independent}: remove `noise`")
+        if self.noise == "antithetic" and self.draws % 2:
+            raise ValueError(
+                f"antithetic noise comes in pairs, found draws: {self.draws}: set `draws` to an even number"
+            )
+        if self.draws == 1:
+            raise ValueError(
+                f"{self.noise} noise is how several draws go together, found draws: 1: set `draws` to 2 or more"
+            )
+        if self.noise == "sobol" and self.draws & (self.draws - 1):
+            raise ValueError(f"sobol noise takes 2, 4, 8, … draws, found {self.draws}: set `draws` to a power of 2")
+        return self
+
+
+class PathwiseSettings(DrawnSettings):
+    """The ELBO, differentiated through the draws."""
 
     kind: Literal["elbo"] = "elbo"
 
@@ -128,8 +161,13 @@ class PathwiseSettings(ObjectiveSettings):
 def _kinds(key: str, *settings: type[KindSettings]) -> Registry[type[KindSettings]]:
     registry: Registry[type[KindSettings]] = Registry(key)
     for one in settings:
-        registry.add(name_of(one), one)
+        add(registry, one)
     return registry
+
+
+def add(registry: Registry[type[KindSettings]], settings: type[KindSettings]) -> None:
+    """Make the settings of a kind known under its name."""
+    registry.add(name_of(settings), settings)
 
 
 def name_of(settings: type[KindSettings]) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from sclatent.settings import objectives  # noqa: F401  makes its kinds known
 from sclatent.settings._base import Settings
 from sclatent.settings.errors import did_you_mean
 from sclatent.settings.kinds import (
@@ -112,7 +113,9 @@ class ModelSettings(Settings):
     )
     objective: Annotated[ObjectiveSettings, OneOf(OBJECTIVES)] = Field(
         PathwiseSettings(),
-        description="what training minimises, and what stops it; elbo: of one draw from the posterior",
+        description="what training minimises, and what stops it; elbo: the evidence lower bound, differentiated "
+        "through the draws; stl: the same, sticking the landing; iwae: the importance-weighted bound; dreg: the same by its "
+        "doubly reparameterized gradient; score: the ELBO by the score function",
     )
     n_latent: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",

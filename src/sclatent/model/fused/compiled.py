@@ -43,7 +43,7 @@ KNOWN: dict[str, Any] = {
     "likelihood": {"poisson": {}, "nb": {"dispersion": ("gene", "gene-batch")}},  # one row of θ: `compiles` looks
     "decoder": {"mlp": {"rotate": ANY}},
     "latent": {"gaussian": {}},
-    "objective": {"elbo": {}},
+    "objective": {"elbo": {"draws": (1,), "noise": ("independent",)}},
     # sizes and rates that the step takes from the model
     **dict.fromkeys(("n_latent", "n_hidden", "n_layers", "dropout"), ANY),
     # said before, between or after the steps

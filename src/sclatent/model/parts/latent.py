@@ -55,6 +55,10 @@ class Posterior(ABC):
         """Return `sample` and `kl` in one, for kinds whose gradient is then one pass."""
         return self.sample(noise), self.kl()
 
+    def exact(self) -> Posterior:
+        """Return the posterior of which `log_q` is the density, where `sample` draws something smoother than that."""
+        return self
+
     @abstractmethod
     def mean(self) -> Tensor:
         """Return the mean along each axis (cells × n_axes)."""

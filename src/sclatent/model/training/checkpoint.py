@@ -16,7 +16,7 @@ from sclatent.model.data import CountData
 
 log = logging.getLogger("sclatent")
 
-LAYOUT = 3
+LAYOUT = 4
 """Raised when what `Run.state` holds changes, so that the state of an earlier version is not taken up."""
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from sclatent.model.data import Batches, CountData
 from sclatent.model.fused import CompiledStep, Counts, compiles, prepare
 from sclatent.model.kernels.threads import ahead, only_shared
-from sclatent.model.objective import OBJECTIVES
+from sclatent.model.objectives import OBJECTIVES
 from sclatent.model.training.diagnose import Diverged, explain
 from sclatent.model.training.initialise import parameter_groups, start_from_data
 from sclatent.model.training.memory import make_room
@@ -64,8 +64,7 @@ class Run:
         else:
             vae.load_state_dict(start.state_dict())
         self.vae = vae.to(device)
-        self.batches = Batches(data, device)
-        self.schedule = Schedule.make(settings, len(train)) if schedule is None else schedule
+        self.batches, self.schedule = Batches(data, device), schedule or Schedule.make(settings, len(train))
         groups = parameter_groups(self.vae, decay(settings, len(train)))
         self.flat = FlatWeights([group.pop("params") for group in groups])
         self.optimizer = AdamW(self.flat, groups, CLIP)
@@ -78,8 +77,7 @@ class Run:
         self.order = np.random.default_rng(seed)
         self.noise = torch.Generator(device=device).manual_seed(seed)
         self.epoch = self.step = self.since = self.restarts = 0
-        self.pieces, self.stopped = 1, False
-        self.best = -math.inf
+        self.pieces, self.stopped, self.best = 1, False, -math.inf
         self.history: list[dict[str, float]] = []
         self.best_weights = self.average.clone()
         self.good = self.state()
@@ -227,6 +225,7 @@ class Run:
             "history": json.dumps(self.history),
             "numbers": [self.epoch, self.step, self.since, self.restarts, self.pieces, int(self.stopped)],
             "best": self.best,
+            "objective": json.dumps(self.objective.state()),
         }
 
     @torch.no_grad()
@@ -241,6 +240,7 @@ class Run:
         self.history = json.loads(state["history"])
         self.epoch, self.step, self.since, self.restarts, self.pieces, stopped = state["numbers"]
         self.stopped, self.best = bool(stopped), state["best"]
+        self.objective.restore(json.loads(state["objective"]))
         self.good = self.state()
 
     @torch.no_grad()

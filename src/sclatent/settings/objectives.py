@@ -1,0 +1,60 @@
+"""The settings of the objectives beside the default."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from sclatent.settings.kinds import OBJECTIVES, DrawnSettings, add
+
+Baseline = Literal["none", "running", "others"]
+
+
+class StickingSettings(DrawnSettings):
+    """The ELBO without the noise of log q, once the KL has its full weight."""
+
+    kind: Literal["stl"] = "stl"
+
+
+class _Several(DrawnSettings):
+    draws: int = Field(5, ge=2, le=256, description="draws from the posterior of each cell in a training step")
+
+
+class WeightedSettings(_Several):
+    """The importance-weighted bound."""
+
+    kind: Literal["iwae"] = "iwae"
+
+
+class DoublySettings(_Several):
+    """The importance-weighted bound by its doubly reparameterized gradient."""
+
+    independent: ClassVar[str] = "else its gradient is biased"
+    kind: Literal["dreg"] = "dreg"
+
+
+class ScoreFunctionSettings(DrawnSettings):
+    """The ELBO by the score function (REINFORCE)."""
+
+    kind: Literal["score"] = "score"
+    baseline: Baseline = Field(
+        "running",
+        description="score: what a draw is compared with: nothing, the mean of the steps before, or the other draws of "
+        "the cell",
+    )
+
+    @model_validator(mode="after")
+    def _others_are_others(self) -> Self:
+        if self.baseline == "others" and self.draws == 1:
+            raise ValueError("baseline: others compares the draws of a cell, found draws: 1: set `draws` to 2 or more")
+        if self.baseline == "others" and self.noise != "independent":
+            raise ValueError(
+                "baseline: others takes independent draws only, else the gradient is biased, "
+                f"found noise: {self.noise}: remove `noise`"
+            )
+        return self
+
+
+for one in (StickingSettings, WeightedSettings, DoublySettings, ScoreFunctionSettings):
+    add(OBJECTIVES, one)
