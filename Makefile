@@ -44,7 +44,7 @@ lint: $(READY)
 
 # what is generated from the code, and kept: the schema of the dataset file and the README's configuration table
 docs: $(READY)
-	python -c 'from pathlib import Path; from sclatent.settings import write_docs; write_docs(Path("README.md"), Path("workflow/schemas/dataset.schema.json"))'
+	python -c 'from pathlib import Path; from sclatent.settings import write_docs; write_docs(Path("README.md"), Path("workflow/schemas/dataset.schema.json"), Path("docs/randomness.md"))'
 
 # time and memory of every rule with 100,000 cells × 10,000 genes; about ten minutes on two cores
 bench-large: $(READY)

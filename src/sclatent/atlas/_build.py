@@ -66,7 +66,7 @@ def build(
     every column that came in (under its name, or ``{name}_input`` where the pipeline writes that name; batch and labels
     are categories, but for labels that are measured numbers), QC, split,
     cycle, ``leiden``; ``obsm``: ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``, ``phase_probability`` (G1, S, G2M), and
-    with a knob ``X_sclatent_neutral``;
+    with a knob ``X_sclatent_neutral``; with ``latent: states`` ``obs["state"]`` and ``obsm["state_probability"]``;
     ``varm["sclatent_loadings"]`` (missing outside the model); ``obsp`` and ``uns["neighbors"]``; ``uns["sclatent"]``:
     ``config``, ``versions``, ``seed``, ``threads``, ``device``, ``metrics``, ``axes``, ``cycle`` and ``knob``
     (verdict and reason); colours of the categories.
@@ -99,6 +99,9 @@ def build(
     )
     if slots.PHASE_PROBABILITY in cycle.obsm:
         out.obsm[slots.PHASE_PROBABILITY] = np.asarray(cycle.obsm[slots.PHASE_PROBABILITY], dtype=np.float32)
+    if slots.STATE in latent.obs:
+        add_column(out.obs, slots.STATE, latent.obs[slots.STATE], "the embed stage")
+        out.obsm[slots.STATE_PROBABILITY] = np.asarray(latent.obsm[slots.STATE_PROBABILITY], dtype=np.float32)
     if knob is not None and slots.X_NEUTRAL in knob.obsm:
         out.obsm[slots.X_NEUTRAL] = np.asarray(knob.obsm[slots.X_NEUTRAL], dtype=np.float32)
     for key in FROM_MAP:
@@ -106,7 +109,7 @@ def build(
     # a base of None is lost in some versions of the file format, and scanpy then fails in rank_genes_groups
     out.uns["log1p"] = {"base": float(np.e)}
     out.uns[slots.UNS] = _about(prepared, cycle, axes, settings, card or {}, metrics or {}, knob, stability)
-    set_colors(out, [slots.PHASE, slots.LEIDEN, slots.SPLIT, slots.SAMPLE, *judged])
+    set_colors(out, [slots.PHASE, slots.LEIDEN, slots.STATE, slots.SPLIT, slots.SAMPLE, *judged])
     log.info("atlas: %d cells, %d genes, %d axes", out.n_obs, out.n_vars, latent.n_vars)
     return out
 

@@ -63,8 +63,9 @@ OF_PREPARE = (
     SPLIT,
     LIBRARY_SIZE,
 )
+STATE = "state"
 OF_CYCLE = (S_SCORE, G2M_SCORE, PHASE, CYCLE_ANGLE, CYCLE_SD, CYCLING_PROBABILITY, CYCLING)
-WRITTEN = (*OF_PREPARE, *OF_CYCLE, LEIDEN)
+WRITTEN = (*OF_PREPARE, *OF_CYCLE, LEIDEN, STATE)
 """Columns that the pipeline computes: one that comes in under such a name is `{name}_input` from `prepare` on."""
 
 # --- var --------------------------------------------------------------------------------------------------------------
@@ -82,6 +83,7 @@ N_CELLS = "n_cells_by_counts"
 # --- obsm, varm -------------------------------------------------------------------------------------------------------
 X_LATENT = "X_sclatent"
 X_LATENT_SD = "X_sclatent_sd"
+STATE_PROBABILITY = "state_probability"
 X_NEUTRAL = "X_sclatent_neutral"
 X_UMAP = "X_umap"
 PHASE_PROBABILITY = "phase_probability"

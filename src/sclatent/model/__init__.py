@@ -20,7 +20,7 @@ __getattr__, __all__ = attach(
         "DECODERS": "parts.modality",
         "Decoder": "parts.decoders",
         "Diverged": "training.diagnose",
-        "LATENTS": "parts.latent",
+        "LATENTS": "parts.latents",
         "LIKELIHOODS": "parts.likelihoods",
         "Latent": "parts.latent",
         "Likelihood": "parts.likelihood",
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
     from sclatent.model.objective import Objective as Objective
     from sclatent.model.objectives import OBJECTIVES as OBJECTIVES
     from sclatent.model.parts.decoders import Decoder as Decoder
-    from sclatent.model.parts.latent import LATENTS as LATENTS
     from sclatent.model.parts.latent import Axes as Axes
     from sclatent.model.parts.latent import Latent as Latent
     from sclatent.model.parts.latent import Posterior as Posterior
+    from sclatent.model.parts.latents import LATENTS as LATENTS
     from sclatent.model.parts.likelihood import Likelihood as Likelihood
     from sclatent.model.parts.likelihoods import LIKELIHOODS as LIKELIHOODS
     from sclatent.model.parts.log_likelihoods import log_rate as log_rate

@@ -11,6 +11,7 @@ from torch import Tensor
 from sclatent.model.data import Batch
 from sclatent.model.kinds import Kinds
 from sclatent.model.noise import standard_normal
+from sclatent.model.parts.latent import Posterior
 from sclatent.settings import kinds
 from sclatent.settings.kinds import DrawnSettings, ObjectiveSettings, PathwiseSettings
 
@@ -114,7 +115,11 @@ class PathwiseELBO(DrawnObjective):
         self, model: CountVAE, batch: Batch, noise: torch.Generator, masks: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Return log p(x | z), the mean over the draws, and KL(q || p) of each cell (B,)."""
-        posterior = model.encode(batch, masks)
+        return self._terms(model, batch, model.encode(batch, masks), noise, masks)
+
+    def _terms(
+        self, model: CountVAE, batch: Batch, posterior: Posterior, noise: torch.Generator, masks: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         # drawn after the encoder's masks, when both come from one generator
         eps = self.noise((self.draws, len(batch), model.latent.n_noise), noise)
         code, kl = posterior.draw(eps)
@@ -132,6 +137,6 @@ class PathwiseELBO(DrawnObjective):
         return Loss(kl_weight * kl - log_prob, log_prob, kl)
 
     def score(self, model: CountVAE, batch: Batch, noise: torch.Generator) -> Tensor:
-        """Return the ELBO."""
-        log_prob, kl = self.terms(model, batch, noise, None)
+        """Return the ELBO, of the posterior that a trained model has."""
+        log_prob, kl = self._terms(model, batch, model.encode(batch).exact(), noise, None)
         return log_prob.double() - kl

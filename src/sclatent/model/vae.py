@@ -14,7 +14,8 @@ from sclatent.model.data import Batch, Batches, CountData
 from sclatent.model.parts import log_likelihoods
 from sclatent.model.parts.decoders import Decoder
 from sclatent.model.parts.encoder import Encoder
-from sclatent.model.parts.latent import LATENTS, Axes, Posterior
+from sclatent.model.parts.latent import Axes, Posterior
+from sclatent.model.parts.latents import LATENTS
 from sclatent.model.parts.likelihoods import Likelihood
 from sclatent.model.parts.modality import Modality
 from sclatent.settings import ModelSettings
@@ -166,6 +167,20 @@ class CountVAE(nn.Module):
         """Mean and SD of q(z | x) along the axes, float32 (cells × axes each), after any rotation."""
         mean, sd, _ = self.along_axes(data, indices)
         return mean, sd
+
+    @torch.no_grad()
+    def draws(self, data: CountData, indices: np.ndarray, n: int, *, seed: int = 0) -> np.ndarray:
+        """Draws from q(z | x) along the axes (n × cells × axes), float32, after any rotation."""
+        noise, parts = torch.Generator(device=self.device).manual_seed(seed), []
+        for batch in Batches(data, self.device).stream(np.asarray(indices), 256):
+            eps = torch.randn((n, len(batch), self.latent.n_noise), generator=noise, device=self.device)
+            axes = self.latent.axes_at(self.encode(batch).sample(eps)) @ self.rotation.T
+            parts.append(axes.cpu().numpy())
+        return np.concatenate(parts, axis=1)
+
+    def placed(self, z: np.ndarray, axis: int, value: float) -> np.ndarray:
+        """Return coordinates along the axes (cells × axes) put at `value` along one axis, where cells can be."""
+        return self.latent.placed(z, axis, value)
 
     def moved(self, z: np.ndarray, axis: int, step: float) -> np.ndarray:
         """Return coordinates along the axes (cells × axes) a step along one axis; they stay where cells can be."""

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from sclatent.settings import together
 from sclatent.settings.dataset import DatasetSettings, Sample
 from sclatent.settings.kinds import KindSettings, OneOf
 from sclatent.settings.load import _step
@@ -96,10 +97,16 @@ def _default(field: Any) -> str:
     return "needed" if value is PydanticUndefined else f"`{json.dumps(value)}`"
 
 
-def write_docs(readme: Path, schema: Path) -> None:
-    """Write the configuration table between its markers in `readme`, and the JSON schema to `schema`."""
-    text = readme.read_text(encoding="utf-8")
-    head, _, rest = text.partition(TABLE_BEGIN)
-    _, _, tail = rest.partition(TABLE_END)
-    readme.write_text(f"{head}{TABLE_BEGIN}\n{configuration_table()}{TABLE_END}{tail}", encoding="utf-8")
+def write_docs(readme: Path, schema: Path, randomness: Path | None = None) -> None:
+    """Write the configuration table to `readme`, what goes with what to `randomness`, the JSON schema to `schema`."""
+    _between(readme, TABLE_BEGIN, configuration_table(), TABLE_END)
+    if randomness is not None:
+        _between(randomness, together.TABLE_BEGIN, together.table(), together.TABLE_END)
     schema.write_text(json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _between(page: Path, begin: str, table: str, end: str) -> None:
+    """Write a table between its markers in a page."""
+    head, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    _, _, tail = rest.partition(end)
+    page.write_text(f"{head}{begin}\n{table}{end}{tail}", encoding="utf-8")

@@ -37,11 +37,39 @@ class DecoderSettings(KindSettings):
 
 
 class LatentSettings(KindSettings):
-    """What the latent axes are."""
+    """What the latent axes are.
+
+    Attributes
+    ----------
+    density
+        Whether the posterior has one.
+    relaxed
+        Whether training draws something smoother than what `log_q` is the density of.
+    turns
+        Whether the axes can be rotated.
+    fewest
+        Axes that it takes at least.
+    """
+
+    density: ClassVar[bool] = True
+    relaxed: ClassVar[bool] = False
+    turns: ClassVar[bool] = True
+    fewest: ClassVar[int] = 1
 
 
 class ObjectiveSettings(KindSettings):
-    """What training minimises."""
+    """What training minimises.
+
+    Attributes
+    ----------
+    density
+        Whether it asks for the density of the posterior.
+    of_draws
+        Whether it asks for the density of what `sample` draws, and follows the gradient through it.
+    """
+
+    density: ClassVar[bool] = False
+    of_draws: ClassVar[bool] = False
 
 
 class PoissonSettings(LikelihoodSettings):

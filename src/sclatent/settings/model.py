@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from sclatent.settings import objectives  # noqa: F401  makes its kinds known
+from sclatent.settings import latents, objectives  # noqa: F401  they make their kinds known
 from sclatent.settings._base import Settings
 from sclatent.settings.errors import did_you_mean
 from sclatent.settings.kinds import (
@@ -28,6 +28,7 @@ from sclatent.settings.kinds import (
     Rotation,
 )
 from sclatent.settings.registry import Registry
+from sclatent.settings.together import misfit
 from sclatent.settings.words import resolve
 
 MOST_AXES = 32
@@ -109,13 +110,16 @@ class ModelSettings(Settings):
         "`{kind: additive, pooling: counts}` sets what a kind has (so do keys beside it: `pooling: counts`)",
     )
     latent: Annotated[LatentSettings, OneOf(LATENTS)] = Field(
-        GaussianSettings(), description="what the latent axes are; gaussian: normal, with a diagonal covariance"
+        GaussianSettings(),
+        description="what the latent axes are; gaussian: normal, with a diagonal covariance; fullrank: with a full "
+        "one; point: no distribution; lognormal, exponential, gamma: amounts above 0; beta: from 0 to 1; dirichlet, "
+        "logistic-normal: shares that add up to 1; states: each cell is in one of n_latent states",
     )
     objective: Annotated[ObjectiveSettings, OneOf(OBJECTIVES)] = Field(
         PathwiseSettings(),
         description="what training minimises, and what stops it; elbo: the evidence lower bound, differentiated "
-        "through the draws; stl: the same, sticking the landing; iwae: the importance-weighted bound; dreg: the same by its "
-        "doubly reparameterized gradient; score: the ELBO by the score function",
+        "through the draws; stl: the same, sticking the landing; iwae: the importance-weighted bound; dreg: the same "
+        "by its doubly reparameterized gradient; score: the ELBO by the score function",
     )
     n_latent: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
@@ -164,6 +168,17 @@ class ModelSettings(Settings):
                 _move(given, key, part, cls.model_fields[part.kinds.key].default)
         return given
 
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if (why := misfit(self.decoder, self.latent, self.objective)) is not None:
+            raise ValueError(why)
+        if self.n_latent != "auto" and self.n_latent < self.latent.fewest:
+            raise ValueError(
+                f"n_latent: latent: {self.latent.kind} takes {self.latent.fewest} axes or more, found {self.n_latent}: "
+                "set `n_latent` higher"
+            )
+        return self
+
     @property
     def rotation(self) -> Rotation:
         """How the axes are rotated after training, if the latent can be rotated."""
@@ -178,4 +193,6 @@ class ModelSettings(Settings):
         """Return the settings with the number of axes that `auto` stands for, given the training cells and genes."""
         if self.n_latent != "auto":
             return self
-        return self.model_copy(update={"n_latent": max(1, min(MOST_AXES, max(10, n_cells // 8), n_genes))})
+        return self.model_copy(
+            update={"n_latent": max(self.latent.fewest, min(MOST_AXES, max(10, n_cells // 8), n_genes))}
+        )

@@ -11,13 +11,18 @@ from sclatent.settings.kinds import OBJECTIVES, DrawnSettings, add
 Baseline = Literal["none", "running", "others"]
 
 
-class StickingSettings(DrawnSettings):
+class _OfDraws(DrawnSettings):
+    density: ClassVar[bool] = True
+    of_draws: ClassVar[bool] = True
+
+
+class StickingSettings(_OfDraws):
     """The ELBO without the noise of log q, once the KL has its full weight."""
 
     kind: Literal["stl"] = "stl"
 
 
-class _Several(DrawnSettings):
+class _Several(_OfDraws):
     draws: int = Field(5, ge=2, le=256, description="draws from the posterior of each cell in a training step")
 
 
@@ -37,6 +42,7 @@ class DoublySettings(_Several):
 class ScoreFunctionSettings(DrawnSettings):
     """The ELBO by the score function (REINFORCE)."""
 
+    density: ClassVar[bool] = True
     kind: Literal["score"] = "score"
     baseline: Baseline = Field(
         "running",

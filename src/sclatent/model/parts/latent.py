@@ -123,9 +123,19 @@ class Latent(ABC):
     def moved(self, z: A, axis: int, step: float) -> A:
         """Return positions along the axes (… × n_axes) a step along one axis; they stay in the support."""
 
+    def placed(self, z: A, axis: int, value: Any) -> A:
+        """Return positions along the axes (… × n_axes) put at `value` along one axis; they stay in the support."""
+        out = z.copy() if isinstance(z, np.ndarray) else z.clone()
+        out[..., axis] = value
+        return out
+
     def code_at(self, z: Tensor) -> Tensor:
         """Return the codes (… × n_code) at positions along the axes (… × n_axes), before any rotation."""
         return z
+
+    def axes_at(self, code: Tensor) -> Tensor:
+        """Return the positions along the axes (… × n_axes) of codes (… × n_code), before any rotation."""
+        return code
 
 
 LATENTS: Kinds[type[Latent]] = Kinds(kinds.LATENTS)
@@ -221,7 +231,7 @@ class GaussianPosterior(Posterior):
 class Gaussian(Latent):
     """Axes with a standard normal prior, and a normal posterior of diagonal covariance."""
 
-    settings = GaussianSettings
+    settings: ClassVar[type[LatentSettings]] = GaussianSettings
     rotates = True
 
     def posterior(self, raw: Tensor, progress: float = 1.0) -> GaussianPosterior:

@@ -137,7 +137,7 @@ class Run:
 
     def _step(self, cells: np.ndarray, counts: Counts | None = None) -> Tensor:
         """One step of the optimiser; return the sums of fit and KL over its cells."""
-        self.vae.progress = self.step / self.schedule.steps
+        self.vae.progress = self.schedule.progress(self.step)
         if self.compiled:
             sums = self._compiled_step(prepare(self.vae, self.batches, cells) if counts is None else counts)
         else:

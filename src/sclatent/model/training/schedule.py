@@ -29,6 +29,8 @@ class Schedule:
     steps_per_epoch: int
     warmup: int
     peak: float
+    begun: float = 0.0
+    """How far the training is where the schedule begins, from 0 to 1."""
 
     @property
     def steps(self) -> int:
@@ -43,6 +45,10 @@ class Schedule:
         else:
             low, high, t = self.peak, self.peak / 1e4, (step - rise) / max(1.0, self.steps - rise)
         return high + (low - high) * 0.5 * (1.0 + math.cos(math.pi * min(t, 1.0)))
+
+    def progress(self, step: int) -> float:
+        """How far the training is in step `step`, from 0 to 1."""
+        return self.begun + (1.0 - self.begun) * (step / self.steps)
 
     def kl_weight(self, step: int) -> float:
         """Weight of the KL term in step `step` (from 0)."""
@@ -61,7 +67,7 @@ class Schedule:
     def again(cls, settings: ModelSettings, n: int, epochs: int) -> Schedule:
         """Return the schedule of a refit on `n` cells for so many epochs: one cycle, with the full weight of the KL."""
         size = batch_size(settings, n)
-        return cls(size, epochs, max(1, math.ceil(n / size)), 1, settings.learning_rate)
+        return cls(size, epochs, max(1, math.ceil(n / size)), 1, settings.learning_rate, AGAIN)
 
     def minibatches(self, order: np.ndarray) -> list[np.ndarray]:
         """Cut the cells of an epoch into its steps, as evenly as can be: no last step with a cell or two."""
@@ -72,6 +78,8 @@ WARMUP = 0.15
 """Share of the schedule over which the KL weight grows."""
 RISE = 0.1
 """Share of the schedule over which the learning rate grows."""
+AGAIN = 0.9
+"""How far a training is where its refit begins: what was annealed is not heated up."""
 REFIT = 0.5
 """Most epochs of a refit, for one of the training."""
 MANY = 2000

@@ -22,21 +22,27 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
 
     ``X`` holds posterior means and ``layers["sd"]`` their SDs (float32); ``obs``: ``split``; ``var``: ``kl`` (mean over
     cells, nats) and ``active`` (variance of the posterior mean above 0.01); ``varm["loadings"]`` (axes × genes of the
-    model, in the order of ``uns["genes"]``): see `loadings`.
+    model, in the order of ``uns["genes"]``): see `loadings`. With ``latent: states`` also ``obs["state"]``, the
+    likeliest state (named as its axis), and ``obsm["state_probability"]``.
     """
     from anndata import AnnData
 
     data = inputs(prepared, trained.card)
     mean, sd, kl = trained.vae.along_axes(data)
     names = [f"axis_{k + 1}" for k in range(mean.shape[1])]
+    obs = prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy()
+    states = trained.vae.settings.latent.relaxed
+    if states:
+        obs[slots.STATE] = pd.Categorical([names[k] for k in mean.argmax(1)], categories=names)
     var = pd.DataFrame(
         {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)},
         index=pd.Index(names),
     )
     return AnnData(
         X=mean,
-        # so that `stability` can leave out test cells without another file
-        obs=prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy(),
+        # the split, so that `stability` can leave out test cells without another file
+        obs=obs,
+        obsm={slots.STATE_PROBABILITY: mean} if states else None,
         var=var,
         layers={slots.SD: sd},
         varm={"loadings": loadings(trained.vae, data, mean)},

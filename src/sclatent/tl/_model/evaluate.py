@@ -46,7 +46,8 @@ def evaluate(
     ``validation`` (before a refit on these cells, if there was one) and ``test``, of at most 5,000 cells each, evenly
     spaced: ``n_cells``, ``elbo``,
     ``marginal`` (importance-weighted log p(x) with `samples` draws, Burda et al. 2016; a lower bound that tightens with
-    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``; ``n_active`` axes, ``kl_per_axis`` (over
+    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``, or for ``latent: point`` none of these but
+    ``fit``, log p(x | z); ``n_active`` axes, ``kl_per_axis`` (over
     all cells), ``n_latent``, ``samples``, ``likelihood``, ``decoder``, ``epochs``; and ``calibration`` on test cells:
     see `sclatent.tl.calibration`.
     """

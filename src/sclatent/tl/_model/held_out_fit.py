@@ -16,7 +16,14 @@ KL_DRAWS = 16
 def summarise(
     vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = 100, seed: int = 0
 ) -> dict[str, Any]:
-    """ELBO, marginal and KL of the cells `index`, means in nats per cell; None where there is no cell."""
+    """ELBO, marginal and KL of the cells `index`, means in nats per cell; None where there is no cell.
+
+    A latent without a density has none of them, but ``fit``, the log p(x | z) at the cell's point.
+    """
+    if not vae.settings.latent.density and len(index):
+        fit, _ = held_out(vae, data, index, samples=1, seed=seed)
+        none = dict.fromkeys(("elbo", "marginal", "marginal_se", "kl"))
+        return {"n_cells": len(index), **none, "fit": float(fit.mean())}
     if len(index) == 0:
         return {"n_cells": 0, "elbo": None, "marginal": None, "marginal_se": None, "kl": None}
     elbo, marginal = held_out(vae, data, index, samples=samples, seed=seed)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CRITERION = "marginal"
+CRITERION, OF_POINTS = "marginal", "fit"
+"""What seeds are compared by; where the latent has no density, there is no marginal."""
 
 
 def select(
@@ -64,9 +65,11 @@ def select(
     table = stability(usable, seed, {s: frame.set_index("axis")["name"] for s, frame in axes.items()})
     names = axes[seed].set_index("axis")["name"]
     table.insert(1, "name", names.loc[table["axis"]].to_numpy())
+    points = any(OF_POINTS in (m.get(slots.VALIDATION) or {}) for m in metrics.values())
+    named = "log-likelihood at the point" if points else "marginal log-likelihood"
     chosen = {
         "seed": int(seed),
-        "criterion": "largest marginal log-likelihood of the validation cells (nats per cell)",
+        "criterion": f"largest {named} of the validation cells (nats per cell)",
         "value": finite.get(seed),
         "values": {str(s): finite.get(s) for s in sorted(values)},
         "failed": [int(s) for s in failed],
@@ -78,5 +81,6 @@ def select(
 
 
 def _value(metrics: dict[str, Any]) -> float | None:
-    value = (metrics.get(slots.VALIDATION) or {}).get(CRITERION)
+    held_out = metrics.get(slots.VALIDATION) or {}
+    value = held_out.get(OF_POINTS if OF_POINTS in held_out else CRITERION)
     return None if value is None else float(value)

@@ -128,10 +128,21 @@ def spread(
 
 
 def posterior_draws(mean: npt.ArrayLike, sd: npt.ArrayLike, n: int, seed: int) -> list[Array]:
-    """Draw z = mean + sd · ε `n` times (cells × axes each); the same draws serve all steps, so curves are smooth."""
+    """Draw z = mean + sd · ε `n` times (cells × axes each), of a Gaussian."""
     mean, sd = np.asarray(mean, dtype=np.float64), np.asarray(sd, dtype=np.float64)
     rng = np.random.default_rng(seed)
     return [mean + sd * rng.standard_normal(mean.shape) for _ in range(n)]
+
+
+def deviations(vae: CountVAE, data: CountData, mean: Array, sd: Array, cells: Index, n: int, seed: int) -> list[Array]:
+    """Draw from the posterior of the cells `n` times, less its mean (cells × axes each).
+
+    The same draws serve all steps, so curves are smooth. The diagonal Gaussian needs no more than the SDs along the
+    axes (all cells × axes each); any other posterior is asked.
+    """
+    if vae.settings.latent.kind == "gaussian":
+        return posterior_draws(np.zeros_like(sd[cells]), sd[cells], n, seed)
+    return list(vae.draws(data, cells, n, seed=seed).astype(np.float64) - mean[cells])
 
 
 @dataclass(frozen=True)

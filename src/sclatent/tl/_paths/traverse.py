@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,10 @@ from sclatent.tl._paths.decode import (
     decoder_of,
     density_on_circle,
     density_on_line,
+    deviations,
     list_phase,
     mean_fraction,
     pick_cells,
-    posterior_draws,
     score_genes,
     spread,
     strata_of,
@@ -91,7 +92,7 @@ def traverse(
     strata = strata_of(data)
     cells = pick_cells(strata, CELLS, seed=SEED)
     few = pick_cells(strata, SPREAD_CELLS, seed=SEED)
-    draws = posterior_draws(means[few], sds[few], DRAWS, SEED)
+    draws = [means[few] + away for away in deviations(trained.vae, data, means, sds, few, DRAWS, SEED)]
 
     reference = mean_fraction(decode, means[cells], cells)
     chosen = score_genes(genes, cycle.var, reference)
@@ -104,14 +105,14 @@ def traverse(
         density, near = density_on_line(position, means[:, k])
 
         def at(z: Array, x: float, k: int = int(k)) -> Array:
-            moved = z.copy()
-            moved[:, k] = x
-            return moved
+            return trained.vae.placed(z, k, x)
 
         curve = np.array([mean_fraction(decode, at(means[cells], x), cells) for x in position])
         sd = [spread(decode, lambda z, x=x, at=at: at(z, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
         blocks.append(_Block(str(latent.var_names[k]), position, density, near, curve, sd))
-    turn = _turn(decode, knob, sds, steps, contrasts)
+    turn = _turn(
+        decode, knob, lambda few: deviations(trained.vae, data, means, sds, few, DRAWS, SEED), steps, contrasts
+    )
     if turn is not None:
         blocks.append(turn)
 
@@ -191,7 +192,13 @@ def peak_phase(angle: Array, fraction: Array) -> tuple[Array, Array]:
     return np.mod(np.angle(first), 2 * np.pi), np.abs(first)
 
 
-def _turn(decode: Decoder, knob: AnnData | None, sds: Array, steps: int, contrasts: Array) -> _Block | None:
+def _turn(
+    decode: Decoder,
+    knob: AnnData | None,
+    draw: Callable[[Array], list[Array]],
+    steps: int,
+    contrasts: Array,
+) -> _Block | None:
     """Decode the knob's path, if there is a knob."""
     from sclatent.tl._paths.knob_file import has_knob, read_path
 
@@ -204,8 +211,7 @@ def _turn(decode: Decoder, knob: AnnData | None, sds: Array, steps: int, contras
     cells = pick_cells(path.strata, CELLS, among=on, seed=SEED)
     few = pick_cells(path.strata, SPREAD_CELLS, among=on, seed=SEED)
     # the posterior in all directions but those of the knob, where the path itself is put
-    noise = posterior_draws(np.zeros_like(sds[few]), sds[few], DRAWS, SEED)
-    draws = [path.base[few] + e - (e @ path.plane.T) @ path.plane for e in noise]
+    draws = [path.base[few] + e - (e @ path.plane.T) @ path.plane for e in draw(few)]
     density, near = density_on_circle(position, knob.obs[slots.CYCLE_ANGLE].to_numpy(dtype=np.float64)[on], steps)
     curve = decode_turn(decode, path.base[cells], at, cells)
     sd = [spread(decode, lambda z, d=d: z + d, draws, few, contrasts) for d in at]  # type: ignore[misc]

@@ -1,0 +1,68 @@
+"""Which kinds of a model go together: a mistake is one line when the file is read, and a table in the documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sclatent.settings.kinds import (
+    DECODERS,
+    LATENTS,
+    LIKELIHOODS,
+    OBJECTIVES,
+    DecoderSettings,
+    DrawnSettings,
+    LatentSettings,
+    ObjectiveSettings,
+)
+
+TABLE_BEGIN = "<!-- together:begin (written by make docs) -->"
+TABLE_END = "<!-- together:end -->"
+
+
+def misfit(decoder: DecoderSettings, latent: LatentSettings, objective: ObjectiveSettings) -> str | None:
+    """Return the line that says why these do not go together; None: they do. Every likelihood goes with all."""
+    if objective.density and not latent.density:
+        return (
+            f"objective: {objective.kind} asks for the density of the latent, and {latent.kind} has none: "
+            "use `objective: elbo`"
+        )
+    if objective.of_draws and latent.relaxed:
+        return (
+            f"objective: {objective.kind} asks for the density of what is drawn, and latent: {latent.kind} draws "
+            "something smoother than its states: use `objective: elbo` or `objective: score`"
+        )
+    if latent.relaxed and objective.density and latent != _plain(type(latent)):
+        return (
+            f"objective: {objective.kind} draws states themselves, so nothing of latent: {latent.kind} can be set: "
+            f"use `latent: {latent.kind}`"
+        )
+    if not latent.density and isinstance(objective, DrawnSettings) and objective != _plain(type(objective)):
+        return f"latent: {latent.kind} has nothing to draw: remove `draws` and `noise` of the objective"
+    if not latent.turns and decoder.rotation not in ("programs", "none"):
+        return (
+            f"rotate: {decoder.rotation} turns the axes, and those of latent: {latent.kind} cannot be turned: "
+            "remove `rotate`"
+        )
+    return None
+
+
+def _plain(settings: type[Any]) -> Any:
+    """Return the settings of a kind as they are when only its name is given."""
+    return settings()
+
+
+def table() -> str:
+    """Return what goes with what as a Markdown table: latents by objectives, for all decoders and likelihoods."""
+    lines = ["| latent | " + " | ".join(OBJECTIVES) + " | `rotate` |", "|---" * (len(list(OBJECTIVES)) + 2) + "|"]
+    for kind in LATENTS:
+        latent = _plain(LATENTS[kind])
+        goes = [
+            all(misfit(_plain(DECODERS[decoder]), latent, _plain(OBJECTIVES[one])) is None for decoder in DECODERS)
+            for one in OBJECTIVES
+        ]
+        turns = latent.turns
+        lines.append(f"| {kind} | " + " | ".join("yes" if one else "–" for one in [*goes, turns]) + " |")
+    every = (
+        f"Every decoder ({', '.join(DECODERS)}) and every likelihood ({', '.join(LIKELIHOODS)}) goes with all of them."
+    )
+    return "\n".join([*lines, "", every, ""])
