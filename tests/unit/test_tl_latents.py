@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import sclatent as sl
-from sclatent.tl._train import TrainedModel
+from sclatent.tl._model.train import TrainedModel
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ __getattr__, __all__ = attach(
         "Rows": "source",
         "load_model": "saving",
         "log_rate": "parts.log_likelihoods",
+        "refined": "refine",
         "refit_epochs": "training.schedule",
         "refit_vae": "training.trainer",
         "rotate_axes": "rotation",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from sclatent.model.parts.likelihoods import LIKELIHOODS as LIKELIHOODS
     from sclatent.model.parts.log_likelihoods import log_rate as log_rate
     from sclatent.model.parts.modality import DECODERS as DECODERS
+    from sclatent.model.refine import refined as refined
     from sclatent.model.rotation import ACTIVE_VARIANCE as ACTIVE_VARIANCE
     from sclatent.model.rotation import rotate_axes as rotate_axes
     from sclatent.model.saving import load_model as load_model

@@ -133,13 +133,15 @@ class CountVAE(nn.Module):
         mu = log_likelihoods.log_rate(logits, batch).double().exp().cpu().numpy()
         return mu, self.likelihood.shape(code, batch.categorical)
 
-    def marginal(self, batch: Batch, samples: int, noise: torch.Generator, chunk: int = 8) -> tuple[Tensor, Tensor]:
+    def marginal(
+        self, batch: Batch, samples: int, noise: torch.Generator, chunk: int = 8, *, posterior: Posterior | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return the ELBO and the importance-weighted log p(x) ≥ log 1/S Σ p(x, z_s)/q(z_s | x) of each cell (B,).
 
-        Burda et al. 2016. The draws are decoded `chunk` at a time, so memory does not grow with `samples`.
+        Burda et al. 2016. `posterior` is the encoder's unless given. The draws are decoded `chunk` at a time, so memory
+        does not grow with `samples`.
         """
-        posterior = self.encode(batch)
-        weights = []
+        posterior, weights = posterior or self.encode(batch), []
         for start in range(0, samples, chunk):
             shape = (min(chunk, samples - start), len(batch), self.latent.n_noise)
             eps = torch.randn(shape, generator=noise, device=self.device)
@@ -177,10 +179,6 @@ class CountVAE(nn.Module):
             axes = self.latent.axes_at(self.encode(batch).sample(eps)) @ self.rotation.T
             parts.append(axes.cpu().numpy())
         return np.concatenate(parts, axis=1)
-
-    def placed(self, z: np.ndarray, axis: int, value: float) -> np.ndarray:
-        """Return coordinates along the axes (cells × axes) put at `value` along one axis, where cells can be."""
-        return self.latent.placed(z, axis, value)
 
     def moved(self, z: np.ndarray, axis: int, step: float) -> np.ndarray:
         """Return coordinates along the axes (cells × axes) a step along one axis; they stay where cells can be."""

@@ -13,6 +13,7 @@ __getattr__, __all__ = attach(
         "inputs": "_model.inputs",
         "embed": "_model.embed",
         "evaluate": "_model.evaluate",
+        "refine": "_model.refine",
         "calibration": "_model.calibration",
         "select": "_model.select",
         "compare": "_model.compare",

@@ -31,7 +31,7 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     mean, sd, kl = trained.vae.along_axes(data)
     names = [f"axis_{k + 1}" for k in range(mean.shape[1])]
     obs = prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy()
-    states = trained.vae.settings.latent.relaxed
+    kind, states = trained.vae.settings.latent.kind, trained.vae.settings.latent.relaxed
     if states:
         obs[slots.STATE] = pd.Categorical([names[k] for k in mean.argmax(1)], categories=names)
     var = pd.DataFrame(
@@ -46,7 +46,8 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
         var=var,
         layers={slots.SD: sd},
         varm={"loadings": loadings(trained.vae, data, mean)},
-        uns={"genes": np.array(trained.card["genes"], dtype=object)},
+        uns={"genes": np.array(trained.card["genes"], dtype=object)}
+        | ({} if kind == "gaussian" else {slots.LATENT: kind}),
     )
 
 

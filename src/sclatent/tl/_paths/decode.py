@@ -13,6 +13,7 @@ from sclatent.data import slots
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
     from sclatent.model import CountData, CountVAE
 
@@ -134,15 +135,16 @@ def posterior_draws(mean: npt.ArrayLike, sd: npt.ArrayLike, n: int, seed: int) -
     return [mean + sd * rng.standard_normal(mean.shape) for _ in range(n)]
 
 
-def deviations(vae: CountVAE, data: CountData, mean: Array, sd: Array, cells: Index, n: int, seed: int) -> list[Array]:
+def deviations(vae: CountVAE, data: CountData, latent: AnnData, cells: Index, n: int, seed: int) -> list[Array]:
     """Draw from the posterior of the cells `n` times, less its mean (cells × axes each).
 
     The same draws serve all steps, so curves are smooth. The diagonal Gaussian needs no more than the SDs along the
-    axes (all cells × axes each); any other posterior is asked.
+    axes that `latent` (of `sclatent.tl.embed`) holds; any other posterior is asked.
     """
-    if vae.settings.latent.kind == "gaussian":
-        return posterior_draws(np.zeros_like(sd[cells]), sd[cells], n, seed)
-    return list(vae.draws(data, cells, n, seed=seed).astype(np.float64) - mean[cells])
+    if slots.LATENT not in latent.uns:
+        sd = np.asarray(latent.layers[slots.SD], dtype=np.float64)[cells]
+        return posterior_draws(np.zeros_like(sd), sd, n, seed)
+    return list(vae.draws(data, cells, n, seed=seed) - np.asarray(latent.X, dtype=np.float64)[cells])
 
 
 @dataclass(frozen=True)

@@ -87,12 +87,15 @@ def traverse(
     decode = decoder_of(trained.vae, data)
     genes = pd.Index([str(gene) for gene in latent.uns["genes"]])
     means = np.asarray(latent.X, dtype=np.float64)
-    sds = np.asarray(latent.layers[slots.SD], dtype=np.float64)
     steps = settings.traverse.steps
     strata = strata_of(data)
     cells = pick_cells(strata, CELLS, seed=SEED)
     few = pick_cells(strata, SPREAD_CELLS, seed=SEED)
-    draws = [means[few] + away for away in deviations(trained.vae, data, means, sds, few, DRAWS, SEED)]
+
+    def draw(cells: Array) -> list[Array]:
+        return deviations(trained.vae, data, latent, cells, DRAWS, SEED)
+
+    draws = [means[few] + away for away in draw(few)]
 
     reference = mean_fraction(decode, means[cells], cells)
     chosen = score_genes(genes, cycle.var, reference)
@@ -105,14 +108,16 @@ def traverse(
         density, near = density_on_line(position, means[:, k])
 
         def at(z: Array, x: float, k: int = int(k)) -> Array:
-            return trained.vae.placed(z, k, x)
+            if slots.LATENT in latent.uns:  # what one axis gains, others may lose
+                return trained.vae.latent.placed(z, k, x)
+            moved = z.copy()
+            moved[:, k] = x
+            return moved
 
         curve = np.array([mean_fraction(decode, at(means[cells], x), cells) for x in position])
         sd = [spread(decode, lambda z, x=x, at=at: at(z, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
         blocks.append(_Block(str(latent.var_names[k]), position, density, near, curve, sd))
-    turn = _turn(
-        decode, knob, lambda few: deviations(trained.vae, data, means, sds, few, DRAWS, SEED), steps, contrasts
-    )
+    turn = _turn(decode, knob, draw, steps, contrasts)
     if turn is not None:
         blocks.append(turn)
 
