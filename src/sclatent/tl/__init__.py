@@ -14,6 +14,7 @@ __getattr__, __all__ = attach(
         "embed": "_model.embed",
         "evaluate": "_model.evaluate",
         "refine": "_model.refine",
+        "gradient_variance": "_model.gradient_variance",
         "calibration": "_model.calibration",
         "select": "_model.select",
         "compare": "_model.compare",

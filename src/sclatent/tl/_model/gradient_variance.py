@@ -1,0 +1,210 @@
+"""How noisy the gradient of each objective is, on the user's own cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sclatent.data import slots
+from sclatent.model import OBJECTIVES, Batch, Batches, CountVAE, Objective
+from sclatent.settings import InputError, ModelSettings
+from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.subset import evenly
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from sclatent.tl._model.train import TrainedModel
+
+REFERENCE: dict[str, Any] = {"kind": "elbo"}
+USUAL: tuple[dict[str, Any], ...] = (
+    REFERENCE,
+    {"kind": "elbo", "draws": 2, "noise": "antithetic"},
+    {"kind": "elbo", "draws": 8, "noise": "stratified"},
+    {"kind": "stl"},
+    {"kind": "score", "baseline": "none"},
+    {"kind": "score", "baseline": "running"},
+    {"kind": "score", "baseline": "others", "draws": 8},
+    {"kind": "iwae", "draws": 8},
+    {"kind": "dreg", "draws": 8},
+)
+BURN_IN, BOOTSTRAPS, INTERVAL = 30, 500, (5.0, 95.0)
+"""Steps before a running mean is trusted; resamples of the repeats, and the percentiles of their ratios."""
+GROUPS = ("encoder", "decoder")
+WEIGHTED = ("iwae", "dreg")
+
+
+def gradient_variance(
+    prepared: AnnData,
+    trained: TrainedModel,
+    *,
+    objectives: Sequence[str | dict[str, Any]] | None = None,
+    cells: int = 64,
+    repeats: int = 60,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Measure how much the gradient of each objective varies with the draws from the posterior, weights and cells held.
+
+    Without dropout, with the full weight of the KL, on the same training cells throughout.
+
+    Parameters
+    ----------
+    prepared
+        The cells; the model's genes suffice.
+    trained
+        The model whose weights the gradients are taken at.
+    objectives
+        As in a dataset file, ``"stl"`` or ``{"kind": "iwae", "draws": 8}``; by default all kinds that go with the
+        model's latent.
+    cells
+        Training cells, evenly spaced, whose mean loss is differentiated.
+    repeats
+        Gradients of each objective.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    One row per objective and group of parameters (``encoder``; ``decoder``, with what the likelihood has):
+    ``objective``, ``group``, ``bound`` (``elbo`` or ``weighted``), ``draws``; ``variance``, the sum of all parameters';
+    ``relative``, draws × variance over that of the pathwise ELBO of one draw, so per decoded cell, with ``low`` and
+    ``high`` (90 % bootstrap interval over the repeats); ``agreement``, the squared distance of the mean gradient from
+    that of the plainest objective of the same bound and draws, over what chance gives: about 1 where the two have one
+    mean; and ``p``, how often chance alone puts the means so far apart (bootstrap).
+
+    Raises
+    ------
+    InputError
+        An objective that does not go with the latent; fewer than 4 repeats; no training cells.
+    """
+    if repeats < 4:
+        raise InputError(f"gradient_variance: repeats: {repeats} gradients say nothing of a variance: take 30 or more")
+    split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
+    index = evenly(np.flatnonzero(split == slots.TRAIN), cells)
+    if not len(index):
+        raise InputError("gradient_variance: no training cells: check `split`")
+    batch = Batches(inputs(prepared, trained.card)).gather(index)
+    vae = trained.vae
+    chosen = _chosen(vae, objectives)
+    base = _Gradients(vae, _objective(vae, REFERENCE), batch, repeats, seed)
+    rows = []
+    for one in chosen:
+        objective = _objective(vae, one)
+        found = _Gradients(vae, objective, batch, repeats, seed + 1)
+        weighted = objective.given.kind in WEIGHTED
+        plain = base
+        if weighted:
+            plain = _Gradients(vae, _objective(vae, {"kind": "iwae", "draws": objective.draws}), batch, repeats, seed)
+        for group in GROUPS:
+            ratio, low, high = found.relative(base, group, seed)
+            agreement, p = found.agreement(plain, group, seed)
+            rows.append(
+                {
+                    "objective": label(one),
+                    "group": group,
+                    "bound": "weighted" if weighted else "elbo",
+                    "draws": objective.draws,
+                    "variance": found.variance(group),
+                    "relative": ratio,
+                    "low": low,
+                    "high": high,
+                    "agreement": agreement,
+                    "p": p,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def label(objective: str | dict[str, Any]) -> str:
+    """Return an objective in words: its kind, and what is set of it."""
+    if isinstance(objective, str):
+        return objective
+    return " ".join([str(objective["kind"]), *(f"{key}={value}" for key, value in objective.items() if key != "kind")])
+
+
+def _chosen(vae: CountVAE, objectives: Iterable[str | dict[str, Any]] | None) -> list[str | dict[str, Any]]:
+    if objectives is not None:
+        return list(objectives)
+    latent = vae.settings.latent
+    usual: Iterable[dict[str, Any]] = USUAL if latent.density else (REFERENCE,)
+    return [one for one in usual if not (latent.relaxed and one["kind"] in ("stl", *WEIGHTED))]
+
+
+def _objective(vae: CountVAE, one: str | dict[str, Any]) -> Objective:
+    given = vae.settings.model_dump(exclude={"objective"}) | {"objective": one}
+    try:
+        settings = ModelSettings.model_validate(given).objective
+    except ValueError as problem:
+        what = problem.errors()[0]["msg"] if hasattr(problem, "errors") else str(problem)
+        raise InputError(f"gradient_variance: {label(one)}: {what.removeprefix('Value error, ')}") from None
+    return OBJECTIVES[settings.kind](settings)
+
+
+class _Gradients:
+    """Gradients of an objective, one per repeat, by group of parameters."""
+
+    def __init__(self, vae: CountVAE, objective: Objective, batch: Batch, repeats: int, seed: int) -> None:
+        parts: dict[str, list[torch.Tensor]] = {group: [] for group in GROUPS}
+        for name, parameter in vae.named_parameters():
+            parts["encoder" if ".encoder." in f".{name}" else "decoder"].append(parameter)
+        noise = torch.Generator(device=vae.device).manual_seed(seed)
+        carries = bool(objective.state())
+        collected: dict[str, list[np.ndarray]] = {group: [] for group in GROUPS}
+        before, vae.progress = vae.progress, 1.0 - 1e-6  # where draws can still be differentiated
+        try:
+            for step in range(repeats + BURN_IN * carries):
+                loss = objective.loss(vae, batch, noise, None, 1.0).cells.mean()
+                if step < BURN_IN * carries:
+                    continue
+                every = [one for group in GROUPS for one in parts[group]]
+                found = iter(torch.autograd.grad(loss, every, allow_unused=True))
+                for group in GROUPS:
+                    flat = [
+                        torch.zeros(one.numel()) if (g := next(found)) is None else g.flatten() for one in parts[group]
+                    ]
+                    collected[group].append(torch.cat(flat).cpu().numpy())
+        finally:
+            vae.progress = before
+        self.draws = objective.draws
+        self.values = {group: np.array(every) for group, every in collected.items()}
+
+    def variance(self, group: str) -> float:
+        """Sum of the variances of the parameters of a group."""
+        return float(self.values[group].var(0, ddof=1, dtype=np.float64).sum())
+
+    def relative(self, base: _Gradients, group: str, seed: int) -> tuple[float, float, float]:
+        """Variance per draw over that of `base`, and the bounds of its bootstrap interval."""
+        rng = np.random.default_rng(seed)
+        ratio = self.draws * self.variance(group) / (base.draws * base.variance(group))
+        above, below = (_resampled(one.values[group], rng) * one.draws for one in (self, base))
+        low, high = np.percentile(above / below, INTERVAL)
+        return ratio, float(low), float(high)
+
+    def agreement(self, other: _Gradients, group: str, seed: int) -> tuple[float, float]:
+        """Squared distance of the mean gradients over its expectation if they have one mean, and the p of that."""
+        one, two = self.values[group].astype(np.float64), other.values[group].astype(np.float64)
+        away = ((one.mean(0) - two.mean(0)) ** 2).sum()
+        expected = self.variance(group) / len(one) + other.variance(group) / len(two)
+        # both moved to one mean, then resampled: how far apart do means come to lie?
+        rng = np.random.default_rng(seed)
+        centred = np.concatenate([one - one.mean(0), two - two.mean(0)])
+        times = np.hstack([_times(len(one), rng) / len(one), -_times(len(two), rng) / len(two)])
+        chance = np.einsum("bi,ij,bj->b", times, centred @ centred.T, times)
+        return float(away / expected), float((1 + (chance >= away).sum()) / (1 + BOOTSTRAPS))
+
+
+def _times(n: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n rows is in each resample (resamples × n)."""
+    return rng.multinomial(n, np.full(n, 1 / n), size=BOOTSTRAPS).astype(np.float64)
+
+
+def _resampled(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sums of variances of bootstrap resamples of the rows, from their inner products alone."""
+    centred = values - values.mean(0)
+    inner, n = (centred @ centred.T).astype(np.float64), len(values)
+    times = _times(n, rng)
+    return (times @ np.diag(inner) - np.einsum("bi,ij,bj->b", times, inner, times) / n) / (n - 1)

@@ -1,0 +1,125 @@
+"""The noise of gradients on cells, and on toys whose noise is known."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+import sclatent as sl
+from sclatent.model.parts.latent import GaussianPosterior
+from sclatent.settings import InputError
+
+
+@pytest.fixture(scope="module")
+def world():  # type: ignore[no-untyped-def]
+    from sclatent.settings import DatasetSettings
+
+    small = {"n_latent": 3, "n_hidden": 16, "epochs": 80, "refit": False, "decoder": "linear"}
+    settings = DatasetSettings.model_validate(
+        {
+            "name": "t",
+            "file": "t.yaml",
+            "counts": "-",
+            "models": {k: small | {"latent": k} for k in ("gaussian", "point", "states")},
+        }
+    )
+    prepared = sl.pp.prepare(sl.data.simulate(250, 100, median_library=20_000, seed=1), settings)
+    return prepared, {kind: sl.tl.train(prepared, settings, model=kind) for kind in settings.models}
+
+
+def test_the_table(world) -> None:  # type: ignore[no-untyped-def]
+    prepared, trained = world
+    table = sl.tl.gradient_variance(prepared, trained["gaussian"], cells=32, repeats=40)
+    assert len(table) == 18
+    assert np.isfinite(table.select_dtypes(float)).all().all()
+    assert ((table["low"] <= table["relative"]) & (table["relative"] <= table["high"])).mean() > 0.8
+    encoder = table[table["group"] == "encoder"].set_index("objective")["relative"]
+    assert 0.4 < encoder["elbo"] < 2.5
+    assert encoder["elbo draws=8 noise=stratified"] < 0.8
+    assert encoder["score baseline=none"] > 20 * encoder["elbo"]
+    assert encoder["score baseline=others draws=8"] < 0.3 * encoder["score baseline=none"]
+    assert encoder["dreg draws=8"] < encoder["iwae draws=8"]
+    assert table["p"].min() > 0.001
+    again = sl.tl.gradient_variance(prepared, trained["gaussian"], objectives=["stl"], cells=32, repeats=40)
+    row = table[table["objective"] == "stl"].drop(columns="objective").to_numpy()
+    assert (again.drop(columns="objective").to_numpy() == row).all()
+    fig = sl.pl.gradient_variance(table)
+    assert len(fig.axes) == 2
+    assert fig.axes[0].get_xscale() == "log"
+    plt.close(fig)
+
+
+def test_agreement_sees_a_bias(world) -> None:  # type: ignore[no-untyped-def]
+    """The weighted bound has another mean gradient than the ELBO."""
+    from sclatent.model import Batches
+    from sclatent.tl._model.gradient_variance import _Gradients, _objective
+
+    prepared, trained = world
+    vae = trained["gaussian"].vae
+    batch = Batches(sl.tl.inputs(prepared, trained["gaussian"].card)).gather(np.arange(40))
+    elbo, same, other = (
+        _Gradients(vae, _objective(vae, given), batch, 100, seed)
+        for seed, given in enumerate([{"kind": "stl", "draws": 8}, {"kind": "elbo"}, {"kind": "dreg", "draws": 16}])
+    )
+    assert same.agreement(elbo, "encoder", 0)[1] > 0.01
+    away, p = other.agreement(elbo, "encoder", 0)
+    assert away > 4
+    assert p < 0.01
+
+
+def test_states_and_points(world) -> None:  # type: ignore[no-untyped-def]
+    prepared, trained = world
+    table = sl.tl.gradient_variance(prepared, trained["states"], cells=20, repeats=10)
+    assert set(table["bound"]) == {"elbo"}
+    assert (table[table["group"] == "encoder"]["variance"] > 0).all()
+    assert trained["states"].vae.progress == 1
+    with pytest.raises(InputError, match="gradient_variance: iwae: objective: iwae asks for the density"):
+        sl.tl.gradient_variance(prepared, trained["point"], objectives=["iwae"])
+    with pytest.raises(InputError, match="repeats: 2 gradients say nothing"):
+        sl.tl.gradient_variance(prepared, trained["gaussian"], repeats=2)
+
+
+# --- toys ---
+
+
+def toy(sigma: float, f, way: str, n: int = 200_000) -> torch.Tensor:  # type: ignore[no-untyped-def]
+    """Gradients of E f(z), z ~ N(μ, σ²), with respect to μ and σ at μ = 1, one row per draw."""
+    mu = torch.ones(n, 1, dtype=torch.float64, requires_grad=True)
+    sd = torch.full((n, 1), sigma, dtype=torch.float64, requires_grad=True)
+    q = GaussianPosterior(mu, sd)
+    eps = torch.randn(1, n, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = q.sample(eps)
+    loss = f(z).sum() if way == "pathwise" else (f(z.detach())[..., 0] * q.log_q(z.detach())).sum()
+    return torch.cat(torch.autograd.grad(loss, [mu, sd]), 1)
+
+
+def test_quadratic() -> None:
+    """Pathwise: variance 4σ². Score function: 1/σ² + 14 + 15σ², which grows as σ falls. One mean, 2μ."""
+    noise = {}
+    for sigma in (0.5, 0.2, 0.05):
+        path, score = (toy(sigma, torch.square, way)[:, 0] for way in ("pathwise", "score"))
+        assert abs(float(path.mean()) - 2) < 0.02
+        assert abs(float(score.mean()) - 2) < 5 * float(score.std()) / np.sqrt(200_000)
+        assert abs(float(path.var()) / (4 * sigma**2) - 1) < 0.02
+        noise[sigma] = float(score.var())
+        assert abs(noise[sigma] / (sigma**-2 + 14 + 15 * sigma**2) - 1) < 0.06
+    assert noise[0.5] < noise[0.2] < noise[0.05]
+
+
+def test_linear() -> None:
+    """Pathwise: no variance at all in μ, and ∂L/∂σ = ε ∂L/∂z."""
+    path = toy(0.5, lambda z: 3 * z, "pathwise")
+    assert float(path[:, 0].var()) == 0
+    eps = torch.randn(1, 200_000, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(path[:, 1], 3 * eps.flatten())
+    assert float(toy(0.5, lambda z: 3 * z, "score")[:, 0].var()) > 10
+
+
+def test_a_step_has_no_pathwise_gradient_but_a_score() -> None:
+    """Of P(z > 1.5): the pathwise gradient is 0, which is wrong; the score function finds the density."""
+    step = lambda z: (z > 1.5).to(z.dtype) + 0 * z  # noqa: E731
+    assert float(toy(0.5, step, "pathwise").abs().max()) == 0
+    truth = torch.distributions.Normal(1.0, 0.5).log_prob(torch.tensor(1.5)).exp()
+    assert abs(float(toy(0.5, step, "score")[:, 0].mean() - truth)) < 0.02
