@@ -28,7 +28,7 @@ def gradient_variance(table: pd.DataFrame) -> st.Figure:
     """
     groups = list(dict.fromkeys(table["group"]))
     names = list(dict.fromkeys(table["objective"]))
-    fig = st.figure(4.2 * len(groups), 1.2 + 0.28 * len(names))
+    fig = st.figure(4.6 * len(groups), 1.2 + 0.28 * len(names))
     panels = fig.subplots(1, len(groups), squeeze=False, sharey=True)[0]
     for ax, group in zip(panels, groups, strict=True):
         rows = table[table["group"] == group].set_index("objective").loc[names]
