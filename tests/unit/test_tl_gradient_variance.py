@@ -31,7 +31,7 @@ def world():  # type: ignore[no-untyped-def]
 
 def test_the_table(world) -> None:  # type: ignore[no-untyped-def]
     prepared, trained = world
-    table = sl.tl.gradient_variance(prepared, trained["gaussian"], cells=32, repeats=40)
+    table = sl.tl.gradient_variance(prepared, trained["gaussian"], cells=12, repeats=40)
     assert len(table) == 18
     assert np.isfinite(table.select_dtypes(float)).all().all()
     assert ((table["low"] <= table["relative"]) & (table["relative"] <= table["high"])).mean() > 0.8
@@ -42,7 +42,7 @@ def test_the_table(world) -> None:  # type: ignore[no-untyped-def]
     assert encoder["score baseline=others draws=8"] < 0.3 * encoder["score baseline=none"]
     assert encoder["dreg draws=8"] < encoder["iwae draws=8"]
     assert table["p"].min() > 0.001
-    again = sl.tl.gradient_variance(prepared, trained["gaussian"], objectives=["stl"], cells=32, repeats=40)
+    again = sl.tl.gradient_variance(prepared, trained["gaussian"], objectives=["stl"], cells=12, repeats=40)
     row = table[table["objective"] == "stl"].drop(columns="objective").to_numpy()
     assert (again.drop(columns="objective").to_numpy() == row).all()
     fig = sl.pl.gradient_variance(table)
