@@ -19,7 +19,8 @@ from sclatent.model.kernels.barrier import meet
 from sclatent.model.kernels.threads import ahead, one_blas_thread, only_shared, share, together
 from sclatent.model.training.loop import Run
 from sclatent.model.training.optimizer import Mover
-from sclatent.settings import ModelSettings, kinds
+from sclatent.settings import ModelSettings
+from sclatent.settings.kinds import parts as kinds
 
 CELLS, GENES = 90, 40
 STILL = Mover(*np.zeros((2, 0), np.float32), np.zeros(0), np.zeros(0, np.int64), np.zeros((0, 3), np.float32), 1.0)

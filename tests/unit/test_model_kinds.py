@@ -12,8 +12,9 @@ from scipy.sparse import csr_matrix
 
 from sclatent.model import DECODERS, LATENTS, LIKELIHOODS, OBJECTIVES, CountData, CountVAE, train_vae
 from sclatent.model.rotation import rotate_axes
-from sclatent.settings import DatasetSettings, InputError, ModelSettings, first_line, kinds
-from sclatent.settings.registry import Registry
+from sclatent.settings import DatasetSettings, InputError, ModelSettings, first_line
+from sclatent.settings.kinds import parts as kinds
+from sclatent.settings.kinds.registry import Registry
 
 SMALL = ModelSettings(n_latent=2, n_hidden=8, epochs=1)
 ALL = (LIKELIHOODS, DECODERS, LATENTS, OBJECTIVES)

@@ -11,7 +11,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from sclatent.model import LATENTS
 from sclatent.model.parts.latent import GaussianPosterior
-from sclatent.settings.kinds import GaussianSettings
+from sclatent.settings.kinds.parts import GaussianSettings
 
 CELLS, AXES = 5, 3
 

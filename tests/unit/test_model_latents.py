@@ -10,7 +10,7 @@ from torch import Tensor, distributions
 
 from sclatent.model import LATENTS, Latent, Posterior
 from sclatent.model.parts.latents.implicit import beta_draw, gamma_draw, slope_of_beta, slope_of_gamma
-from sclatent.settings import kinds
+from sclatent.settings.kinds import parts as kinds
 
 OTHERS = [kind for kind in LATENTS if kind != "gaussian"]
 RANDOM = [kind for kind in OTHERS if kind != "point"]

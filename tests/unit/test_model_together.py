@@ -14,7 +14,7 @@ from sclatent.data import simulate
 from sclatent.model import DECODERS, LATENTS, LIKELIHOODS, OBJECTIVES, CountData
 from sclatent.model.training.loop import Run
 from sclatent.settings import DatasetSettings, ModelSettings, first_line
-from sclatent.settings.together import table
+from sclatent.settings.kinds.together import table
 
 REFUSED = {
     ("point", "stl"),

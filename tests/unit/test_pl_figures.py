@@ -20,8 +20,8 @@ from matplotlib.text import Text
 import sclatent as sl
 from sclatent.data import slots
 from sclatent.pl import _style
-from sclatent.pl._axes import _heatmap
-from sclatent.pl._axis_table import by_axis
+from sclatent.pl._axes.figures import _heatmap
+from sclatent.pl._axes.table import by_axis
 from sclatent.pl._knob import phase_arcs
 from sclatent.pl._page.route import near_steps, route
 from sclatent.pl._paths import PSEUDO, path, paths

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from sclatent.settings.kinds import KindSettings, name_of
-from sclatent.settings.registry import Registry
+from sclatent.settings.kinds.parts import KindSettings, name_of
+from sclatent.settings.kinds.registry import Registry
 
 T = TypeVar("T", bound=type[Any])
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sclatent.settings.registry import unknown_kind
+from sclatent.settings.kinds.registry import unknown_kind
 
 WAYS = ("independent", "antithetic", "stratified", "sobol")
 EDGE = 1e-7

@@ -12,8 +12,8 @@ from sclatent.model.data import Batch
 from sclatent.model.kinds import Kinds
 from sclatent.model.noise import standard_normal
 from sclatent.model.parts.latent import Posterior
-from sclatent.settings import kinds
-from sclatent.settings.kinds import DrawnSettings, ObjectiveSettings, PathwiseSettings
+from sclatent.settings.kinds import parts as kinds
+from sclatent.settings.kinds.parts import DrawnSettings, ObjectiveSettings, PathwiseSettings
 
 if TYPE_CHECKING:
     from sclatent.model.vae import CountVAE

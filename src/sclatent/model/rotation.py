@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from sclatent.model.rotation_criteria import independent, normalise_rows, one_sided, varimax
-from sclatent.settings.registry import unknown_kind
+from sclatent.settings.kinds.registry import unknown_kind
 
 if TYPE_CHECKING:
     from sclatent.model.data import CountData

@@ -8,7 +8,7 @@ __getattr__, __all__ = attach(
         "qc": "_qc",
         "save": "_style",
         "cycle": "_cycle",
-        "axes": "_axes",
+        "axes": "_axes.figures",
         "traversals": "_traversals",
         "knob": "_knob",
         "models": "_models",

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 
 from sclatent.pl import _style as st
-from sclatent.pl._axis_table import by_axis
+from sclatent.pl._axes.table import by_axis
 from sclatent.pl._calibration import calibration
 from sclatent.tl._axes.strength import INACTIVE, STRONG, WEAK
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.pl import _style as st
-from sclatent.pl._axis_table import by_axis, left_out, shown, title
+from sclatent.pl._axes.table import by_axis, left_out, shown, title
 from sclatent.pl._paths import CYCLE, Path, path, paths
 
 if TYPE_CHECKING:

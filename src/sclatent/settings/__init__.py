@@ -13,7 +13,7 @@ from sclatent.settings.dataset import (
 )
 from sclatent.settings.describe import configuration_table, json_schema, write_docs
 from sclatent.settings.errors import InputError, did_you_mean
-from sclatent.settings.kinds import DecoderSettings, LatentSettings, LikelihoodSettings, ObjectiveSettings
+from sclatent.settings.kinds.parts import DecoderSettings, LatentSettings, LikelihoodSettings, ObjectiveSettings
 from sclatent.settings.load import (
     first_line,
     from_section_json,

@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from sclatent.settings import together
 from sclatent.settings.dataset import DatasetSettings, Sample
-from sclatent.settings.kinds import KindSettings, OneOf
+from sclatent.settings.kinds import together
+from sclatent.settings.kinds.parts import KindSettings, OneOf
+from sclatent.settings.kinds.registry import Registry
 from sclatent.settings.load import _step
 from sclatent.settings.model import ModelSettings
-from sclatent.settings.registry import Registry
 
 TABLE_BEGIN = "<!-- configuration:begin (written by make docs) -->"
 TABLE_END = "<!-- configuration:end -->"

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from sclatent.settings import latents, objectives  # noqa: F401  they make their kinds known
 from sclatent.settings._base import Settings
 from sclatent.settings.errors import did_you_mean
-from sclatent.settings.kinds import (
+from sclatent.settings.kinds import latents, objectives  # noqa: F401  they make their kinds known
+from sclatent.settings.kinds.parts import (
     DECODERS,
     LATENTS,
     LIKELIHOODS,
@@ -27,8 +27,8 @@ from sclatent.settings.kinds import (
     PathwiseSettings,
     Rotation,
 )
-from sclatent.settings.registry import Registry
-from sclatent.settings.together import misfit
+from sclatent.settings.kinds.registry import Registry
+from sclatent.settings.kinds.together import misfit
 from sclatent.settings.words import resolve
 
 MOST_AXES = 32

@@ -18,7 +18,7 @@ __getattr__, __all__ = attach(
         "calibration": "_model.calibration",
         "select": "_model.select",
         "compare": "_model.compare",
-        "map": "_model.map",
+        "map": "_map.map",
         # axes
         "annotate": "_axes.annotate",
         "axis_gap": "_axes.disentangle",

@@ -33,7 +33,7 @@ from sclatent.model.parts.modality import Modality
 from sclatent.model.training.optimizer import Mover
 from sclatent.model.training.weights import FlatWeights
 from sclatent.model.vae import CountVAE
-from sclatent.settings.kinds import KindSettings
+from sclatent.settings.kinds.parts import KindSettings
 
 _f = np.float32
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from sclatent.model.data import Batch
 from sclatent.model.objective import OBJECTIVES, Loss, PathwiseELBO
 from sclatent.model.vae import CountVAE
-from sclatent.settings.kinds import ObjectiveSettings
-from sclatent.settings.objectives import ScoreFunctionSettings
+from sclatent.settings.kinds.objectives import ScoreFunctionSettings
+from sclatent.settings.kinds.parts import ObjectiveSettings
 
 MEMORY = 0.9
 """What a step keeps of the running mean before it."""

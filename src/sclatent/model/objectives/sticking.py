@@ -8,7 +8,7 @@ from torch import Tensor
 from sclatent.model.data import Batch
 from sclatent.model.objective import OBJECTIVES, Loss, PathwiseELBO
 from sclatent.model.vae import CountVAE
-from sclatent.settings.objectives import StickingSettings
+from sclatent.settings.kinds.objectives import StickingSettings
 
 
 @OBJECTIVES.register

@@ -11,8 +11,8 @@ from torch import Tensor
 from sclatent.model.data import Batch
 from sclatent.model.objective import OBJECTIVES, DrawnObjective, Loss
 from sclatent.model.vae import CountVAE
-from sclatent.settings.kinds import ObjectiveSettings
-from sclatent.settings.objectives import DoublySettings, WeightedSettings
+from sclatent.settings.kinds.objectives import DoublySettings, WeightedSettings
+from sclatent.settings.kinds.parts import ObjectiveSettings
 
 
 @OBJECTIVES.register

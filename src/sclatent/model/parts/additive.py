@@ -29,8 +29,8 @@ from torch import Tensor, nn
 
 from sclatent.model.parts.decoders import DECODERS, Decoder
 from sclatent.settings import ModelSettings
-from sclatent.settings.kinds import AdditiveSettings
-from sclatent.settings.registry import unknown_kind
+from sclatent.settings.kinds.parts import AdditiveSettings
+from sclatent.settings.kinds.registry import unknown_kind
 
 SHARPNESS = 2.0
 KNOTS = (0.0, 1.0)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from sclatent.model.kinds import Kinds
 from sclatent.model.parts.layers import dropout, init_linear
-from sclatent.settings import ModelSettings, kinds
-from sclatent.settings.kinds import DecoderSettings, LinearSettings, MLPSettings
+from sclatent.settings import ModelSettings
+from sclatent.settings.kinds import parts as kinds
+from sclatent.settings.kinds.parts import DecoderSettings, LinearSettings, MLPSettings
 
 NETWORK_SHARE = 0.1
 """Factor on what the network of `MLPDecoder` adds to its linear part: its weights then move the rates a tenth as fast

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sclatent.model.kinds import Kinds
-from sclatent.settings import kinds
-from sclatent.settings.kinds import GaussianSettings, LatentSettings
+from sclatent.settings.kinds import parts as kinds
+from sclatent.settings.kinds.parts import GaussianSettings, LatentSettings
 
 A = TypeVar("A", Tensor, np.ndarray)
 

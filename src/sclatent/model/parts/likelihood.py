@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from sclatent.model.data import Batch
 from sclatent.model.kinds import Kinds
-from sclatent.settings import kinds
-from sclatent.settings.kinds import LikelihoodSettings
+from sclatent.settings.kinds import parts as kinds
+from sclatent.settings.kinds.parts import LikelihoodSettings
 
 Array = np.ndarray
 

@@ -13,7 +13,7 @@ from sclatent.model.data import Batch
 from sclatent.model.parts import log_likelihoods
 from sclatent.model.parts.layers import init_linear
 from sclatent.model.parts.likelihood import LIKELIHOODS, Array, Likelihood, Sizes
-from sclatent.settings.kinds import (
+from sclatent.settings.kinds.parts import (
     BernoulliSettings,
     LikelihoodSettings,
     NBSettings,
@@ -21,7 +21,7 @@ from sclatent.settings.kinds import (
     ZINBSettings,
     ZIPSettings,
 )
-from sclatent.settings.registry import unknown_kind
+from sclatent.settings.kinds.registry import unknown_kind
 
 LOG_THETA = (-9.21, 18.42)
 """Range of log θ: 1e-4 (all but a point mass at 0) to 1e8 (Poisson)."""

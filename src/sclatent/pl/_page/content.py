@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sclatent.data import slots
 from sclatent.pl import _style as st
-from sclatent.pl._axis_table import RULE, by_axis, title
+from sclatent.pl._axes.table import RULE, by_axis, title
 from sclatent.pl._knob import phase_arcs
 from sclatent.pl._page.route import near_steps, route
 from sclatent.pl._paths import CYCLE, PSEUDO, Path, path, paths

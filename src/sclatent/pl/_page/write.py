@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sclatent.data import slots
 from sclatent.data.atomic import atomic
 from sclatent.pl import _style as st
-from sclatent.pl._axis_table import left_out, shown
+from sclatent.pl._axes.table import left_out, shown
 from sclatent.pl._page.content import axes_table, describe, describe_path, pack, path_title
 from sclatent.pl._paths import CYCLE, paths, symbols
 

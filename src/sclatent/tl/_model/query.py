@@ -13,7 +13,7 @@ from scipy.sparse import csr_matrix, hstack, issparse, vstack
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
 from sclatent.settings import InputError, did_you_mean
-from sclatent.settings.registry import unknown_kind
+from sclatent.settings.kinds.registry import unknown_kind
 from sclatent.tl._model.embed import active_axes
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.train import TrainedModel

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sclatent.model.parts.latent import LATENTS, SD_OFFSET, SMALLEST_SD, Axes, Gaussian, LatentSettings, log_normal
 from sclatent.model.parts.latents.point import ANYWHERE
 from sclatent.model.parts.latents.supports import Parametric
-from sclatent.settings.latents import FullRankSettings
+from sclatent.settings.kinds.latents import FullRankSettings
 
 
 class FullRankPosterior(Parametric):

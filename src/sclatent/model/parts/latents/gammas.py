@@ -9,7 +9,7 @@ from sclatent.model.parts.latent import LATENTS, SD_OFFSET, LatentSettings
 from sclatent.model.parts.latents.implicit import LARGEST_SHAPE, SMALLEST_SHAPE, beta_draw, gamma_draw
 from sclatent.model.parts.latents.positive import LARGEST_LOG_RATE, bounded
 from sclatent.model.parts.latents.supports import POSITIVE, SIMPLEX, TINY, UNIT, Bounded, Parametric
-from sclatent.settings.latents import BetaSettings, DirichletSettings, GammaSettings
+from sclatent.settings.kinds.latents import BetaSettings, DirichletSettings, GammaSettings
 
 
 def shape_of(raw: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sclatent.model.parts.latent import LATENTS, Latent, LatentSettings, Posterior
 from sclatent.model.parts.latents.supports import A, Support
-from sclatent.settings.latents import PointSettings
+from sclatent.settings.kinds.latents import PointSettings
 
 ANYWHERE = Support(-float("inf"), float("inf"))
 

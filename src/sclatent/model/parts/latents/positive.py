@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from sclatent.model.parts.latent import LATENTS, SD_OFFSET, SMALLEST_SD, LatentSettings, kl_divergence, log_normal
 from sclatent.model.parts.latents.supports import POSITIVE, TINY, Bounded, Parametric
-from sclatent.settings.latents import ExponentialSettings, LogNormalSettings
+from sclatent.settings.kinds.latents import ExponentialSettings, LogNormalSettings
 
 LARGEST_MU, LARGEST_SIGMA = 2.0, 1.0
 """Bounds of |μ| and σ of a log-normal: the middle of a posterior is at most e² = 7.4."""

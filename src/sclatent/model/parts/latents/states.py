@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sclatent.model.parts.latent import LATENTS, LatentSettings, Posterior
 from sclatent.model.parts.latents.supports import SIMPLEX, Bounded
-from sclatent.settings.latents import StatesSettings
+from sclatent.settings.kinds.latents import StatesSettings
 
 ANNEALED = 0.8
 """Share of the schedule over which the temperature falls; it then stays."""

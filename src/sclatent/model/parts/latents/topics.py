@@ -18,7 +18,7 @@ from sclatent.model.parts.latent import (
     log_normal,
 )
 from sclatent.model.parts.latents.supports import SIMPLEX, TINY, Bounded, Parametric
-from sclatent.settings.latents import LogisticNormalSettings
+from sclatent.settings.kinds.latents import LogisticNormalSettings
 
 POINTS = 64
 """Fixed draws behind the mean and SD of shares, which have no closed form."""

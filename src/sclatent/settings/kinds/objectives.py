@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from sclatent.settings.kinds import OBJECTIVES, DrawnSettings, add
+from sclatent.settings.kinds.parts import OBJECTIVES, DrawnSettings, add
 
 Baseline = Literal["none", "running", "others"]
 

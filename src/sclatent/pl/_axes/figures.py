@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from sclatent.pl import _style as st
-from sclatent.pl._axis_table import RULE, by_axis, left_out, row_label, shown, title
-from sclatent.pl._cards import card, response_panel
+from sclatent.pl._axes.cards import card, response_panel
+from sclatent.pl._axes.table import RULE, by_axis, left_out, row_label, shown, title
 from sclatent.pl._paths import Path, path, paths, symbols_of
 from sclatent.tl._axes.annotate import MAX_Q, MIN_EFFECT
 from sclatent.tl._axes.strength import STRONG, WEAK

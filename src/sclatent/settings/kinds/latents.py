@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from sclatent.settings.kinds import LATENTS, LatentSettings, add
+from sclatent.settings.kinds.parts import LATENTS, LatentSettings, add
 
 
 class _Fixed(LatentSettings):

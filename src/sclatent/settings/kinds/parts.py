@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from sclatent.settings._base import Settings
 from sclatent.settings.errors import did_you_mean
-from sclatent.settings.registry import Registry
+from sclatent.settings.kinds.registry import Registry
 
 Rotation = Literal["programs", "varimax", "ica", "none"]
 Dispersion = Literal["gene", "gene-batch", "gene-cell"]

@@ -47,7 +47,7 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     import pandas as pd
     import scanpy as sc
 
-    from sclatent.tl._model.neighbors import NeighborSearch
+    from sclatent.tl._map.neighbors import NeighborSearch
 
     _keep_compiled()
     settings = settings or MapSettings()
@@ -95,7 +95,7 @@ def _keep_compiled() -> None:
 
     Neither function may reorder arithmetic, so what was kept gives the same bytes as what was just compiled.
     """
-    from sclatent.tl._model.umap_import import import_umap
+    from sclatent.tl._map.umap_import import import_umap
 
     umap_ = import_umap()
     for function in (umap_.smooth_knn_dist, umap_.compute_membership_strengths):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sclatent.data import slots
 from sclatent.pl import _style as st
-from sclatent.pl._axis_table import RULE
+from sclatent.pl._axes.table import RULE
 from sclatent.pl._paths import Path
 from sclatent.pl._traversals import mark_empty
 from sclatent.tl._axes.strength import WEAK

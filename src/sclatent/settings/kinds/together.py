@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sclatent.settings.kinds import (
+from sclatent.settings.kinds.parts import (
     DECODERS,
     LATENTS,
     LIKELIHOODS,

@@ -1,0 +1,1 @@
+"""Cells laid out in the plane: neighbours, clusters, UMAP."""
