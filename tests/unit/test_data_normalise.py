@@ -21,3 +21,4 @@ def test_the_same_as_all_at_once(dtype, rows, monkeypatch):
     np.testing.assert_array_equal(found.toarray(), wanted)
     assert found.dtype == np.float32
     assert np.shares_memory(found.indices, counts.indices)
+    np.testing.assert_array_equal(normalise.cell_sums(counts), counts.toarray().sum(axis=1, dtype=np.float64))

@@ -13,7 +13,7 @@ from sclatent.atlas._colors import set_colors
 from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
 from sclatent.data.columns import add_column, as_categories, called, is_measured
-from sclatent.data.normalise import log_scaled
+from sclatent.data.normalise import cell_sums, log_scaled
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def build(
 
 def log_normalise(counts: sparse.csr_matrix) -> sparse.csr_matrix:
     """Return log(1 + count · 10,000 / counts of the cell), CSR float32, sharing the indices of `counts`."""
-    total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    total = cell_sums(counts)
     factor = np.divide(TARGET_SUM, total, out=np.zeros_like(total), where=total > 0).astype(np.float32)
     return log_scaled(counts, factor)
 

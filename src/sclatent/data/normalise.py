@@ -1,4 +1,4 @@
-"""Logarithms of scaled counts."""
+"""Sums and logarithms of large sparse counts, a few thousand cells at a time: scipy would copy all of them first."""
 
 from __future__ import annotations
 
@@ -30,3 +30,12 @@ def log_scaled(counts: csr_matrix, factor: np.ndarray) -> csr_matrix:
         part = slice(ends[0], ends[-1])
         data[part] = np.log1p(counts.data[part] * np.repeat(factor[start : start + _ROWS], np.diff(ends)))
     return csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
+
+
+def cell_sums(counts: csr_matrix) -> np.ndarray:
+    """Return the sum of each cell (n_cells,), float64."""
+    out = np.empty(counts.shape[0])
+    for start in range(0, counts.shape[0], _ROWS):
+        part = slice(start, start + _ROWS)
+        out[part] = np.asarray(counts[part].sum(axis=1, dtype=np.float64)).ravel()
+    return out

@@ -126,7 +126,7 @@ def assemble(
         "path": str(path),
         "n_cells": adata.n_obs,
         "n_genes": adata.n_vars,
-        "total": float(counts.sum(dtype=np.float64)),
+        "total": float(counts.data.sum(dtype=np.float64)),
     }
     adata.uns[slots.UNS] = {slots.UNS_READ: info}
     log.info(

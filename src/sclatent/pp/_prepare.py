@@ -10,6 +10,7 @@ import numpy as np
 from sclatent.data import slots
 from sclatent.data.columns import add_column
 from sclatent.data.gene_ids import gene_ids
+from sclatent.data.normalise import cell_sums
 from sclatent.io._numbers import to_counts
 from sclatent.pp._columns import check_library, given, library_column, need, place_columns, settle
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
@@ -177,7 +178,7 @@ def _library_size(
     prepared: AnnData, in_model: np.ndarray, size: np.ndarray | None, settings: DatasetSettings
 ) -> np.ndarray:
     """Return the library sizes, float32 (n_cells,): those given, checked, or the counts of the model's genes."""
-    total = np.asarray(prepared.X[:, np.flatnonzero(in_model)].sum(axis=1, dtype=np.float64)).ravel()
+    total = cell_sums(prepared.X[:, np.flatnonzero(in_model)])
     if size is None:
         size = total
     else:

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
 from sclatent.data.genes import peak_order
+from sclatent.data.normalise import cell_sums
 from sclatent.tl._cycle.fit import Circle, Plan, angle_of, find_circle
 from sclatent.tl._cycle.gauge import EXPECTED, STAGES, TURN, Gauge, find_gauge
 from sclatent.tl._cycle.phase import Arcs, find_arcs
@@ -126,7 +127,7 @@ def _library(prepared: ad.AnnData, counts: sp.csr_matrix, settings: DatasetSetti
     if settings.library_size is not None:
         library = prepared.obs[slots.LIBRARY_SIZE].to_numpy(np.float64)
     else:
-        library = np.asarray(counts.sum(axis=1), np.float64).ravel()
+        library = cell_sums(counts)
     return np.maximum(library, 1.0)
 
 

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix, issparse
 
 from sclatent.data import slots
 from sclatent.data.columns import as_numbers, as_text, called
+from sclatent.data.normalise import cell_sums
 from sclatent.model import CountData
 from sclatent.settings import InputError
 
@@ -42,7 +43,7 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
     whole = len(position) == prepared.n_vars and bool((np.diff(position) == 1).all())
     counts = prepared.X if whole else prepared.X[:, position]
     counts = counts.tocsr().astype(np.float32, copy=False) if issparse(counts) else csr_matrix(counts, dtype=np.float32)
-    total = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
+    total = cell_sums(counts)
     library = total
     if card["rest"]:
         library = _column(prepared, slots.LIBRARY_SIZE).to_numpy(dtype=np.float64)
