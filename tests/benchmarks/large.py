@@ -69,7 +69,7 @@ def measure(folder: Path) -> pd.DataFrame:
 
 def section(cells: int, genes: int, density: float, seconds: float, cores: int, table: pd.DataFrame) -> str:
     """Return the part of the page that tells of this size."""
-    rows = [f"| `{r.rule}` | {r.s:.0f} | {r._3:.0f} | {r.GB:.2f} |" for r in table.itertuples(index=False)]
+    rows = [f"| `{rule}` | {s:.0f} | {cpu:.0f} | {gb:.2f} |" for rule, s, cpu, gb in table.itertuples(index=False)]
     return "\n".join(
         [
             title(cells, genes),
