@@ -10,8 +10,8 @@ from anndata import AnnData
 from scipy import sparse
 from scipy.spatial import cKDTree
 
+from sclatent.tl._map import neighbors as _neighbors
 from sclatent.tl._map.neighbors import NeighborSearch
-from sclatent.tl._model import neighbors as _neighbors
 
 
 def cells(n: int, axes: int = 6, seed: int = 0) -> np.ndarray:

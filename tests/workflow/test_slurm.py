@@ -30,7 +30,7 @@ def refused(study: Study, tmp_path: Path):
         command.chmod(0o755)
     study.dataset("a", counts="demo/demo.h5ad")
     study.select("a")
-    study.write("results/a/prepared.h5ad", "x" * 10**6)
+    study.write("results/a/model_counts.h5ad", "x" * 10**6)
 
     def submit(*arguments: object) -> tuple[str, list[str]]:
         record.write_text("")
