@@ -34,8 +34,8 @@ def attach(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any]
 def rare_collections() -> Iterator[None]:
     """Within it, Python looks for cyclic garbage ten times less often than usual.
 
-    An import or a figure makes so many objects that the search takes a fifth of its time. It is not for work on large
-    arrays, which garbage could hold on to for longer.
+    An import or a figure makes so many objects that the search takes about a tenth of its time. It is not for work on
+    large arrays, which garbage could hold on to for longer.
     """
     usual = gc.get_threshold()
     gc.set_threshold(10 * usual[0], *usual[1:])

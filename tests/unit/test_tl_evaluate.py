@@ -16,7 +16,7 @@ from scipy.stats import poisson as scipy_poisson
 import sclatent as sl
 from sclatent.model import LIKELIHOODS, CountVAE
 from sclatent.settings import DatasetSettings, InputError, ModelSettings
-from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.inputs import conditions, inputs
 from sclatent.tl._model.train import TrainedModel, pick_device
 
 SMALL = {"n_latent": 3, "n_hidden": 16, "epochs": 6}
@@ -223,3 +223,13 @@ def test_real_counts_beat_scvi_by_the_held_out_likelihood(shared_data: Path) -> 
     goal = results.loc[results["method"] == "scvi_default", "value"].mean()
     trained = sl.tl.train(adata, dataset(models={"nb": {}}), model="nb")
     assert sl.tl.evaluate(adata, trained)["test"]["marginal"] > goal + 10
+
+
+def test_the_conditions_are_those_of_the_inputs_without_a_count(cells: ad.AnnData, trained: TrainedModel) -> None:
+    both, alone = inputs(cells, trained.card), conditions(cells, trained.card)
+    assert alone.counts.shape == both.counts.shape
+    assert alone.counts.nnz == 0
+    np.testing.assert_array_equal(alone.categorical, both.categorical)
+    np.testing.assert_array_equal(alone.continuous, both.continuous)
+    with pytest.raises(InputError, match="the cells do not have"):
+        conditions(cells[:, 5:], trained.card)

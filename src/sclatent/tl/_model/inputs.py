@@ -33,13 +33,7 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
     InputError
         A gene or column is missing, or the library size is below the sum over the model's genes.
     """
-    position = pd.Index(prepared.var_names).get_indexer(pd.Index(card["genes"]))
-    if (position < 0).any():
-        missing = [g for g, p in zip(card["genes"], position, strict=True) if p < 0]
-        raise InputError(
-            f"the model knows {len(missing)} gene(s) that the cells do not have ('{missing[0]}', …): "
-            "embed the file the model was trained on"
-        )
+    position = _positions(prepared, card)
     whole = len(position) == prepared.n_vars and bool((np.diff(position) == 1).all())
     counts = prepared.X if whole else prepared.X[:, position]
     counts = counts.tocsr().astype(np.float32, copy=False) if issparse(counts) else csr_matrix(counts, dtype=np.float32)
@@ -55,6 +49,32 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
                 "counts of the model's genes: name a column that is a total over more genes, or leave it out"
             )
     return CountData(counts, library, _codes(prepared, card), _values(prepared, card))
+
+
+def conditions(prepared: AnnData, card: dict[str, Any]) -> CountData:
+    """Return the covariates of `prepared` alone, with no counts and no library size: all that decoding a path asks for.
+
+    Raises
+    ------
+    InputError
+        A gene or column is missing.
+    """
+    _positions(prepared, card)
+    n = prepared.n_obs
+    none = csr_matrix((n, len(card["genes"])), dtype=np.float32)
+    return CountData(none, np.full(n, np.nan), _codes(prepared, card), _values(prepared, card))
+
+
+def _positions(prepared: AnnData, card: dict[str, Any]) -> np.ndarray:
+    """Return where the model's genes are among those of the cells."""
+    position = pd.Index(prepared.var_names).get_indexer(pd.Index(card["genes"]))
+    if (position < 0).any():
+        missing = [g for g, p in zip(card["genes"], position, strict=True) if p < 0]
+        raise InputError(
+            f"the model knows {len(missing)} gene(s) that the cells do not have ('{missing[0]}', …): "
+            "embed the file the model was trained on"
+        )
+    return position
 
 
 def _column(prepared: AnnData, name: str) -> pd.Series:

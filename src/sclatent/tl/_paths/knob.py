@@ -60,7 +60,7 @@ def knob(
     InputError
         If the stage files hold different cells.
     """
-    from sclatent.tl._model.inputs import inputs
+    from sclatent.tl._model.inputs import conditions
 
     for other, name in ((cycle, "cycle.h5ad"), (latent, "latent.h5ad")):
         if not prepared.obs_names.equals(other.obs_names):
@@ -70,8 +70,7 @@ def knob(
         least = closed_path.MIN_CELLS
         found = f"{int(on.sum())} of {cycle.n_obs} cells are called cycling, and a path takes at least {least}"
         return _none(cycle, cycle.uns[slots.UNS]["cycle"].get("reason") or found)
-    data = inputs(prepared, trained.card)
-    scene = set_scene(trained.vae, data, latent, cycle, (angle, sd, on))
+    scene = set_scene(trained.vae, conditions(prepared, trained.card), latent, cycle, (angle, sd, on))
     if not (scene.genes.s.any() and scene.genes.g2m.any()):
         return _none(cycle, "the model's genes hold too few S or G2/M genes, so a path cannot be judged")
     entries = {"path": _describe(scene, cycle), "order": _order(scene)}
