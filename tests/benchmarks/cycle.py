@@ -88,7 +88,7 @@ def r_squared(angle: np.ndarray, expression: np.ndarray) -> float:
 def score_angle(data: ad.AnnData, **keys: Any) -> np.ndarray:
     """Return atan2 of the standardised S and G2/M scores."""
     only_scores = replace(SHALLOW_PLAN, grow=(), beside=False)
-    scores = cycle(data, settings(**keys), plan=only_scores).obs[["S_score", "G2M_score"]].to_numpy()
+    scores = cycle(data, plan=only_scores, **settings(**keys).parts(cycle)).obs[["S_score", "G2M_score"]].to_numpy()
     s, g = ((scores - scores.mean(axis=0)) / scores.std(axis=0)).T
     return np.arctan2(g, s)
 
@@ -182,8 +182,8 @@ def ipsc(steps: bool) -> None:
     keys = {"organism": "human", "library_size": column}
     left_out = data[:, data.var_names != "TOP2A"].copy()
     for name, plan in variants(DEEP_PLAN, steps):
-        found = cycle(data, settings(**keys), plan=plan)
-        without = cycle(left_out, settings(**keys), plan=plan).obs["cycle_angle"].to_numpy()
+        found = cycle(data, plan=plan, **settings(**keys).parts(cycle))
+        without = cycle(left_out, plan=plan, **settings(**keys).parts(cycle)).obs["cycle_angle"].to_numpy()
         angle = found.obs["cycle_angle"].to_numpy()
         row(
             "ipsc_fucci",
@@ -208,7 +208,7 @@ def mls(steps: bool) -> None:
     data = read("mls_sorted_ensembl")
     truth = data.obs["phase_sorted"].to_numpy(str)
     for name, plan in variants(DEEP_PLAN, steps):
-        found = cycle(data, settings(organism="human"), plan=plan)
+        found = cycle(data, plan=plan, **settings(organism="human").parts(cycle))
         angle = found.obs["cycle_angle"].to_numpy()
         row("mls_sorted", f"ours, {name}", "best three arcs", arc_accuracy(angle, truth), "target .90", chosen(found))
         called = float((found.obs["phase"].astype(str).to_numpy() == truth).mean())
@@ -234,7 +234,7 @@ def phases(steps: bool) -> None:
     for blur in (here, *(beside if steps else ())):
         _cycle_phase.BLUR = max(blur, 1e-6)
         for name, (data, column, keys) in sets.items():
-            found = cycle(data, settings(organism="human", **keys))
+            found = cycle(data, **settings(organism="human", **keys).parts(cycle))
             known = found.obs["cycling"].to_numpy() & data.obs[column].notna().to_numpy()
             true = np.array([PHASES.index(x) for x in data.obs[column].astype(str)[known]])
             p = found.obsm["phase_probability"][known]
@@ -295,7 +295,7 @@ def simulated(name: str, data: ad.AnnData, resting: float, *, steps: bool, decla
     if declared:
         cases.append(("batches declared", SHALLOW_PLAN, {"batch": "batch"}))
     for label, plan, keys in cases:
-        found = cycle(data, settings(organism="human", **keys), plan=plan)
+        found = cycle(data, plan=plan, **settings(organism="human", **keys).parts(cycle))
         if found.uns["sclatent"]["cycle"]["verdict"] != "cycle":
             row(name, f"ours, {label}", "verdict", "no cycle", "", found.uns["sclatent"]["cycle"]["reason"])
             continue
@@ -319,7 +319,7 @@ def lung(steps: bool) -> None:
     from sclatent.data import cycle_genes, peak_order
 
     data = read("lung3cl_celseq2_dropseq")
-    found = cycle(data, settings(organism="human", batch="batch"))
+    found = cycle(data, **settings(organism="human", batch="batch").parts(cycle))
     facts = found.uns["sclatent"]["cycle"]
     row("lung3cl", "ours", "verdict", facts["verdict"], "", f"{facts['n_joined']} genes joined")
     order = peak_order().set_index("gene")["rank"]
@@ -336,7 +336,9 @@ def lung(steps: bool) -> None:
     genes = cycle_genes("human")
     genes = genes[genes["gene"].isin(data.var_names)]
     left = genes.groupby("phase").sample(frac=0.5, random_state=0)
-    angle = cycle(data[:, ~data.var_names.isin(left["gene"])].copy(), settings(organism="human", batch="batch")).obs
+    angle = cycle(
+        data[:, ~data.var_names.isin(left["gene"])].copy(), **settings(organism="human", batch="batch").parts(cycle)
+    ).obs
     cycles = angle["cycling"].to_numpy()
     y = normalised(data, None)[cycles][:, [data.var_names.get_loc(g) for g in left["gene"]]]
     z = np.exp(1j * angle["cycle_angle"].to_numpy()[cycles]) @ (y - y.mean(axis=0))
@@ -354,7 +356,7 @@ def lung(steps: bool) -> None:
 
 def pbmc(steps: bool) -> None:
     """Print the verdict on blood cells, hardly any of which cycle."""
-    facts = cycle(read("pbmc_ifnb_two_batches"), settings(organism="human")).uns["sclatent"]["cycle"]
+    facts = cycle(read("pbmc_ifnb_two_batches"), **settings(organism="human").parts(cycle)).uns["sclatent"]["cycle"]
     row("pbmc_ifnb", "ours", "verdict", facts["verdict"], "target: no cycle", facts["reason"])
 
 
@@ -367,7 +369,7 @@ def speed(steps: bool) -> None:
     data.obs_names_make_unique()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     start = time.perf_counter()
-    cycle(data, settings(organism="human"))
+    cycle(data, **settings(organism="human").parts(cycle))
     seconds = time.perf_counter() - start
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     memory = f"{after:.1f} GiB at most, {before:.1f} before the stage; {os.cpu_count()} cores"

@@ -139,7 +139,7 @@ def data(name: str) -> tuple[ad.AnnData, dict[str, Any]]:
 def whole_lung() -> np.ndarray:
     """Return the angle of all cells of `lung3cl`, with the constants as they are."""
     cells, keys = data("lung3cl")
-    return cycle(cells, settings(**keys)).obs["cycle_angle"].to_numpy()
+    return cycle(cells, **settings(**keys).parts(cycle)).obs["cycle_angle"].to_numpy()
 
 
 def worth(name: str) -> float:
@@ -147,9 +147,9 @@ def worth(name: str) -> float:
     cells, keys = data(name)
     if name == "lung3cl":
         some = np.sort(np.random.default_rng(0).permutation(cells.n_obs)[: cells.n_obs // 2])
-        found = cycle(cells[some].copy(), settings(**keys))
+        found = cycle(cells[some].copy(), **settings(**keys).parts(cycle))
         return _cosine(whole_lung()[some], found)
-    found = cycle(cells, settings(**keys))
+    found = cycle(cells, **settings(**keys).parts(cycle))
     if name == "ipsc":
         return _cosine(cells.obs["fucci_theta"].to_numpy(float), found)
     if name.startswith("simulator"):

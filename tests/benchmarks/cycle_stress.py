@@ -88,7 +88,7 @@ def mls() -> Iterator[Case]:
 def lung() -> Iterator[Case]:
     """Yield three cell lines; the angle of them all stands for the truth."""
     data, keys = read("lung3cl_celseq2_dropseq"), {"batch": "batch"}
-    data.obs["truth"] = cycle(data, settings(organism="human", **keys)).obs["cycle_angle"].to_numpy()
+    data.obs["truth"] = cycle(data, **settings(organism="human", **keys).parts(cycle)).obs["cycle_angle"].to_numpy()
     yield from harder("lung", data, keys, 0.5, (0.5, 0.25, 0.1))
     for line in data.obs["cell_line"].unique():
         yield f"lung, {line}", pick(data, (data.obs["cell_line"] == line).to_numpy()), keys
@@ -148,7 +148,7 @@ def read_counts(seed: int) -> ad.AnnData:
 def judge(name: str, data: ad.AnnData, keys: dict[str, Any]) -> None:
     """Print one line."""
     truth = data.obs["truth"].to_numpy()
-    found = cycle(data, settings(organism="human", **keys))
+    found = cycle(data, **settings(organism="human", **keys).parts(cycle))
     known = np.ones(len(truth), dtype=bool) if truth.dtype == object else np.isfinite(truth)
     measure: Callable[[np.ndarray, np.ndarray], float]
     measure = (lambda t, a: arc_accuracy(a, t)) if truth.dtype == object else mean_cosine

@@ -211,7 +211,7 @@ def judge(data: ad.AnnData, keys: Keys) -> tuple[str, str, str]:
     if genes.reason:
         return "no cycle", "no cycle", "too few genes"
     plan = DEEP_PLAN if is_deep(counts, library, genes) else SHALLOW_PLAN
-    facts = cycle(data, found, plan=replace(plan, grow=(), beside=False)).uns["sclatent"]["cycle"]
+    facts = cycle(data, plan=replace(plan, grow=(), beside=False), **found.parts(cycle)).uns["sclatent"]["cycle"]
     if "p_S" not in facts:
         return "no cycle", "no cycle", facts["reason"]
     before = "cycle" if max(facts["p_S"], facts["p_G2M"]) < 0.01 else "no cycle"

@@ -43,15 +43,17 @@ def counts_and_settings(name: str) -> tuple[AnnData, DatasetSettings]:
     sample = settings.counts[0]
     path = data_folder() / Path(sample.path).name
     settings = settings.model_copy(update={"counts": [sample.model_copy(update={"path": str(path)})]})
-    return sl.io.read_dataset(settings), settings
+    return sl.io.read_dataset(**settings.parts(sl.io.read_dataset)), settings
 
 
 def rows_of(name: str, seed: int) -> list[dict[str, Any]]:
     """Train, find the angle, judge the knob."""
     counts, settings = counts_and_settings(name)
-    prepared = sl.pp.prepare(counts, settings)
-    cycle = sl.tl.cycle(prepared, settings)
-    trained = sl.tl.train(prepared, settings, model=next(iter(settings.models)), seed=seed)
+    prepared = sl.pp.prepare(counts, **settings.parts(sl.pp.prepare))
+    cycle = sl.tl.cycle(prepared, **settings.parts(sl.tl.cycle))
+    trained = sl.tl.train(
+        prepared, model=settings.models[next(iter(settings.models))], seed=seed, **settings.parts(sl.tl.train)
+    )
     latent = sl.tl.embed(prepared, trained)
     cycles = [(name, cycle)]
     if not cycle.obs["cycling"].any() and cycle.obs["S_score"].notna().all():
@@ -78,7 +80,7 @@ def row(
 ) -> dict[str, Any]:
     """Judge the knob."""
     start = time.perf_counter()
-    report, knob = sl.tl.knob(prepared, cycle, latent, trained, settings)
+    report, knob = sl.tl.knob(prepared, cycle, latent, trained, **settings.parts(sl.tl.knob))
     seconds = time.perf_counter() - start
     out: dict[str, Any] = {
         "dataset": name,
@@ -109,7 +111,7 @@ def row(
         for label, found in neutral["labels"].items():
             out |= {"label": label, "label_before": found["before"], "label_after": found["after"]}
         with tempfile.TemporaryDirectory() as folder:
-            traversals = sl.tl.traverse(prepared, cycle, latent, trained, settings, knob)
+            traversals = sl.tl.traverse(prepared, cycle, latent, trained, knob, **settings.parts(sl.tl.traverse))
             sl.io.write_h5ad(traversals, Path(folder) / "traversals.h5ad")
         if "true_peak" in prepared.var:
             out |= against_truth(prepared, traversals)

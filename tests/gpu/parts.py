@@ -156,9 +156,9 @@ def check_stages(device: str, small: bool) -> None:
     keys = {"name": "gpu", "file": "gpu.yaml", "counts": "-", "batch": ["batch"]}
     models = {name: {"likelihood": name, "epochs": 5 if small else 30} for name in ("nb", "poisson")}
     settings = DatasetSettings.model_validate({**keys, "models": models})
-    prepared = prepare(simulate(*((300, 200) if small else (3000, 1000)), seed=1), settings)
+    prepared = prepare(simulate(*((300, 200) if small else (3000, 1000)), seed=1), **settings.parts(prepare))
     for name in models:
-        trained = train(prepared, settings, model=name, device=device, threads=4)
+        trained = train(prepared, model=settings.models[name], device=device, threads=4, **settings.parts(train))
         moved = copy.deepcopy(trained)
         moved.vae.to(device)
         here, there = embed(prepared, trained), embed(prepared, moved)

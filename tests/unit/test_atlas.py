@@ -16,9 +16,14 @@ from sclatent import atlas, tl
 from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
 from sclatent.io import write_h5ad
-from sclatent.settings import InputError, load_dataset
+from sclatent.settings import InputError, load_dataset, section_json
 from sclatent.settings.load import from_section_json
 from sclatent.tl._paths.knob_file import write_path
+
+
+def _from(settings):
+    """Return what `atlas.build` is told of a dataset file."""
+    return {"name": settings.name, "config": section_json(settings), **settings.parts(atlas.build)}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +73,7 @@ def stage(make_settings):
         "latent": latent,
         "map": tl.map(latent),
         "axes": axes,
-        "settings": make_settings(batch="batch", labels=["cell_type", "donor"]),
+        **_from(make_settings(batch="batch", labels=["cell_type", "donor"])),
         "card": world.model.card,
         "metrics": {"test": {"elbo": -1.5, "marginal": None}, "epochs": 3, "pit": [1.0, 2.0], "genes": ["a", "b"]},
         "knob": write_path(cycle, path, verdict="cell-cycle knob", reason="why", phases={"G1": 0.1}, neutral=neutral),
@@ -257,7 +262,7 @@ def test_plain_values_survive_the_file(tmp_path):
 def test_config_is_read_back_as_the_dataset_file(tmp_path, stage):
     file = tmp_path / "mine.yaml"
     file.write_text("counts: x.h5ad\nseeds: [0, 1]\nmodels: {small: {n_latent: 3}}\n")
-    out = atlas.build(**{**stage, "settings": load_dataset(file)})
+    out = atlas.build(**stage | _from(load_dataset(file)))
     again = from_section_json(out.uns["sclatent"]["config"])
     assert again.models["small"].n_latent == 3
     assert again.seeds == [0, 1]

@@ -36,8 +36,8 @@ def two(tmp_path):
     return [{"name": "s1", "path": a, "donor": "d1"}, {"name": "s2", "path": b, "donor": "d2"}]
 
 
-def test_samples_are_joined_over_common_genes(two, make_settings):
-    adata = read_dataset(make_settings(counts=two))
+def test_samples_are_joined_over_common_genes(two):
+    adata = read_dataset(counts=two)
     assert list(adata.obs_names) == ["AAAC0-1-s1", "AAAC1-1-s1", "AAAC0-1-s2", "AAAC1-1-s2", "AAAC2-1-s2"]
     assert list(adata.var_names) == ["A", "C"]
     assert adata.X.toarray().tolist() == [[1, 3], [4, 6], [8, 7], [10, 9], [12, 11]]
@@ -50,13 +50,13 @@ def test_samples_are_joined_over_common_genes(two, make_settings):
     assert set(adata.uns["sclatent"]["read"]["samples"]) == {"s1", "s2"}
 
 
-def test_outer_join_fills_with_zeros(two, make_settings):
-    adata = read_dataset(make_settings(counts=two, join="outer"))
+def test_outer_join_fills_with_zeros(two):
+    adata = read_dataset(counts=two, join="outer")
     assert list(adata.var_names) == ["A", "B", "C"]
     assert adata.X.toarray().tolist() == [[1, 2, 3], [4, 5, 6], [8, 0, 7], [10, 0, 9], [12, 0, 11]]
 
 
-def test_joining_as_anndata_does(simulated, tmp_path, make_settings):
+def test_joining_as_anndata_does(simulated, tmp_path):
     counts = []
     rng = np.random.default_rng(0)
     parts = {}
@@ -67,33 +67,33 @@ def test_joining_as_anndata_does(simulated, tmp_path, make_settings):
         parts[name].write_h5ad(tmp_path / f"{name}.h5ad")
         counts.append({"name": name, "path": str(tmp_path / f"{name}.h5ad")})
     for join in ("inner", "outer"):
-        ours = read_dataset(make_settings(counts=counts, join=join))
+        ours = read_dataset(counts=counts, join=join)
         theirs = anndata.concat(parts, join=join, index_unique="-", fill_value=0)[:, ours.var_names]
         assert np.array_equal(ours.X.toarray(), theirs.X.toarray())
         assert list(ours.obs_names) == list(theirs.obs_names)
         assert ours.n_vars == len(theirs.var_names)
 
 
-def test_genes_are_matched_by_id_where_all_samples_have_them(tmp_path, make_settings):
+def test_genes_are_matched_by_id_where_all_samples_have_them(tmp_path):
     a = sample(tmp_path / "a.h5ad", [[1, 2]], ["OLD", "B"], ids=["id1", "id2"])
     b = sample(tmp_path / "b.h5ad", [[3, 4]], ["B", "NEW"], ids=["id2", "id1"])
-    adata = read_dataset(make_settings(counts=[{"name": "a", "path": a}, {"name": "b", "path": b}]))
+    adata = read_dataset(counts=[{"name": "a", "path": a}, {"name": "b", "path": b}])
     assert list(adata.var_names) == ["OLD", "B"]
     assert list(adata.var["gene_ids"]) == ["id1", "id2"]
     assert adata.X.toarray().tolist() == [[1, 2], [4, 3]]
 
 
-def test_samples_without_common_genes(tmp_path, make_settings):
+def test_samples_without_common_genes(tmp_path):
     a = sample(tmp_path / "a.h5ad", [[1]], ["ENSG00000000001"])
     b = sample(tmp_path / "b.h5ad", [[3]], ["TP53"])
     with pytest.raises(InputError, match=r"no gene in common \(a: 'ENSG00000000001', b: 'TP53'"):
-        read_dataset(make_settings(counts=[{"name": "a", "path": a}, {"name": "b", "path": b}]))
+        read_dataset(counts=[{"name": "a", "path": a}, {"name": "b", "path": b}])
 
 
-def test_one_sample_keeps_its_barcodes_and_an_incoming_column_is_not_lost(tmp_path, make_settings, caplog):
+def test_one_sample_keeps_its_barcodes_and_an_incoming_column_is_not_lost(tmp_path, caplog):
     path = sample(tmp_path / "a.h5ad", [[1], [2]], ["A"], obs={"sample": ["x", "y"], "donor": ["d", "d"]})
     with caplog.at_level(logging.INFO):
-        adata = read_dataset(make_settings(counts={"path": path, "name": "s", "donor": "d"}))
+        adata = read_dataset(counts={"path": path, "name": "s", "donor": "d"})
     assert list(adata.obs_names) == ["AAAC0-1", "AAAC1-1"]
     assert list(adata.obs["sample"]) == ["s", "s"]
     assert list(adata.obs["sample_input"]) == ["x", "y"]
@@ -130,11 +130,11 @@ def one(tmp_path):
         "\ncell\ttype\tage\n\nc3\tT\t30\nc1\tB\t10\n\nx\tB\t0\n",
     ],
 )
-def test_metadata_is_joined_on_the_barcode(tmp_path, one, make_settings, text, caplog):
+def test_metadata_is_joined_on_the_barcode(tmp_path, one, text, caplog):
     path = tmp_path / "m.txt"
     path.write_bytes(text.encode())
     with caplog.at_level(logging.INFO):
-        adata = read_dataset(make_settings(counts=one, metadata=str(path)))
+        adata = read_dataset(counts=one, metadata=str(path))
     assert list(adata.obs["type"].astype(object).fillna("-")) == ["B", "-", "T"]
     assert adata.obs["age"].iloc[[0, 2]].tolist() == [10, 30]
     assert "2 of 3 cells matched (66.7 %); 1 rows of the table match none" in caplog.text
@@ -143,25 +143,25 @@ def test_metadata_is_joined_on_the_barcode(tmp_path, one, make_settings, text, c
     assert list(read_h5ad(tmp_path / "out.h5ad").obs["age"].isna()) == [False, True, False]
 
 
-def test_metadata_with_plain_barcodes_and_a_sample_column(two, tmp_path, make_settings):
+def test_metadata_with_plain_barcodes_and_a_sample_column(two, tmp_path):
     table = pd.DataFrame({"barcode": ["AAAC0-1", "AAAC0-1"], "sample": ["s1", "s2"], "type": ["T", "B"]})
     table.to_csv(tmp_path / "m.csv", index=False)
-    adata = read_dataset(make_settings(counts=two, metadata=str(tmp_path / "m.csv")))
+    adata = read_dataset(counts=two, metadata=str(tmp_path / "m.csv"))
     assert list(adata.obs["type"].astype(object).fillna("-")) == ["T", "-", "B", "-", "-"]
     assert list(adata.obs["sample"]) == ["s1", "s1", "s2", "s2", "s2"]
 
 
-def test_samples_called_01_and_02_match_the_table(two, tmp_path, make_settings):
+def test_samples_called_01_and_02_match_the_table(two, tmp_path):
     counts = [sample | {"name": name} for sample, name in zip(two, ("01", "02"), strict=True)]
     (tmp_path / "m.csv").write_text("bc,sample,type\nAAAC0-1,01,T\nAAAC0-1,02,B\n")
-    adata = read_dataset(make_settings(counts=counts, metadata=str(tmp_path / "m.csv")))
+    adata = read_dataset(counts=counts, metadata=str(tmp_path / "m.csv"))
     assert list(adata.obs["type"].astype(object).fillna("-")) == ["T", "-", "B", "-", "-"]
     assert list(adata.obs["sample"].astype(str).unique()) == ["01", "02"]
 
 
-def test_names_in_metadata_survive_reading_and_writing(one, tmp_path, make_settings):
+def test_names_in_metadata_survive_reading_and_writing(one, tmp_path):
     (tmp_path / "m.csv").write_text("cell,id,region,long\nc1,001,NA,9007199254740993\nc2,1,EU,9007199254740992\n")
-    adata = read_dataset(make_settings(counts=one, metadata=str(tmp_path / "m.csv")))
+    adata = read_dataset(counts=one, metadata=str(tmp_path / "m.csv"))
     write_h5ad(adata, tmp_path / "out.h5ad")
     obs = read_h5ad(tmp_path / "out.h5ad").obs
     assert list(obs["id"].astype(object).fillna("-")) == ["001", "1", "-"]
@@ -169,15 +169,15 @@ def test_names_in_metadata_survive_reading_and_writing(one, tmp_path, make_setti
     assert list(obs["long"].astype(object).fillna("-")) == ["9007199254740993", "9007199254740992", "-"]
 
 
-def test_long_ids_of_a_count_file_keep_their_digits_where_a_sample_has_none(tmp_path, make_settings):
+def test_long_ids_of_a_count_file_keep_their_digits_where_a_sample_has_none(tmp_path):
     a = sample(tmp_path / "a.h5ad", [[1, 2]], ["A", "B"], obs={"id": [2**53 + 1]})
     b = sample(tmp_path / "b.h5ad", [[1, 2]], ["A", "B"])
-    adata = read_dataset(make_settings(counts=[{"name": "a", "path": a}, {"name": "b", "path": b}]))
+    adata = read_dataset(counts=[{"name": "a", "path": a}, {"name": "b", "path": b}])
     assert adata.obs["id"].iloc[0] == "9007199254740993"
 
 
-def test_a_column_of_a_sample_that_is_called_sample_is_kept(two, make_settings):
-    adata = read_dataset(make_settings(counts=[two[0] | {"sample": "x"}, two[1]]))
+def test_a_column_of_a_sample_that_is_called_sample_is_kept(two):
+    adata = read_dataset(counts=[two[0] | {"sample": "x"}, two[1]])
     assert list(adata.obs["sample"].astype(str).unique()) == ["s1", "s2"]
     assert list(adata.obs["sample_input"].astype(object).fillna("-")) == ["x", "x", "-", "-", "-"]
 
@@ -194,15 +194,15 @@ def test_a_column_of_a_sample_that_is_called_sample_is_kept(two, make_settings):
         ("cell,type,type\nc1,T,x\n", "2 columns are called 'type': give them different names"),
     ],
 )
-def test_metadata_that_cannot_be_joined(tmp_path, one, make_settings, text, said):
+def test_metadata_that_cannot_be_joined(tmp_path, one, text, said):
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(InputError, match=said):
-        read_dataset(make_settings(counts=one, metadata=str(tmp_path / "m.csv")))
+        read_dataset(counts=one, metadata=str(tmp_path / "m.csv"))
 
 
-def test_a_missing_metadata_file(one, make_settings):
+def test_a_missing_metadata_file(one):
     with pytest.raises(InputError, match=r"none.tsv: no such file \(metadata\)"):
-        read_dataset(make_settings(counts=one, metadata="none.tsv"))
+        read_dataset(counts=one, metadata="none.tsv")
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -222,25 +222,25 @@ def site(tmp_path):
         server.shutdown()
 
 
-def test_download_with_checksum(site, tmp_path, make_settings, monkeypatch):
+def test_download_with_checksum(site, tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     folder, url = site
     sample(folder / "a.h5ad", [[1, 2]], ["A", "B"])
     good = hashlib.sha256((folder / "a.h5ad").read_bytes()).hexdigest()
     target = tmp_path / "data" / "a.h5ad"
     counts = {"path": str(target), "url": f"{url}/a.h5ad", "sha256": good}
-    assert read_dataset(make_settings(counts=counts)).shape == (1, 2)
+    assert read_dataset(counts=counts).shape == (1, 2)
     (folder / "a.h5ad").unlink()
-    assert read_dataset(make_settings(counts=counts)).shape == (1, 2), "a file that is there is not fetched again"
+    assert read_dataset(counts=counts).shape == (1, 2), "a file that is there is not fetched again"
 
     with pytest.raises(InputError, match="checksum mismatch: expected sha256 0000"):
-        read_dataset(make_settings(counts={**counts, "sha256": "0" * 64}))
+        read_dataset(counts={**counts, "sha256": "0" * 64})
     target.unlink()
     with pytest.raises(InputError, match=r"cannot fetch .*404"):
-        read_dataset(make_settings(counts=counts))
+        read_dataset(counts=counts)
     (folder / "a.h5ad").write_bytes(b"something else")
     with pytest.raises(InputError, match="checksum mismatch"):
-        read_dataset(make_settings(counts=counts))
+        read_dataset(counts=counts)
     assert list(target.parent.iterdir()) == [], "nothing half-written"
 
 
@@ -332,9 +332,9 @@ def test_columns_survive_h5ad(tmp_path, name):
     assert again.name == name.replace("/", "_")
 
 
-def test_a_column_name_that_h5ad_keeps_to_itself(tmp_path, one, make_settings):
+def test_a_column_name_that_h5ad_keeps_to_itself(tmp_path, one):
     (tmp_path / "m.csv").write_text("cell,_index,index\nc1,a,x\nc2,b,y\nc3,a,z\n")
-    adata = read_dataset(make_settings(counts=one, metadata=str(tmp_path / "m.csv")))
+    adata = read_dataset(counts=one, metadata=str(tmp_path / "m.csv"))
     write_h5ad(adata, tmp_path / "out.h5ad")
     obs = read_h5ad(tmp_path / "out.h5ad").obs
     assert sorted(map(list, (obs[name].astype(str) for name in obs))) == [["a", "b", "a"], ["x", "y", "z"]]

@@ -24,7 +24,7 @@ def write(path, matrix, names, ids=None, column="gene_ids"):
 
 
 @pytest.fixture
-def join(tmp_path, make_settings):
+def join(tmp_path):
     def read(*samples, how="inner"):
         paths = []
         for i, sample in enumerate(samples):
@@ -34,7 +34,7 @@ def join(tmp_path, make_settings):
                     "path": sample if isinstance(sample, str) else write(tmp_path / f"{i}.h5ad", *sample),
                 }
             )
-        return read_dataset(make_settings(counts=paths, join=how))
+        return read_dataset(counts=paths, join=how)
 
     return read
 

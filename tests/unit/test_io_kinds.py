@@ -158,7 +158,7 @@ def test_genes_symbols_works_on_raw(tmp_path, make_settings):
     keys = make_settings(
         counts={"path": str(tmp_path / "a.h5ad"), "layer": "raw"}, genes={"symbols": "name_of_gene", "keep": ["RPS6"]}
     )
-    prepared = prepare(read_dataset(keys), keys)
+    prepared = prepare(read_dataset(**keys.parts(read_dataset)), **keys.parts(prepare))
     assert prepared.var["cycle_gene"].sum() > 90
     assert prepared.var["mt"].sum() == 1
     assert prepared.var["ribo"].sum() == 1

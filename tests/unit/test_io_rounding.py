@@ -91,7 +91,7 @@ def test_the_dataset_file_says_it_and_the_stage_file_keeps_it(tmp_path, estimate
     path = write(tmp_path / "a.h5ad", estimated)
     file = tmp_path / "d.yaml"
     file.write_text(f"counts: {{path: {path}, round: stochastic, round_seed: 7}}\n")
-    adata = read_dataset(load_dataset(file))
+    adata = read_dataset(**load_dataset(file).parts(read_dataset))
     sl.io.write_h5ad(adata, tmp_path / "counts.h5ad")
     told = sl.io.read_h5ad(tmp_path / "counts.h5ad").uns["sclatent"]["read"]["samples"]["counts"]["round"]
     assert told["how"] == "stochastic"

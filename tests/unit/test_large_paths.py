@@ -22,14 +22,14 @@ def test_counts_with_64_bit_indices_give_the_same(simulated, make_settings, tmp_
     settings = make_settings(batch="batch", models=MODEL)
     found = []
     for counts in (simulated, wide(simulated)):
-        prepared = sl.pp.prepare(counts, settings)
+        prepared = sl.pp.prepare(counts, **settings.parts(sl.pp.prepare))
         if counts is not simulated:
             prepared = wide(prepared)
-        cycle = sl.tl.cycle(prepared, settings)
-        trained = sl.tl.train(prepared, settings, model="nb", seed=0)
+        cycle = sl.tl.cycle(prepared, **settings.parts(sl.tl.cycle))
+        trained = sl.tl.train(prepared, model=settings.models["nb"], seed=0, **settings.parts(sl.tl.train))
         latent = sl.tl.embed(prepared, trained)
         metrics = sl.tl.evaluate(prepared, trained, samples=5)
-        steps = sl.tl.traverse(prepared, cycle, latent, trained, settings)
+        steps = sl.tl.traverse(prepared, cycle, latent, trained, **settings.parts(sl.tl.traverse))
         found.append((prepared.var["highly_variable"], cycle.obs, latent.X, metrics["test"], steps.X))
     for first, second in zip(*found, strict=True):
         if isinstance(first, dict):
@@ -47,15 +47,25 @@ def crowded(make_settings):
     counts.obs["label"] = [f"cell type number {i % 120}" for i in range(1500)]
     counts.obs["plate"] = [f"plate {i % 40}" for i in range(1500)]
     settings = make_settings(batch="plate", labels=["label"], models=MODEL, traverse={"steps": 5})
-    prepared = sl.pp.prepare(counts, settings)
-    cycle = sl.tl.cycle(prepared, settings)
-    trained = sl.tl.train(prepared, settings, model="nb", seed=0)
+    prepared = sl.pp.prepare(counts, **settings.parts(sl.pp.prepare))
+    cycle = sl.tl.cycle(prepared, **settings.parts(sl.tl.cycle))
+    trained = sl.tl.train(prepared, model=settings.models["nb"], seed=0, **settings.parts(sl.tl.train))
     latent = sl.tl.embed(prepared, trained)
-    axes = sl.tl.annotate(prepared, cycle, latent, settings)
+    axes = sl.tl.annotate(prepared, cycle, latent, **settings.parts(sl.tl.annotate))
     latent_map = sl.tl.map(latent)
-    report, knob = sl.tl.knob(prepared, cycle, latent, trained, settings)
-    steps = sl.tl.traverse(prepared, cycle, latent, trained, settings, knob=knob)
-    atlas = sl.atlas.build(prepared, cycle, latent, latent_map, axes, settings=settings, knob=knob)
+    report, knob = sl.tl.knob(prepared, cycle, latent, trained, **settings.parts(sl.tl.knob))
+    steps = sl.tl.traverse(prepared, cycle, latent, trained, knob=knob, **settings.parts(sl.tl.traverse))
+    atlas = sl.atlas.build(
+        prepared,
+        cycle,
+        latent,
+        latent_map,
+        axes,
+        knob=knob,
+        name=settings.name,
+        config=sl.settings.section_json(settings),
+        **settings.parts(sl.atlas.build),
+    )
     return settings, prepared, latent, axes, latent_map, steps, report, atlas
 
 
@@ -65,7 +75,7 @@ def test_a_hundred_levels_have_colours_and_measures(crowded):
     assert len(set(atlas.uns["label_colors"])) == 120
     assert "eta2_label" in axes
     assert "eta2_plate" in axes
-    measures = sl.tl.mixing(latent, prepared, settings)
+    measures = sl.tl.mixing(latent, prepared, **settings.parts(sl.tl.mixing))
     assert all(np.isfinite(value) for value in measures.values())
 
 

@@ -104,8 +104,8 @@ def test_the_toy_is_a_distribution() -> None:
 def test_it_trains_is_embedded_and_judged(make_settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     model = {"latent": {"kind": "amount", "largest_sd": 0.5}, "n_latent": 4, "n_hidden": 24, "epochs": 120}
     settings = make_settings(models={"m": model | {"decoder": "linear"}})
-    prepared = sl.pp.prepare(sl.data.simulate(300, 200, median_library=20_000, seed=1), settings)
-    trained = sl.tl.train(prepared, settings, model="m")
+    prepared = sl.pp.prepare(sl.data.simulate(300, 200, median_library=20_000, seed=1), **settings.parts(sl.pp.prepare))
+    trained = sl.tl.train(prepared, model=settings.models["m"], **settings.parts(sl.tl.train))
     elbo = trained.history["validation_elbo"]
     assert elbo.iloc[-1] > elbo.iloc[0] + 20
     assert isinstance(trained.vae.latent, Amount)

@@ -70,7 +70,7 @@ def test_it_trains_and_is_judged(make_settings) -> None:  # type: ignore[no-unty
     prepared.var["in_model"] = True
     model = {"likelihood": "geometric", "n_latent": 2, "n_hidden": 24, "epochs": 60}
     settings = make_settings(models={"m": model})
-    trained = sl.tl.train(prepared, settings, model="m")
+    trained = sl.tl.train(prepared, model=settings.models["m"], **settings.parts(sl.tl.train))
     elbo = trained.history["validation_elbo"]
     assert elbo.iloc[-1] > elbo.iloc[0] + 8
     metrics = sl.tl.evaluate(prepared, trained, samples=10)

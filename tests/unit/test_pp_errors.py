@@ -12,8 +12,8 @@ from sclatent.settings import InputError
 
 def line(counts, settings):
     with pytest.raises(InputError) as error:  # noqa: PT012
-        check_columns(counts, settings)
-        prepare(counts, settings)
+        check_columns(counts, **settings.parts(check_columns))
+        prepare(counts, **settings.parts(prepare))
     assert "\n" not in str(error.value)
     assert str(error.value).startswith("test.yaml: ")
     return str(error.value)
@@ -78,8 +78,8 @@ def test_a_column_of_ours_is_no_batch_or_label(simulated, make_settings, key, na
 def test_a_covariate_is_numbers_whatever_its_type(simulated, make_settings):
     simulated.obs["age"] = pd.Categorical([f"{i % 7}.5" for i in range(300)])
     settings = make_settings(covariates="age")
-    assert check_columns(simulated, settings).loc[0, "kind"] == "numbers"
-    np.testing.assert_allclose(prepare(simulated, settings).obs["age"], np.arange(300) % 7 + 0.5)
+    assert check_columns(simulated, **settings.parts(check_columns)).loc[0, "kind"] == "numbers"
+    np.testing.assert_allclose(prepare(simulated, **settings.parts(prepare)).obs["age"], np.arange(300) % 7 + 0.5)
     simulated.obs["age"] = ["12 days" if i == 3 else str(i) for i in range(300)]
     assert "covariates: column 'age' holds '12 days', not numbers" in line(simulated, settings)
     simulated.obs["age"] = ["NA" if i == 3 else str(i) for i in range(300)]
@@ -94,8 +94,8 @@ def test_covariates(simulated, make_settings):
     assert "is 0 in all cells" in line(simulated, make_settings(covariates="zero"))
     assert "missing or infinite in" in line(simulated, make_settings(covariates="true_angle"))
     settings = make_settings(covariates=["true_library", "total_counts"])
-    assert list(check_columns(simulated, settings)["column"]) == ["true_library"]
-    prepare(simulated, settings)
+    assert list(check_columns(simulated, **settings.parts(check_columns))["column"]) == ["true_library"]
+    prepare(simulated, **settings.parts(prepare))
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ def test_covariates(simulated, make_settings):
         ("\n", "holds no gene program"),
     ],
 )
-def test_gene_programs_that_cannot_be_tested(simulated, make_settings, tmp_path, text, said):
+def test_gene_programs_that_cannot_be_tested(simulated, tmp_path, text, said):
     path = tmp_path / "p.gmt"
     path.write_text(text)
     with pytest.raises(InputError, match=said) as error:
-        check_programs(simulated, make_settings(axes={"programs": str(path)}))
+        check_programs(simulated, axes={"programs": str(path)}, file="test.yaml")
     assert str(error.value).startswith("test.yaml: axes.programs: ")
     assert "\n" not in str(error.value)
     path.write_text("A\tb\t" + "\t".join(simulated.var_names[:5]))
-    check_programs(simulated, make_settings(axes={"programs": str(path)}))
+    check_programs(simulated, axes={"programs": str(path)})
 
 
 def test_what_is_named_is_listed(simulated, make_settings):
@@ -123,7 +123,7 @@ def test_what_is_named_is_listed(simulated, make_settings):
     labels.iloc[:10] = None
     simulated.obs["cell_type"] = labels
     settings = make_settings(batch="batch", labels=["cell_type", "true_angle"], library_size="size")
-    table = check_columns(simulated, settings).set_index("column")
+    table = check_columns(simulated, **settings.parts(check_columns)).set_index("column")
     assert list(table.index) == ["batch", "cell_type", "true_angle", "size"]
     assert list(table["role"]) == ["batch", "labels", "labels", "library_size"]
     assert list(table["kind"]) == ["categories", "categories", "numbers", "numbers"]
@@ -202,10 +202,10 @@ def test_one_gene(make_settings):
     assert "at least 2 are needed" in line(tiny(50, 1), make_settings())
 
 
-def test_four_cells_and_two_genes_go_through(make_settings):
-    prepared = prepare(tiny(4, 12), make_settings(genes={"min_cells": 1}))
+def test_four_cells_and_two_genes_go_through():
+    prepared = prepare(tiny(4, 12), genes={"min_cells": 1})
     assert prepared.obs["split"].value_counts().to_dict() == {"train": 2, "validation": 1, "test": 1}
-    assert prepare(tiny(60, 2), make_settings()).n_vars == 2
+    assert prepare(tiny(60, 2)).n_vars == 2
 
 
 def test_normalised_counts_are_refused_here_too(simulated, make_settings):

@@ -35,7 +35,9 @@ def counts(simulated):
 
 def test_what_comes_out(counts, make_settings, tmp_path):
     counts.obs["day"] = [1, 2, 3] * 100
-    prepared = prepare(counts, make_settings(batch=["batch", "day"], labels="cell_type", genes={"n_top": 50}))
+    prepared = prepare(
+        counts, **make_settings(batch=["batch", "day"], labels="cell_type", genes={"n_top": 50}).parts(prepare)
+    )
     assert isinstance(prepared.X, sparse.csr_matrix)
     assert prepared.X.dtype == np.float32
     assert list(prepared.obs["split"].cat.categories) == ["train", "validation", "test"]
@@ -61,14 +63,14 @@ def test_what_comes_out(counts, make_settings, tmp_path):
 
 def test_same_settings_same_result(counts, make_settings):
     keys = make_settings(batch="batch", genes={"n_top": 40}, cells={"doublets": True})
-    first, second = prepare(counts.copy(), keys), prepare(counts.copy(), keys)
+    first, second = prepare(counts.copy(), **keys.parts(prepare)), prepare(counts.copy(), **keys.parts(prepare))
     pd.testing.assert_frame_equal(first.obs, second.obs)
     pd.testing.assert_frame_equal(first.var, second.var)
 
 
-def test_the_input_is_left_as_it_was(counts, make_settings):
+def test_the_input_is_left_as_it_was(counts):
     before = counts.copy()
-    prepare(counts, make_settings(batch="batch", cells={"min_genes": 100}))
+    prepare(counts, batch="batch", cells={"min_genes": 100})
     assert (before.X != counts.X).nnz == 0
     pd.testing.assert_frame_equal(before.obs, counts.obs)
     pd.testing.assert_frame_equal(before.var, counts.var)
@@ -84,32 +86,32 @@ def test_metrics_by_hand(counts):
     np.testing.assert_array_equal(var["n_cells_by_counts"], (dense > 0).sum(axis=0))
 
 
-def test_the_model_does_not_see_spike_ins(counts, make_settings, caplog):
-    without = prepare(counts, make_settings())
+def test_the_model_does_not_see_spike_ins(counts, caplog):
+    without = prepare(counts)
     assert "spike-ins" not in caplog.text
     assert "pct_counts_spike_in" not in without.obs
     by_hand = 100 * counts.X[:, :2].sum(axis=1).A1 / counts.X.sum(axis=1).A1
     names = ["ERCC-00002", "ERCC-00171", "ERCC1", *counts.var_names[3:]]
     counts.var_names = names
     with caplog.at_level(logging.INFO):
-        prepared = prepare(counts, make_settings(genes={"n_top": counts.n_vars}))
+        prepared = prepare(counts, genes={"n_top": counts.n_vars})
     assert "2 spike-ins (ERCC-00002, …)" in caplog.text
     assert list(prepared.var["spike_in"]) == [True, True, *[False] * (prepared.n_vars - 2)]
     assert not prepared.var["in_model"].iloc[:2].any()
     assert prepared.var["in_model"].iloc[2:].any()
     kept_cells = counts.obs_names.get_indexer(prepared.obs_names)
     np.testing.assert_allclose(prepared.obs["pct_counts_spike_in"], by_hand[kept_cells], rtol=1e-5)
-    asked = prepare(counts, make_settings(genes={"n_top": counts.n_vars, "keep": ["ERCC-00171"]}))
+    asked = prepare(counts, genes={"n_top": counts.n_vars, "keep": ["ERCC-00171"]})
     assert list(asked.var["in_model"].iloc[:2]) == [False, True]
 
 
-def test_filters_say_what_they_took(counts, make_settings, caplog):
+def test_filters_say_what_they_took(counts, caplog):
     dense = counts.X.toarray()
     genes, total = (dense > 0).sum(axis=1), dense.sum(axis=1)
     mito = 100 * dense[:, 0] / total
     cells = {"min_genes": 95, "min_counts": 900, "max_counts": 4000, "max_percent_mito": float(np.quantile(mito, 0.9))}
     with caplog.at_level(logging.INFO):
-        prepared = prepare(counts, make_settings(cells=cells, genes={"min_cells": 40}))
+        prepared = prepare(counts, cells=cells, genes={"min_cells": 40})
     steps = [genes >= 95, total >= 900, total <= 4000, mito <= cells["max_percent_mito"]]
     passed = np.ones(300, dtype=bool)
     table = prepared.uns["sclatent"]["filters"].set_index("filter")
@@ -151,7 +153,7 @@ IDS_OF_RIBO = {"human": ["ENSG00000137154", "ENSG00000089157"], "mouse": ["ENSMU
 @pytest.mark.parametrize("version", ["", ".12"])
 @pytest.mark.parametrize("place", ["names", "gene_ids", "Accession"])
 @pytest.mark.parametrize("organism", ["human", "mouse"])
-def test_gene_families_by_id(simulated, make_settings, organism, place, version):
+def test_gene_families_by_id(simulated, organism, place, version):
     mito, ribo = IDS_OF_MT[organism], IDS_OF_RIBO[organism]
     prefix = "ENSG" if organism == "human" else "ENSMUSG"
     others = [f"{prefix}{900_000 + i:011d}" for i in range(simulated.n_vars - len(mito) - len(ribo) - 1)]
@@ -159,7 +161,7 @@ def test_gene_families_by_id(simulated, make_settings, organism, place, version)
     simulated.var = pd.DataFrame(index=ids if place == "names" else [f"gene{i}" for i in range(simulated.n_vars)])
     if place != "names":
         simulated.var[place] = ids
-    prepared = prepare(simulated, make_settings(organism=organism, genes={"keep": [mito[0]]}))
+    prepared = prepare(simulated, organism=organism, genes={"keep": [mito[0]]})
     for column, n, start in (("spike_in", 1, 0), ("mt", len(mito), 1), ("ribo", len(ribo), 1 + len(mito))):
         marked = np.flatnonzero(prepared.var[column])
         assert list(prepared.var_names[marked]) == list(simulated.var_names[start : start + n])
@@ -169,38 +171,38 @@ def test_gene_families_by_id(simulated, make_settings, organism, place, version)
     assert prepared.var["kept"].iloc[1]
 
 
-def test_cycle_genes_by_id_in_a_column(simulated, make_settings):
+def test_cycle_genes_by_id_in_a_column(simulated):
     listed = cycle_genes("human")
     simulated.var = pd.DataFrame({"gene_ids": ""}, index=[f"gene{i}" for i in range(simulated.n_vars)])
     simulated.var["gene_ids"] = [*(f"{gene}.3" for gene in listed["ensembl"]), *[""] * (simulated.n_vars - len(listed))]
-    assert prepare(simulated, make_settings()).var["cycle_gene"].sum() == len(listed)
+    assert prepare(simulated).var["cycle_gene"].sum() == len(listed)
 
 
-def test_no_known_family_among_thousands_of_genes_is_said(make_settings, caplog):
+def test_no_known_family_among_thousands_of_genes_is_said(caplog):
     matrix = sparse.csr_matrix(np.random.default_rng(0).poisson(1.0, (60, 2000)).astype(np.float32))
     counts = anndata.AnnData(matrix, var=pd.DataFrame(index=[f"locus{i}" for i in range(2000)]))
     counts.obs_names = [f"c{i}" for i in range(60)]
-    prepared = prepare(counts.copy(), make_settings())
+    prepared = prepare(counts.copy())
     for kind in ("mitochondrial", "ribosomal"):
         assert f"none of the 2000 genes is known as {kind}" in caplog.text
         assert prepared.uns["sclatent"]["genes"][f"n_{kind}"] == 0
     caplog.clear()
     counts.var_names = ["MT-ND1", "RPS6", *counts.var_names[2:]]
-    prepare(counts.copy(), make_settings())
-    prepare(counts[:, 2:].copy(), make_settings())
+    prepare(counts.copy())
+    prepare(counts[:, 2:].copy())
     assert "is known as" not in caplog.text
 
 
 def test_genes_are_chosen_on_training_cells_only(counts, make_settings):
     keys = make_settings(genes={"n_top": 40})
-    first = prepare(counts.copy(), keys)
+    first = prepare(counts.copy(), **keys.parts(prepare))
     held_out = np.flatnonzero(first.obs["split"] != "train")
     dense = counts.X.toarray()
     rng = np.random.default_rng(0)
     dense[held_out] = rng.permuted(dense[held_out], axis=1)  # other genes vary now, in the held-out cells
     changed = counts.copy()
     changed.X = sparse.csr_matrix(dense)
-    second = prepare(changed, keys)
+    second = prepare(changed, **keys.parts(prepare))
     assert list(first.var_names[first.var["highly_variable"]]) == list(second.var_names[second.var["highly_variable"]])
 
 
@@ -234,11 +236,11 @@ def test_a_subset_of_counts_is_scipys(seed):
     assert found.has_canonical_format
 
 
-def test_genes_to_keep_by_name_or_symbol_each_once(counts, make_settings):
+def test_genes_to_keep_by_name_or_symbol_each_once(counts):
     a, b = counts.var_names[:2]
     counts.var["label"] = [f"sym_{name}" for name in counts.var_names]
     keep = [a, f"sym_{a}", f"sym_{b}", a]
-    prepared = prepare(counts, make_settings(genes={"keep": keep, "symbols": "label", "min_cells": 0}))
+    prepared = prepare(counts, genes={"keep": keep, "symbols": "label", "min_cells": 0})
     assert set(prepared.var_names[prepared.var["kept"]]) == {a, b}
 
 
@@ -277,48 +279,48 @@ def test_tiny_and_constant_input(n_cells, n_genes, n_top):
     assert chosen.sum() == min(n_top, (dense.max(axis=0) > dense.min(axis=0)).sum())
 
 
-def test_keep_and_symbols(counts, make_settings):
+def test_keep_and_symbols(counts):
     counts.var["name"] = [f"sym{i}" for i in range(counts.n_vars)]
     counts.X = sparse.csr_matrix(counts.X.toarray())
     dense = counts.X.toarray()
     dense[1:, 7] = 0
     dense[0, 7] = 1  # seen in one cell only, but asked for
     counts.X = sparse.csr_matrix(dense)
-    prepared = prepare(counts, make_settings(genes={"n_top": 10, "keep": ["MT-CO1", "sym7"], "symbols": "name"}))
+    prepared = prepare(counts, genes={"n_top": 10, "keep": ["MT-CO1", "sym7"], "symbols": "name"})
     assert prepared.var.loc[["MT-CO1", counts.var_names[7]], ["kept", "in_model"]].all(axis=None)
     assert prepared.var["kept"].sum() == 2
     assert list(prepared.var["symbol"][:3]) == ["sym0", "sym1", "sym2"]
     assert prepared.uns["sclatent"]["genes"]["symbols"] == "name"
 
 
-def test_library_size_of_a_column(counts, make_settings):
+def test_library_size_of_a_column(counts):
     total = np.asarray(counts.X.sum(axis=1)).ravel()
     counts.obs["all"] = total * 3
-    prepared = prepare(counts, make_settings(library_size="all", genes={"n_top": 20}))
+    prepared = prepare(counts, library_size="all", genes={"n_top": 20})
     np.testing.assert_allclose(prepared.obs["library_size"], total * 3)
     assert prepared.uns["sclatent"]["prepared"]["rest"]
 
 
-def test_a_library_is_never_rounded_below_its_counts(counts, make_settings):
+def test_a_library_is_never_rounded_below_its_counts(counts):
     dense = counts.X.toarray()
     dense[:, 3] = 2**24 - 5
     dense[0, 3] = 2**24 - 7
     counts.X = sparse.csr_matrix(dense)
     counts.obs["size"] = dense.sum(axis=1, dtype=np.float64)
     assert (counts.obs["size"].astype(np.float32) < counts.obs["size"]).any()
-    prepared = prepare(counts, make_settings(library_size="size", genes={"n_top": 1000}))
+    prepared = prepare(counts, library_size="size", genes={"n_top": 1000})
     total = prepared.X[:, prepared.var["in_model"].to_numpy()].toarray().sum(axis=1, dtype=np.float64)
     assert prepared.obs["library_size"].dtype == np.float32
     assert (prepared.obs["library_size"] >= total).all()
 
 
-def test_a_column_named_like_a_metric(counts, make_settings, caplog):
+def test_a_column_named_like_a_metric(counts, caplog):
     total = np.asarray(counts.X.sum(axis=1)).ravel()
     counts.obs["total_counts"] = total * 2  # over more genes than the file holds
     counts.obs["n_genes_by_counts"] = (counts.X.toarray() > 0).sum(axis=1)
     counts.obs["split"] = "mine"
     with caplog.at_level(logging.INFO):
-        prepared = prepare(counts, make_settings(library_size="total_counts"))
+        prepared = prepare(counts, library_size="total_counts")
     np.testing.assert_allclose(prepared.obs["library_size"], total * 2)
     np.testing.assert_allclose(prepared.obs["total_counts"], total)
     np.testing.assert_allclose(prepared.obs["total_counts_input"], total * 2)
@@ -344,24 +346,24 @@ def test_the_default_test_cells_are_the_first_tenth_of_a_permutation():
         assert set(np.flatnonzero(random_split(n, SplitSettings()) == "test")) == set(expected)
 
 
-def test_split_from_a_column(counts, make_settings):
+def test_split_from_a_column(counts):
     counts.obs["mine"] = ["train"] * 200 + ["validation"] * 50 + ["test"] * 50
-    prepared = prepare(counts, make_settings(split={"column": "mine"}))
+    prepared = prepare(counts, split={"column": "mine"})
     assert list(prepared.obs["split"].astype(str)) == list(counts.obs["mine"])
     counts.obs["split"] = counts.obs["mine"]
-    again = prepare(counts, make_settings(split={"column": "split"}))
+    again = prepare(counts, split={"column": "split"})
     pd.testing.assert_series_equal(again.obs["split"], prepared.obs["split"])
     assert "split_input" not in again.obs
 
 
-def test_cells_without_a_model_count_go_and_it_is_said(make_settings):
+def test_cells_without_a_model_count_go_and_it_is_said():
     rng = np.random.default_rng(0)
     dense = rng.poisson(0.8, (60, 30)).astype(np.float32)
     dense[:, 10:] = 1.0  # constant: never highly variable
     dense[5, :10] = 0
     adata = anndata.AnnData(sparse.csr_matrix(dense), pd.DataFrame(index=[f"c{i}" for i in range(60)]))
     adata.var_names = [f"g{i}" for i in range(30)]
-    prepared = prepare(adata, make_settings(genes={"n_top": 10}))
+    prepared = prepare(adata, genes={"n_top": 10})
     assert prepared.n_obs == 59
     assert "c5" not in prepared.obs_names
     table = prepared.uns["sclatent"]["filters"].set_index("filter")
@@ -386,11 +388,11 @@ def test_doublets_score_higher(caplog):
     assert "too few to simulate doublets" in caplog.text
 
 
-def test_columns_of_text_become_categories(counts, make_settings):
+def test_columns_of_text_become_categories(counts):
     labels = counts.obs["cell_type"].astype(object)
     labels.iloc[:10] = None
     counts.obs["cell_type"] = labels
-    prepared = prepare(counts, make_settings())
+    prepared = prepare(counts)
     assert isinstance(prepared.obs["cell_type"].dtype, pd.CategoricalDtype)
     assert prepared.obs["cell_type"].isna().sum() == 10
 
@@ -407,25 +409,25 @@ def test_real_data_goes_through(shared_data, make_settings):
     }
     for name, (keys, n_cycle) in cases.items():
         adata = read_counts(shared_data / f"{name}.h5ad")
-        prepared = prepare(adata, make_settings(**keys))
+        prepared = prepare(adata, **make_settings(**keys).parts(prepare))
         assert prepared.n_obs == adata.n_obs, name
         assert prepared.var["cycle_gene"].sum() >= n_cycle, name
         assert np.isfinite(prepared.obs["library_size"]).all()
         assert not [c for c in prepared.obs if c.endswith("_input")], name
 
 
-def test_cycle_genes_are_found_by_id_where_there_are_no_symbols(shared_data, make_settings):
+def test_cycle_genes_are_found_by_id_where_there_are_no_symbols(shared_data):
     from sclatent.io import read_counts
 
     adata = read_counts(shared_data / "mls_sorted_ensembl.h5ad")
-    by_symbol = prepare(adata, make_settings())
+    by_symbol = prepare(adata)
     del adata.var["gene_symbol"]
-    by_id = prepare(adata, make_settings())
+    by_id = prepare(adata)
     assert by_id.uns["sclatent"]["genes"]["symbols"] == "names"
     assert by_id.var["cycle_gene"].sum() >= 0.9 * by_symbol.var["cycle_gene"].sum()
 
 
-def test_nothing_large_is_made_dense(monkeypatch, make_settings, tmp_path):
+def test_nothing_large_is_made_dense(monkeypatch, tmp_path):
     from sclatent.data import simulate
     from sclatent.io import read_counts
 
@@ -440,4 +442,4 @@ def test_nothing_large_is_made_dense(monkeypatch, make_settings, tmp_path):
                 return original(self, *args, **keys)
 
             monkeypatch.setattr(kind, name, guarded)
-    prepare(read_counts(tmp_path / "a.h5ad"), make_settings(batch="batch", genes={"n_top": 50}))
+    prepare(read_counts(tmp_path / "a.h5ad"), batch="batch", genes={"n_top": 50})

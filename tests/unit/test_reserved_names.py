@@ -11,6 +11,7 @@ from sclatent import atlas, pp, tl
 from sclatent.atlas._build import _obs
 from sclatent.data import slots
 from sclatent.data.columns import called
+from sclatent.settings import section_json
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.train import describe
 
@@ -25,7 +26,7 @@ def counts(simulated):
 
 def stages(counts, settings):
     """Return prepared counts, a cycle and a latent space whose axes are the user's `phase` and `leiden`."""
-    prepared = pp.prepare(counts, settings)
+    prepared = pp.prepare(counts, **settings.parts(pp.prepare))
     n = prepared.n_obs
     rng = np.random.default_rng(1)
     cycle = pd.DataFrame({name: rng.random(n) for name in slots.OF_CYCLE}, index=prepared.obs_names)
@@ -46,9 +47,9 @@ def stages(counts, settings):
     return prepared, ad.AnnData(obs=cycle, uns=uns), latent
 
 
-def test_they_are_named_at_check(counts, make_settings, caplog):
+def test_they_are_named_at_check(counts, caplog):
     with caplog.at_level(logging.INFO):
-        table = pp.check_columns(counts, make_settings(labels=["phase", "cell_type"], batch="split"))
+        table = pp.check_columns(counts, labels=["phase", "cell_type"], batch="split")
     for name in slots.WRITTEN:
         assert f"'{name}' itself: the one that came in is '{name}_input' in all results" in caplog.text
     assert list(table["column"]) == ["split", "phase", "cell_type"]
@@ -56,9 +57,9 @@ def test_they_are_named_at_check(counts, make_settings, caplog):
     assert list(table["levels"]) == [3, 4, 4]
 
 
-def test_prepare_keeps_their_values(counts, make_settings):
+def test_prepare_keeps_their_values(counts):
     given = counts.obs.copy()
-    prepared = pp.prepare(counts, make_settings())
+    prepared = pp.prepare(counts)
     for name in slots.WRITTEN:
         assert called(prepared, name) == f"{name}_input"
         assert list(prepared.obs[f"{name}_input"].astype(str)) == list(given.loc[prepared.obs_names, name])
@@ -73,11 +74,11 @@ def test_labels_are_judged_by_the_values_that_came_in(counts, make_settings, tmp
     settings = make_settings(labels=["phase", "leiden"], batch="split")
     given = counts.obs.copy()
     prepared, cycle, latent = stages(counts, settings)
-    axes = tl.annotate(prepared, cycle, latent, settings).set_index("axis")
+    axes = tl.annotate(prepared, cycle, latent, **settings.parts(tl.annotate)).set_index("axis")
     assert list(axes["evidence"]) == ["phase_input", "leiden_input", ""]
     assert axes.loc["axis_1", "kind"] == "label"
     assert axes.loc["axis_1", "eta2_phase_input"] > 0.9 > axes.loc["axis_1", "eta2_phase"]
-    measured = tl.mixing(latent, prepared, settings)
+    measured = tl.mixing(latent, prepared, **settings.parts(tl.mixing))
     assert measured["label_accuracy_leiden_input"] > 0.7
     assert "ilisi_split_input" in measured
     assert "clisi_phase" not in measured
@@ -93,7 +94,16 @@ def test_labels_are_judged_by_the_values_that_came_in(counts, make_settings, tmp
         obsp={key: np.eye(prepared.n_obs, dtype=np.float32) for key in ("distances", "connectivities")},
         uns={key: {} for key in ("neighbors", "leiden", "umap")},
     )
-    out = atlas.build(prepared, cycle, latent, map, axes.reset_index(), settings=settings)
+    out = atlas.build(
+        prepared,
+        cycle,
+        latent,
+        map,
+        axes.reset_index(),
+        name=settings.name,
+        config=section_json(settings),
+        **settings.parts(atlas.build),
+    )
     out.write_h5ad(tmp_path / "atlas.h5ad")
     obs = ad.read_h5ad(tmp_path / "atlas.h5ad").obs
     for name in ("phase", "leiden", "split", "S_score", "cycling"):
@@ -102,9 +112,9 @@ def test_labels_are_judged_by_the_values_that_came_in(counts, make_settings, tmp
     assert list(obs["phase"].astype(str)) == list(cycle.obs["phase"].astype(str))
 
 
-def test_what_is_the_same_is_not_kept_twice(simulated, make_settings):
-    first = pp.prepare(simulated, make_settings())
-    again = pp.prepare(first, make_settings())
+def test_what_is_the_same_is_not_kept_twice(simulated):
+    first = pp.prepare(simulated)
+    again = pp.prepare(first)
     assert not [name for name in again.obs if name.endswith("_input")]
     assert again.uns[slots.UNS][slots.UNS_PREPARED][slots.RENAMED] == {}
 
@@ -123,7 +133,7 @@ def test_whole_number_labels_are_categories_in_the_atlas(counts, make_settings):
 def test_a_label_called_sample_is_a_label(counts, make_settings):
     counts.obs["sample"] = np.where(counts.obs["phase"] < "phase2", "s1", "s2")
     prepared, cycle, latent = stages(counts, make_settings())
-    axes = tl.annotate(prepared, cycle, latent, make_settings(labels="sample")).set_index("axis")
+    axes = tl.annotate(prepared, cycle, latent, labels="sample").set_index("axis")
     assert axes.loc["axis_1", ["evidence", "kind"]].tolist() == ["sample", "label"]
-    axes = tl.annotate(prepared, cycle, latent, make_settings()).set_index("axis")
+    axes = tl.annotate(prepared, cycle, latent).set_index("axis")
     assert axes.loc["axis_1", ["evidence", "kind"]].tolist() == ["sample", "technical"]

@@ -72,7 +72,9 @@ def toy():
 
 def test_axes_are_named_by_what_made_them(toy):
     prepared, cycle, latent = toy
-    table = tl.annotate(prepared, cycle, latent, settings(batch="batch", labels="tissue")).set_index("axis")
+    table = tl.annotate(
+        prepared, cycle, latent, **settings(batch="batch", labels="tissue").parts(tl.annotate)
+    ).set_index("axis")
     assert list(table["name"]) == [
         "cell cycle: S",
         "depth",
@@ -92,24 +94,24 @@ def test_axes_are_named_by_what_made_them(toy):
 def test_the_verdict_on_the_cycle_stands_in_every_row(toy):
     prepared, cycle, latent = toy
     chosen = settings(batch="batch", labels="tissue")
-    assert set(tl.annotate(prepared, cycle, latent, chosen)["cycle_verdict"]) == {""}
+    assert set(tl.annotate(prepared, cycle, latent, **chosen.parts(tl.annotate))["cycle_verdict"]) == {""}
     told = cycle.copy()
     told.uns["sclatent"] = {"cycle": {"verdict": "part of a cycle"}}
-    assert set(tl.annotate(prepared, told, latent, chosen)["cycle_verdict"]) == {"part of a cycle"}
-    assert "cycle_verdict" not in tl.annotate(prepared, None, latent, chosen)
+    assert set(tl.annotate(prepared, told, latent, **chosen.parts(tl.annotate))["cycle_verdict"]) == {"part of a cycle"}
+    assert "cycle_verdict" not in tl.annotate(prepared, None, latent, **chosen.parts(tl.annotate))
 
 
 def test_test_cells_are_not_looked_at(toy):
     prepared, cycle, latent = toy
     chosen = settings(batch="batch", labels="tissue")
-    before = tl.annotate(prepared, cycle, latent, chosen)
+    before = tl.annotate(prepared, cycle, latent, **chosen.parts(tl.annotate))
     latent.X[(prepared.obs["split"] == "test").to_numpy()] = 100.0
-    pd.testing.assert_frame_equal(before, tl.annotate(prepared, cycle, latent, chosen))
+    pd.testing.assert_frame_equal(before, tl.annotate(prepared, cycle, latent, **chosen.parts(tl.annotate)))
 
 
 def test_columns_equal_scipy_and_sklearn(toy):
     prepared, cycle, latent = toy
-    table = tl.annotate(prepared, cycle, latent, settings(batch="batch", labels="tissue"))
+    table = tl.annotate(prepared, cycle, latent, **settings(batch="batch", labels="tissue").parts(tl.annotate))
     seen = (prepared.obs["split"] != "test").to_numpy()
     z = latent.X[seen].astype(np.float64)
     score = cycle.obs["S_score"].to_numpy()[seen]
@@ -128,12 +130,12 @@ def test_columns_equal_scipy_and_sklearn(toy):
 def test_a_column_that_is_not_there_is_one_line(toy):
     prepared, cycle, latent = toy
     with pytest.raises(InputError, match=r"toy\.yaml: column 'tisue'.*did you mean 'tissue'"):
-        tl.annotate(prepared, cycle, latent, settings(labels="tisue"))
+        tl.annotate(prepared, cycle, latent, **settings(labels="tisue").parts(tl.annotate))
 
 
 def test_without_a_cycle_the_rest_is_named(toy):
     prepared, _, latent = toy
-    table = tl.annotate(prepared, None, latent, settings(batch="batch"))
+    table = tl.annotate(prepared, None, latent, **settings(batch="batch").parts(tl.annotate))
     assert list(table["name"])[:3] == ["unnamed", "depth", "batch"]
     assert not any("S_score" in column for column in table)
 
@@ -188,7 +190,7 @@ def test_programs_of_a_gmt_file(toy, tmp_path):
     path = tmp_path / "p.gmt"
     path.write_text(GMT)
     chosen = settings(axes={"programs": str(path)})
-    table = tl.annotate(prepared, cycle, latent, chosen).set_index("axis")
+    table = tl.annotate(prepared, cycle, latent, **chosen.parts(tl.annotate)).set_index("axis")
     assert table.loc["axis_1", "program"] == "HIGH"
     assert table.loc["axis_1", "programs_up"].startswith("HIGH (+")
     long = tl.enrich(pd.DataFrame(latent.varm["loadings"], latent.var_names, prepared.var["symbol"]), read_gmt(path))
@@ -212,7 +214,7 @@ def test_a_bad_gmt_file_is_one_line(toy, tmp_path, text, said):
     path = tmp_path / "p.gmt"
     path.write_text(text)
     with pytest.raises(InputError, match=said) as caught:
-        tl.annotate(prepared, cycle, latent, settings(axes={"programs": str(path)}))
+        tl.annotate(prepared, cycle, latent, **settings(axes={"programs": str(path)}).parts(tl.annotate))
     assert "\n" not in str(caught.value)
 
 
@@ -245,7 +247,9 @@ def test_a_weak_axis_keeps_its_name_and_is_called_weak(toy):
     latent = latent.copy()
     latent.varm["loadings"][4] *= 0.001
     latent.X[:, 4] *= 0.1
-    table = tl.annotate(prepared, cycle, latent, settings(batch="batch", labels="tissue")).set_index("axis")
+    table = tl.annotate(
+        prepared, cycle, latent, **settings(batch="batch", labels="tissue").parts(tl.annotate)
+    ).set_index("axis")
     assert table["strength"]["axis_5"] == "weak"
     assert table["name"]["axis_5"] == "tissue: skin"
     assert table["fold"]["axis_5"] < 1.1
@@ -254,7 +258,9 @@ def test_a_weak_axis_keeps_its_name_and_is_called_weak(toy):
 
 def test_the_levels_at_both_ends_are_told(toy):
     prepared, cycle, latent = toy
-    table = tl.annotate(prepared, cycle, latent, settings(batch="batch", labels="tissue")).set_index("axis")
+    table = tl.annotate(
+        prepared, cycle, latent, **settings(batch="batch", labels="tissue").parts(tl.annotate)
+    ).set_index("axis")
     z = pd.DataFrame(np.asarray(latent.X), columns=latent.var_names, index=prepared.obs_names)
     z = z[(prepared.obs["split"] != "test").to_numpy()]
     mean = ((z - z.mean()) / z.std()).groupby(prepared.obs["tissue"], observed=True).mean()["axis_4"]

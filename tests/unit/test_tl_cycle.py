@@ -34,7 +34,7 @@ def found(world):
     from sclatent.settings import DatasetSettings
 
     settings = DatasetSettings.model_validate({"name": "t", "file": "t.yaml", "counts": "-", "batch": "batch"})
-    return cycle(world, settings)
+    return cycle(world, **settings.parts(cycle))
 
 
 @pytest.fixture(scope="module")
@@ -110,36 +110,36 @@ def test_gene_table_rebuilds_the_curves(found):
     np.testing.assert_allclose(grid[curves.argmax(axis=0)], var["peak"])
 
 
-def test_same_counts_same_bytes(world, found, make_settings):
-    again = cycle(world, make_settings(batch="batch"))
+def test_same_counts_same_bytes(world, found):
+    again = cycle(world, batch="batch")
     for column in COLUMNS[:5]:
         assert again.obs[column].to_numpy().tobytes() == found.obs[column].to_numpy().tobytes()
 
 
-def test_scores_are_scanpys(world, make_settings):
+def test_scores_are_scanpys(world):
     data = world.copy()
     sc.pp.normalize_total(data)
     sc.pp.log1p(data)
     s = list(world.var_names[world.var["list_phase"] == "S"])
     g = list(world.var_names[world.var["list_phase"] == "G2M"])
     size = min(len(s), len(g))
-    ours = cycle(world[:60].copy(), make_settings()).obs
+    ours = cycle(world[:60].copy()).obs
     part = sc.AnnData(data.X[:60], var=data.var)
     sc.tl.score_genes(part, s, ctrl_size=size, n_bins=25, random_state=0, ctrl_as_ref=False)
     assert np.corrcoef(part.obs["score"], ours["S_score"])[0, 1] > 0.98
 
 
-def test_fucci_angle(ipsc, make_settings):
-    found = cycle(ipsc, make_settings(library_size="n_molecules_all_genes"))
+def test_fucci_angle(ipsc):
+    found = cycle(ipsc, library_size="n_molecules_all_genes")
     assert mean_cosine(ipsc.obs["fucci_theta"].to_numpy(), found.obs["cycle_angle"].to_numpy()) >= 0.53
     assert facts(found)["n_S"] == 11
 
 
-def test_sorted_cells(shared_data, make_settings):
+def test_sorted_cells(shared_data):
     from itertools import combinations
 
     data = ad.read_h5ad(shared_data / "mls_sorted_ensembl.h5ad")
-    found = cycle(data, make_settings())
+    found = cycle(data)
     labels = data.obs["phase_sorted"].astype(str).to_numpy()
     called = found.obs["phase"].astype(str).to_numpy()
     assert (called == labels).mean() >= 0.84
@@ -163,8 +163,8 @@ def test_sorted_cells(shared_data, make_settings):
     assert best >= 0.86
 
 
-def test_reporters_by_phase(ipsc, make_settings):
-    obs = cycle(ipsc, make_settings(library_size="n_molecules_all_genes")).obs
+def test_reporters_by_phase(ipsc):
+    obs = cycle(ipsc, library_size="n_molecules_all_genes").obs
     mean = ipsc.obs[["gfp_geminin_log10", "rfp_cdt1_log10"]].groupby(obs["phase"], observed=True).mean()
     geminin, cdt1 = mean["gfp_geminin_log10"], mean["rfp_cdt1_log10"]
     # geminin builds up through S and G2 and is gone after mitosis; CDT1 is high in G1 and gone in G2
@@ -185,7 +185,7 @@ def test_gauge_falls_with_the_amount_not_its_logarithm():
     assert not gauge.reflected
 
 
-def test_shuffled_genes_have_no_cycle(world, make_settings):
+def test_shuffled_genes_have_no_cycle(world):
     data = world.copy()
     rng = np.random.default_rng(0)
     counts = data.X.toarray()
@@ -195,7 +195,7 @@ def test_shuffled_genes_have_no_cycle(world, make_settings):
         for block in blocks:
             counts[block, column] = rng.permutation(counts[block, column])
     data.X = type(data.X)(counts)
-    assert facts(cycle(data, make_settings()))["verdict"] == "no cycle"
+    assert facts(cycle(data))["verdict"] == "no cycle"
 
 
 @pytest.mark.parametrize(
@@ -208,8 +208,8 @@ def test_shuffled_genes_have_no_cycle(world, make_settings):
         (lambda d: d[:49].copy(), "too few cells: 49"),
     ],
 )
-def test_reasons(world, make_settings, change, needle, tmp_path):
-    found = cycle(change(world), make_settings())
+def test_reasons(world, change, needle, tmp_path):
+    found = cycle(change(world))
     reason = facts(found)["reason"]
     assert needle in reason
     assert "\n" not in reason
@@ -218,27 +218,27 @@ def test_reasons(world, make_settings, change, needle, tmp_path):
     found.write_h5ad(tmp_path / "cycle.h5ad")
 
 
-def test_human_list_on_mouse_symbols(make_settings):
+def test_human_list_on_mouse_symbols():
     data = simulate(200, 500, organism="mouse", seed=0)
-    reason = facts(cycle(data, make_settings(organism="human")))["reason"]
+    reason = facts(cycle(data, organism="human"))["reason"]
     assert "set `organism: mouse`" in reason
 
 
-def test_ids_without_symbols(world, make_settings):
+def test_ids_without_symbols(world):
     from sclatent.data import cycle_genes
 
     data = world.copy()
     names = dict(zip(*(cycle_genes("human")[c] for c in ("gene", "ensembl")), strict=True))
     data.var_names = [names.get(name, name) for name in data.var_names]
     data.var = data.var[[]]
-    assert facts(cycle(data[:60].copy(), make_settings()))["n_S"] == 43
+    assert facts(cycle(data[:60].copy()))["n_S"] == 43
 
 
-def test_one_phase_only(make_settings):
+def test_one_phase_only():
     data = simulate(1500, 600, median_library=3000.0, resting=0.0, seed=5)
     narrow = data[np.abs(np.cos(data.obs["true_angle"] - 0.32 * np.pi)) > 0.97]
     narrow = narrow[np.cos(narrow.obs["true_angle"] - 0.32 * np.pi) > 0].copy()
-    assert facts(cycle(narrow, make_settings()))["verdict"] == "no cycle"
+    assert facts(cycle(narrow))["verdict"] == "no cycle"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_one_phase_only(make_settings):
     ],
 )
 def test_reasons_on_real_files(shared_data, make_settings, name, keys, cells, needle):
-    found = cycle(ad.read_h5ad(shared_data / f"{name}.h5ad")[:cells].copy(), make_settings(**keys))
+    found = cycle(ad.read_h5ad(shared_data / f"{name}.h5ad")[:cells].copy(), **make_settings(**keys).parts(cycle))
     assert facts(found)["verdict"] == "no cycle"
     assert needle in facts(found)["reason"]
     assert "\n" not in facts(found)["reason"]
@@ -269,10 +269,10 @@ def test_what_was_chosen_is_reported_beside_its_neighbours(found):
     assert (here["held_out_gain"] > harmonics["held_out_gain"] - 2 * harmonics["difference_se"]).all()
 
 
-def test_library_error_does_not_take_the_place_of_the_angle(make_settings):
+def test_library_error_does_not_take_the_place_of_the_angle():
     # opened before there were curves, it turned S and G2/M into one direction here: mean cosine .55
     world = simulate(1000, resting=0.3, median_library=30_000.0, seed=1)
-    found = cycle(world, make_settings())
+    found = cycle(world)
     assert facts(found)["law"] == "log-normal"
     cycles = world.obs["true_cycling"].to_numpy(bool)
     truth, angle = (x[cycles] for x in (world.obs["true_angle"].to_numpy(), found.obs["cycle_angle"].to_numpy()))
@@ -293,7 +293,7 @@ def test_depth_is_told_by_scatter_not_by_counts():
         assert is_deep(sp.csr_matrix(rng.poisson(rate).astype(float)), library, genes) is deep
 
 
-def test_genes_do_not_join_by_chance(shared_data, make_settings):
+def test_genes_do_not_join_by_chance(shared_data):
     from sclatent.data import cycle_genes
 
     data = ad.read_h5ad(shared_data / "mls_sorted_ensembl.h5ad")
@@ -303,7 +303,7 @@ def test_genes_do_not_join_by_chance(shared_data, make_settings):
     # no gene but the listed ones can follow anything now; some 75 of 21,000 reach 12 % in 94 cells all the same
     data.X = sp.csr_matrix(counts)
     data.obs["library_size"] = counts.sum(axis=1)
-    found = facts(cycle(data, make_settings(library_size="library_size")))
+    found = facts(cycle(data, library_size="library_size"))
     assert found["n_joined"] < 5
 
 

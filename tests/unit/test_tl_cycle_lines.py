@@ -23,8 +23,8 @@ QUICK = {"models": {"quick": {"epochs": 100}}}
 @pytest.fixture(scope="module")
 def lung(shared_data, make_settings):
     settings = make_settings(**LUNG, **QUICK)
-    prepared = pp.prepare(ad.read_h5ad(shared_data / "lung3cl_celseq2_dropseq.h5ad"), settings)
-    return prepared, tl.cycle(prepared, settings), settings
+    prepared = pp.prepare(ad.read_h5ad(shared_data / "lung3cl_celseq2_dropseq.h5ad"), **settings.parts(pp.prepare))
+    return prepared, tl.cycle(prepared, **settings.parts(tl.cycle)), settings
 
 
 def test_order_of_peaks_is_that_of_synchronised_cells(lung):
@@ -60,8 +60,8 @@ def test_listed_genes_peak_once(lung):
 )
 def test_dividing_lines_have_a_knob(lung):
     prepared, cycle, settings = lung
-    model = tl.train(prepared, settings, model="quick", seed=0)
-    report, _ = tl.knob(prepared, cycle, tl.embed(prepared, model), model, settings)
+    model = tl.train(prepared, model=settings.models["quick"], seed=0, **settings.parts(tl.train))
+    report, _ = tl.knob(prepared, cycle, tl.embed(prepared, model), model, **settings.parts(tl.knob))
     assert report["verdict"] == "cell-cycle knob", report["reason"]
     held = report["held_out"]
     assert held["n"] == 97
@@ -75,7 +75,7 @@ def test_dividing_lines_have_a_knob(lung):
 
 def test_blood_has_neither_cycle_nor_knob(shared_data, make_settings):
     prepared, settings = ad.read_h5ad(shared_data / "pbmc_ifnb_two_batches.h5ad"), make_settings()
-    cycle = tl.cycle(prepared, settings)
+    cycle = tl.cycle(prepared, **settings.parts(tl.cycle))
     facts = cycle.uns["sclatent"]["cycle"]
     assert facts["verdict"] == "no cycle"
     assert "common angle" in facts["reason"]
@@ -84,6 +84,6 @@ def test_blood_has_neither_cycle_nor_knob(shared_data, make_settings):
     assert cycle.obs["cycle_angle"].isna().all()
     assert not cycle.obs["cycling"].any()
     # no model is asked, whatever it holds
-    report, knob = tl.knob(prepared, cycle, ad.AnnData(obs=prepared.obs[[]]), None, settings)
+    report, knob = tl.knob(prepared, cycle, ad.AnnData(obs=prepared.obs[[]]), None, **settings.parts(tl.knob))
     assert (report["verdict"], report["reason"]) == ("no cell-cycle knob", facts["reason"])
     assert not knob.uns["sclatent"]["knob"]["is_knob"]

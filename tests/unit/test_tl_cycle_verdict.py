@@ -43,7 +43,10 @@ def parts(world):
     from sclatent.settings import DatasetSettings
 
     settings = DatasetSettings.model_validate({"name": "t", "file": "t.yaml", "counts": "-"})
-    return {phase: cycle(permute_list(world, other), settings) for phase, other in (("G2M", "S"), ("S", "G2M"))}
+    return {
+        phase: cycle(permute_list(world, other), **settings.parts(cycle))
+        for phase, other in (("G2M", "S"), ("S", "G2M"))
+    }
 
 
 @pytest.mark.parametrize("phase", ["G2M", "S"])
@@ -112,7 +115,7 @@ def test_dividing_stem_cells_have_a_cycle(shared_data, make_settings, name, keys
     data = ad.read_h5ad(shared_data / f"{name}.h5ad")
     if "library_size" in keys:
         data.obs["library_size"] = data.obs[keys["library_size"]].to_numpy(float)
-    found = cycle(data, make_settings(**keys))
+    found = cycle(data, **make_settings(**keys).parts(cycle))
     assert facts(found)["verdict"] == "cycle"
     assert found.obs["cycle_angle"].notna().all()
     if name.startswith("mesc"):
@@ -121,18 +124,18 @@ def test_dividing_stem_cells_have_a_cycle(shared_data, make_settings, name, keys
         assert facts(found)["p_S_apart"] < 1e-3
 
 
-def test_other_cycling_genes_cost_no_power(make_settings):
+def test_other_cycling_genes_cost_no_power():
     # half of all genes cycle, each with a phase of its own
     data = simulate(300, 390, median_library=3000.0, resting=0.0, seed=2)
     data = data[:, data.var["true_cycling"]].copy()
     assert (data.var["list_phase"] == "none").sum() > 60
-    found = facts(cycle(data, make_settings()))
+    found = facts(cycle(data))
     assert found["null"] == "genes of like abundance"
     assert found["verdict"] == "cycle"
     assert found["p_S_apart"] < 0.01 * found["p_S"]
 
 
-def test_lists_of_other_genes_have_no_cycle(world, make_settings):
+def test_lists_of_other_genes_have_no_cycle(world):
     # dividing cells, but the names of the lists belong to genes that do not cycle
     data = world.copy()
     names = data.var_names.to_numpy(object).copy()
@@ -140,21 +143,21 @@ def test_lists_of_other_genes_have_no_cycle(world, make_settings):
     on = np.flatnonzero(data.var["on_list"])
     names[on], names[still] = [f"was_{name}" for name in names[on]], names[on]
     data.var_names = names.astype(str)
-    assert facts(cycle(data, make_settings()))["verdict"] == "no cycle"
+    assert facts(cycle(data))["verdict"] == "no cycle"
 
 
-def test_a_stretch_of_the_circle_is_no_cycle(make_settings):
+def test_a_stretch_of_the_circle_is_no_cycle():
     # deeply counted, its S genes fall while its G2/M genes rise: the lists part
     data = simulate(2500, 1000, resting=0.0, n_types=2, median_library=30_000.0, seed=49)
     stretch = data[np.cos(data.obs["true_angle"] - 4.2) > 0.97].copy()
-    found = facts(cycle(stretch, make_settings()))
+    found = facts(cycle(stretch))
     assert max(found["p_S_apart"], found["p_G2M_apart"]) < 0.01
     assert found["verdict"] == "no cycle"
     assert "cells of one phase only" in found["reason"]
 
 
-def test_called_phase_is_the_most_probable(world, make_settings):
-    found = cycle(world, make_settings())
+def test_called_phase_is_the_most_probable(world):
+    found = cycle(world)
     probability = found.obsm["phase_probability"]
     assert probability.shape == (world.n_obs, 3)
     np.testing.assert_allclose(probability.sum(axis=1), 1)
@@ -168,16 +171,16 @@ def test_called_phase_is_the_most_probable(world, make_settings):
     assert abs(right.mean() - sure.mean()) < 0.05
 
 
-def test_no_cycle_has_no_probability(world, make_settings):
-    found = cycle(world[:49].copy(), make_settings())
+def test_no_cycle_has_no_probability(world):
+    found = cycle(world[:49].copy())
     assert found.obsm["phase_probability"].shape == (49, 3)
     assert np.isnan(found.obsm["phase_probability"]).all()
 
 
-def test_sorted_phases_are_called(shared_data, make_settings):
+def test_sorted_phases_are_called(shared_data):
     data = ad.read_h5ad(shared_data / "h1_fucci_sorted_247.h5ad")
     data.obs["library_size"] = data.obs["n_reads_all_genes"].to_numpy(float)
-    found = cycle(data, make_settings(library_size="n_reads_all_genes"))
+    found = cycle(data, library_size="n_reads_all_genes")
     assert (found.obs["phase"].astype(str) == data.obs["phase_sorted"].astype(str)).mean() >= 0.95
     # seven S cells were taken for a resting state of their own
     assert found.obs["cycling"].all()

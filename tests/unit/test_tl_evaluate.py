@@ -15,7 +15,7 @@ from scipy.stats import poisson as scipy_poisson
 
 import sclatent as sl
 from sclatent.model import LIKELIHOODS, CountVAE
-from sclatent.settings import DatasetSettings, InputError, ModelSettings
+from sclatent.settings import InputError, ModelSettings
 from sclatent.tl._model.inputs import conditions, inputs
 from sclatent.tl._model.train import TrainedModel, pick_device
 
@@ -41,11 +41,6 @@ def prepared_cells(n: int = 240, genes: int = 30, seed: int = 0) -> ad.AnnData:
     return adata
 
 
-def dataset(**more) -> DatasetSettings:
-    models = {"nb": SMALL, "poisson": SMALL | {"likelihood": "poisson"}}
-    return DatasetSettings.model_validate({"name": "toy", "file": "toy.yaml", "counts": "-", "models": models} | more)
-
-
 @pytest.fixture(scope="module")
 def cells() -> ad.AnnData:
     return prepared_cells()
@@ -53,7 +48,7 @@ def cells() -> ad.AnnData:
 
 @pytest.fixture(scope="module")
 def trained(cells: ad.AnnData) -> TrainedModel:
-    return sl.tl.train(cells, dataset(batch="donor", covariates="age", library_size="library_size"), model="nb")
+    return sl.tl.train(cells, model=SMALL, name="nb", batch="donor", covariates="age", library_size="library_size")
 
 
 def test_stages_fit_together(cells: ad.AnnData, trained: TrainedModel, tmp_path: Path) -> None:
@@ -103,17 +98,14 @@ def test_rest_category_takes_what_the_model_does_not_see(cells: ad.AnnData, trai
 
 
 def test_a_rotation_does_not_change_the_model(cells: ad.AnnData) -> None:
-    plain, turned = (
-        sl.tl.train(cells, dataset(models={"nb": SMALL | {"rotate": r}}), model="nb") for r in ("none", "varimax")
-    )
+    plain, turned = (sl.tl.train(cells, model=SMALL | {"rotate": r}) for r in ("none", "varimax"))
     a, b = (sl.tl.evaluate(cells, t, samples=10) for t in (plain, turned))
     assert a["test"]["marginal"] == pytest.approx(b["test"]["marginal"], abs=1e-4)
 
 
 @pytest.mark.parametrize("likelihood", ["nb", "poisson", "zip", "zinb", "bernoulli"])
 def test_evaluate_every_likelihood(cells: ad.AnnData, likelihood: str) -> None:
-    settings = dataset(models={"m": SMALL | {"likelihood": likelihood}})
-    metrics = sl.tl.evaluate(cells, sl.tl.train(cells, settings, model="m"), samples=5)
+    metrics = sl.tl.evaluate(cells, sl.tl.train(cells, model=SMALL | {"likelihood": likelihood}), samples=5)
     found = metrics["calibration"]
     assert len(found["genes"]) == 29
     assert np.mean(found["pit"]) == pytest.approx(1, rel=1e-4)
@@ -124,8 +116,7 @@ def test_calibration_tells_poisson_from_negative_binomial(cells: ad.AnnData) -> 
     """Counts are NB with θ = 3: the Poisson model sees too many zeros and too much spread."""
     tables = {}
     for model in ("nb", "poisson"):
-        settings = dataset(models={model: {"likelihood": model, "n_latent": 3, "n_hidden": 16, "epochs": 40}})
-        trained = sl.tl.train(cells, settings, model=model)
+        trained = sl.tl.train(cells, model={"likelihood": model, "n_latent": 3, "n_hidden": 16, "epochs": 40})
         data = inputs(cells, trained.card)
         tables[model] = sl.tl.calibration(
             trained.vae, data, np.flatnonzero(cells.obs["split"] == "test"), trained.card["genes"]
@@ -175,10 +166,10 @@ def test_intervals_are_those_of_scipy() -> None:
 
 
 def test_mistakes_get_one_line(cells: ad.AnnData, trained: TrainedModel, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="did you mean 'nb'"):
-        sl.tl.train(cells, dataset(), model="nbb")
+    with pytest.raises(InputError, match=r"^toy.yaml: models.model.n_laten: .*did you mean 'n_latent'"):
+        sl.tl.train(cells, model={"n_laten": 3}, file="toy.yaml")
     with pytest.raises(InputError, match=r"batch: obs has no column 'donr'.*'donor'"):
-        sl.tl.train(cells, dataset(batch="donr"), model="nb")
+        sl.tl.train(cells, batch="donr")
     with pytest.raises(InputError, match=r"1 gene\(s\).*'G3'"):
         inputs(cells[:, cells.var_names != "G3"].copy(), trained.card)
     gaps = cells.copy()
@@ -199,7 +190,7 @@ def test_cuda_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_level_of_test_cells_only(cells: ad.AnnData) -> None:
     odd = cells.copy()
     odd.obs["donor"] = np.where(odd.obs["split"] == "test", "new", odd.obs["donor"].astype(str))
-    trained = sl.tl.train(odd, dataset(batch="donor"), model="nb")
+    trained = sl.tl.train(odd, model=SMALL, batch="donor")
     assert trained.card["levels"] == [["a", "b"]]
     assert (inputs(odd, trained.card).categorical[odd.obs["split"] == "test"] == -1).all()
     assert np.isfinite(sl.tl.evaluate(odd, trained, samples=5)["test"]["marginal"])
@@ -221,7 +212,7 @@ def test_real_counts_beat_scvi_by_the_held_out_likelihood(shared_data: Path) -> 
         "dataset == @name and task == 'll' and measure == 'iw100'"
     )
     goal = results.loc[results["method"] == "scvi_default", "value"].mean()
-    trained = sl.tl.train(adata, dataset(models={"nb": {}}), model="nb")
+    trained = sl.tl.train(adata)
     assert sl.tl.evaluate(adata, trained)["test"]["marginal"] > goal + 10
 
 

@@ -25,8 +25,11 @@ def world():  # type: ignore[no-untyped-def]
             "models": {k: small | {"latent": k} for k in ("gaussian", "point", "states")},
         }
     )
-    prepared = sl.pp.prepare(sl.data.simulate(250, 100, median_library=20_000, seed=1), settings)
-    return prepared, {kind: sl.tl.train(prepared, settings, model=kind) for kind in settings.models}
+    prepared = sl.pp.prepare(sl.data.simulate(250, 100, median_library=20_000, seed=1), **settings.parts(sl.pp.prepare))
+    return prepared, {
+        kind: sl.tl.train(prepared, model=settings.models[kind], **settings.parts(sl.tl.train))
+        for kind in settings.models
+    }
 
 
 def test_the_table(world) -> None:  # type: ignore[no-untyped-def]

@@ -20,7 +20,7 @@ from sclatent.tl._paths.knob_file import phase_angle, read_path
 def cycle_stage(noise=0.3, angle=None):
     """Stand in for the cycle stage: right angles up to noise (other noise for other genes), or others."""
 
-    def stage(prepared, settings, *, plan=None):
+    def stage(prepared, *, plan=None, **settings):
         out = true_cycle(prepared, noise=noise, seed=prepared.n_vars)
         if angle is not None:
             out.obs[slots.CYCLE_ANGLE] = np.where(out.obs[slots.CYCLING], angle(prepared), np.nan)
@@ -40,8 +40,12 @@ def turned(world, make_settings):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sclatent.tl._cycle.stage.cycle", cycle_stage())
         cycle = true_cycle(world.prepared)
-        report, knob = tl.knob(world.prepared, cycle, world.latent, world.model, settings)
-    return report, knob, tl.traverse(world.prepared, cycle, world.latent, world.model, settings, knob)
+        report, knob = tl.knob(world.prepared, cycle, world.latent, world.model, **settings.parts(tl.knob))
+    return (
+        report,
+        knob,
+        tl.traverse(world.prepared, cycle, world.latent, world.model, knob, **settings.parts(tl.traverse)),
+    )
 
 
 def test_a_model_that_turns_the_cycle_is_a_knob(turned):
@@ -82,7 +86,9 @@ def test_the_file_is_plain_json_with_the_same_bytes_twice(world, turned, make_se
     assert back["path"]["straight_axis"]["nearest_axis"] in ("axis_1", "axis_2")
     monkeypatch.setattr("sclatent.tl._cycle.stage.cycle", cycle_stage())
     settings = make_settings(labels=["cell_type"], batch="batch")
-    report, knob = tl.knob(world.prepared, true_cycle(world.prepared), world.latent, world.model, settings)
+    report, knob = tl.knob(
+        world.prepared, true_cycle(world.prepared), world.latent, world.model, **settings.parts(tl.knob)
+    )
     write_json(report, tmp_path / "b.json")
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
     turned[1].write_h5ad(tmp_path / "a")
@@ -113,10 +119,10 @@ def test_held_out_rows_say_what_they_count(turned):
         (lambda p: np.mod(-p.obs[slots.TRUE_ANGLE].to_numpy(), 2 * np.pi), "S peaks before"),
     ],
 )
-def test_wrong_angles_are_no_knob(world, make_settings, monkeypatch, angle, fails):
+def test_wrong_angles_are_no_knob(world, monkeypatch, angle, fails):
     monkeypatch.setattr("sclatent.tl._cycle.stage.cycle", cycle_stage(angle=angle))
-    cycle = cycle_stage(angle=angle)(world.prepared, None)
-    report, knob = tl.knob(world.prepared, cycle, world.latent, world.model, make_settings(batch="batch"))
+    cycle = cycle_stage(angle=angle)(world.prepared)
+    report, knob = tl.knob(world.prepared, cycle, world.latent, world.model, batch="batch")
     assert report["verdict"] == "no cell-cycle knob"
     assert fails in report["reason"]
     assert "\n" not in report["reason"]
@@ -126,11 +132,11 @@ def test_wrong_angles_are_no_knob(world, make_settings, monkeypatch, angle, fail
         read_path(knob)
 
 
-def test_a_model_without_the_cycle_is_no_knob_though_the_angles_are_right(world, make_settings, monkeypatch):
+def test_a_model_without_the_cycle_is_no_knob_though_the_angles_are_right(world, monkeypatch):
     monkeypatch.setattr("sclatent.tl._cycle.stage.cycle", cycle_stage())
     blind = world.latent.copy()
     blind.X[:, :2] = np.random.default_rng(0).normal(0, 0.7, (blind.n_obs, 2))
-    report, _ = tl.knob(world.prepared, true_cycle(world.prepared), blind, world.model, make_settings(batch="batch"))
+    report, _ = tl.knob(world.prepared, true_cycle(world.prepared), blind, world.model, batch="batch")
     assert report["verdict"] == "no cell-cycle knob"
 
 
@@ -140,28 +146,28 @@ def test_too_few_cycling_cells_say_so_and_nothing_fails(world, make_settings, n,
     on = np.flatnonzero(cycle.obs[slots.CYCLING])[:n]
     cycle.obs[slots.CYCLING] = np.isin(np.arange(cycle.n_obs), on)
     cycle.obs.loc[~cycle.obs[slots.CYCLING], slots.CYCLE_ANGLE] = np.nan
-    report, knob = tl.knob(world.prepared, cycle, world.latent, world.model, make_settings())
+    report, knob = tl.knob(world.prepared, cycle, world.latent, world.model)
     assert report["verdict"] == "no cell-cycle knob"
     assert f"{n} of 600 cells are called cycling" in report["reason"]
     write_json(report, tmp_path / "knob.json")
     knob.write_h5ad(tmp_path / "knob.h5ad")
     steps = make_settings(traverse={"steps": 5})
-    out = tl.traverse(world.prepared, cycle, world.latent, world.model, steps, knob)
+    out = tl.traverse(world.prepared, cycle, world.latent, world.model, knob, **steps.parts(tl.traverse))
     assert "cycle" not in set(out.obs["path"])
 
 
-def test_a_reason_of_the_cycle_stage_is_handed_on(world, make_settings):
+def test_a_reason_of_the_cycle_stage_is_handed_on(world):
     cycle = true_cycle(world.prepared)
     cycle.obs[slots.CYCLING] = False
     cycle.uns["sclatent"]["cycle"]["reason"] = "too few cell-cycle genes: 2 of 43 S"
-    report, _ = tl.knob(world.prepared, cycle, world.latent, world.model, make_settings())
+    report, _ = tl.knob(world.prepared, cycle, world.latent, world.model)
     assert report["reason"] == "too few cell-cycle genes: 2 of 43 S"
 
 
-def test_other_cells_are_refused(world, make_settings):
+def test_other_cells_are_refused(world):
     cycle = true_cycle(world.prepared)[::-1].copy()
     with pytest.raises(InputError, match=r"cycle\.h5ad holds other cells"):
-        tl.knob(world.prepared, cycle, world.latent, world.model, make_settings())
+        tl.knob(world.prepared, cycle, world.latent, world.model)
 
 
 def test_harmonic_straight_from_counts():

@@ -76,7 +76,7 @@ def test_measures_by_column(cloud):
     )
     latent = ad.AnnData(cloud, obs=pd.DataFrame(index=obs.index), var=pd.DataFrame({"active": [True, True, False]}))
     settings = DatasetSettings(name="t", file="t.yaml", counts=[{"path": "-"}], batch="batch", labels=["kind", "age"])
-    found = tl.mixing(latent, ad.AnnData(np.ones((1500, 1)), obs=obs), settings)
+    found = tl.mixing(latent, ad.AnnData(np.ones((1500, 1)), obs=obs), **settings.parts(tl.mixing))
     assert set(found) == {"batch_entropy_batch", "ilisi_batch", "clisi_kind", "label_accuracy_kind"}
     assert found["ilisi_batch"] > 0.8
     assert found["clisi_kind"] == pytest.approx(1)
@@ -100,6 +100,6 @@ def test_a_label_is_measured_whatever_its_type_and_gaps(cloud, gap):
     )
     latent = ad.AnnData(cloud, obs=pd.DataFrame(index=obs.index), var=pd.DataFrame({"active": [True] * 3}))
     settings = DatasetSettings(name="t", file="t.yaml", counts=[{"path": "-"}], labels=list(obs))
-    found = tl.mixing(latent, ad.AnnData(np.ones((1500, 1)), obs=obs), settings)
+    found = tl.mixing(latent, ad.AnnData(np.ones((1500, 1)), obs=obs), **settings.parts(tl.mixing))
     assert {found[f"clisi_{name}"] for name in obs} == {found["clisi_text"]}
     assert {found[f"label_accuracy_{name}"] for name in obs} == {1.0}

@@ -24,7 +24,7 @@ def trained():
         covariates="age",
         models={"m": {"decoder": "linear", "n_latent": 5, "epochs": 40, "batch_size": 64}},
     )
-    return adata, tl.train(adata, settings, model="m", seed=0)
+    return adata, tl.train(adata, model=settings.models["m"], seed=0, **settings.parts(tl.train))
 
 
 def test_the_training_cells_come_to_lie_where_they_were(trained):
@@ -124,4 +124,4 @@ def test_more_axes_than_genes_is_one_line(trained):
     few = adata[:, :6].copy()
     settings = DatasetSettings(name="toy", file="toy.yaml", counts=[{"path": "-"}], models={"m": {"n_latent": 10}})
     with pytest.raises(InputError, match=r"models\.m\.n_latent: 10 axes for 6 genes: set n_latent to 6 or less"):
-        tl.train(few, settings, model="m")
+        tl.train(few, model=settings.models["m"], **settings.parts(tl.train))

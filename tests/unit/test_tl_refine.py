@@ -21,8 +21,10 @@ def world():  # type: ignore[no-untyped-def]
     settings = DatasetSettings.model_validate(
         {"name": "t", "file": "t.yaml", "counts": "-", "models": {kind: small | {"latent": kind} for kind in kinds}}
     )
-    prepared = sl.pp.prepare(sl.data.simulate(250, 100, median_library=20_000, seed=1), settings)
-    return prepared, {kind: sl.tl.train(prepared, settings, model=kind) for kind in kinds}
+    prepared = sl.pp.prepare(sl.data.simulate(250, 100, median_library=20_000, seed=1), **settings.parts(sl.pp.prepare))
+    return prepared, {
+        kind: sl.tl.train(prepared, model=settings.models[kind], **settings.parts(sl.tl.train)) for kind in kinds
+    }
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "gamma", "logistic-normal"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,28 +15,24 @@ from sclatent.data import slots
 from sclatent.model.training import checkpoint, loop, trainer
 from sclatent.model.training.diagnose import Diverged
 from sclatent.model.training.schedule import refit_epochs
-from sclatent.settings import DatasetSettings
 from sclatent.tl._model.train import TrainedModel
-
-Make = Callable[..., DatasetSettings]
 
 
 @pytest.fixture
-def prepared(simulated: AnnData, make_settings: Make) -> AnnData:
-    return sl.pp.prepare(simulated, make_settings())
+def prepared(simulated: AnnData) -> AnnData:
+    return sl.pp.prepare(simulated)
 
 
-def settings(make_settings: Make, **more: object) -> DatasetSettings:
-    return make_settings(models={"nb": {"n_latent": 3, "n_hidden": 16, "epochs": 80, **more}})
+SMALL = {"n_latent": 3, "n_hidden": 16, "epochs": 80}
 
 
 def same(a: TrainedModel, b: TrainedModel) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.vae.state_dict().values(), b.vae.state_dict().values(), strict=True))
 
 
-def test_validation_cells_are_judged_before_they_are_learned_from(prepared: AnnData, make_settings: Make) -> None:
-    without = sl.tl.train(prepared, settings(make_settings, refit=False), model="nb")
-    again = sl.tl.train(prepared, settings(make_settings), model="nb")
+def test_validation_cells_are_judged_before_they_are_learned_from(prepared: AnnData) -> None:
+    without = sl.tl.train(prepared, model=SMALL | {"refit": False})
+    again = sl.tl.train(prepared, model=SMALL)
     assert again.card["refit"] == 5
     assert "refit" not in without.card
     assert not same(without, again)
@@ -48,13 +43,11 @@ def test_validation_cells_are_judged_before_they_are_learned_from(prepared: AnnD
     assert again.history.equals(without.history)
 
 
-def test_all_cells_but_the_test_cells_are_learned_from(
-    prepared: AnnData, make_settings: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_cells_but_the_test_cells_are_learned_from(prepared: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
     whole = loop.Run.__init__
     monkeypatch.setattr(loop.Run, "__init__", lambda self, *a, **k: (runs.append(self), whole(self, *a, **k))[1])
-    sl.tl.train(prepared, settings(make_settings), model="nb")
+    sl.tl.train(prepared, model=SMALL)
     _, second = runs
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     assert (np.sort(second.train) == np.flatnonzero(split != slots.TEST)).all()
@@ -64,11 +57,9 @@ def test_all_cells_but_the_test_cells_are_learned_from(
     assert torch.equal(second.best_weights, second.average)  # no cell says when to stop
 
 
-def test_interrupted_in_the_refit(
-    prepared: AnnData, make_settings: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen, file = settings(make_settings), tmp_path / "checkpoint.pt"
-    whole = sl.tl.train(prepared, chosen, model="nb")
+def test_interrupted_in_the_refit(prepared: AnnData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "checkpoint.pt"
+    whole = sl.tl.train(prepared, model=SMALL)
     monkeypatch.setattr(trainer, "SAVE_EVERY", 0.0)
     write, one_epoch = checkpoint.write, loop.Run.one_epoch
 
@@ -80,11 +71,11 @@ def test_interrupted_in_the_refit(
     with monkeypatch.context() as m:
         m.setattr(checkpoint, "write", write_then_die)
         with pytest.raises(KeyboardInterrupt):
-            sl.tl.train(prepared, chosen, model="nb", checkpoint=file)
+            sl.tl.train(prepared, model=SMALL, checkpoint=file)
     assert len(list(tmp_path.iterdir())) == 2
     epochs = []
     monkeypatch.setattr(loop.Run, "one_epoch", lambda self: (epochs.append(self.schedule.epochs), one_epoch(self))[1])
-    resumed = sl.tl.train(prepared, chosen, model="nb", checkpoint=file)
+    resumed = sl.tl.train(prepared, model=SMALL, checkpoint=file)
     assert set(epochs) == {5}  # the training itself is not done again
     assert 0 < len(epochs) < 5
     assert same(whole, resumed)
@@ -93,9 +84,9 @@ def test_interrupted_in_the_refit(
 
 
 def test_a_refit_that_diverges_is_left_out(
-    prepared: AnnData, make_settings: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    prepared: AnnData, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    without = sl.tl.train(prepared, settings(make_settings, refit=False), model="nb")
+    without = sl.tl.train(prepared, model=SMALL | {"refit": False})
     one_epoch = loop.Run.one_epoch
 
     def diverges(self: loop.Run) -> None:
@@ -105,7 +96,7 @@ def test_a_refit_that_diverges_is_left_out(
 
     monkeypatch.setattr(loop.Run, "one_epoch", diverges)
     with caplog.at_level(logging.WARNING, logger="sclatent"):
-        kept = sl.tl.train(prepared, settings(make_settings), model="nb")
+        kept = sl.tl.train(prepared, model=SMALL)
     assert "no refit" in caplog.text
     assert kept.card["refit"] == 0
     assert same(without, kept)

@@ -30,7 +30,7 @@ def test_evenly_spaced_cells_keep_the_order_and_reach_both_ends(n, most):
 @pytest.fixture
 def prepared(simulated, make_settings):
     settings = make_settings(models={"nb": {"n_latent": 3, "n_hidden": 16, "epochs": 3}}, split={"test": 0.3})
-    return sl.pp.prepare(simulated, settings), settings
+    return sl.pp.prepare(simulated, **settings.parts(sl.pp.prepare)), settings
 
 
 def test_training_watches_and_turns_with_so_many_cells(prepared, monkeypatch):
@@ -50,7 +50,7 @@ def test_training_watches_and_turns_with_so_many_cells(prepared, monkeypatch):
     monkeypatch.setattr(_train, "WATCHED", 10)
     monkeypatch.setattr(_train, "ROTATED", 50)
     adata, settings = prepared
-    trained = sl.tl.train(adata, settings, model="nb", seed=0)
+    trained = sl.tl.train(adata, model=settings.models["nb"], seed=0, **settings.parts(sl.tl.train))
     split = adata.obs["split"].astype(str).to_numpy()
     assert len(seen["watched"]) == 10
     assert (split[seen["watched"]] == "validation").all()
@@ -61,7 +61,7 @@ def test_training_watches_and_turns_with_so_many_cells(prepared, monkeypatch):
 
 def test_the_held_out_fit_of_some_cells_is_that_of_all_within_its_error(prepared, monkeypatch):
     adata, settings = prepared
-    trained = sl.tl.train(adata, settings, model="nb", seed=0)
+    trained = sl.tl.train(adata, model=settings.models["nb"], seed=0, **settings.parts(sl.tl.train))
     latent = sl.tl.embed(adata, trained)
     everyone = sl.tl.evaluate(adata, trained, latent=latent, samples=10)
     assert everyone == sl.tl.evaluate(adata, trained, samples=10)  # what was embedded is not computed again

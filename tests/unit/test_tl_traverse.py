@@ -19,10 +19,8 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def result(world, make_settings):
-    return tl.traverse(
-        world.prepared, true_cycle(world.prepared), world.latent, world.model, make_settings(traverse={"steps": 11})
-    )
+def result(world):
+    return tl.traverse(world.prepared, true_cycle(world.prepared), world.latent, world.model, traverse={"steps": 11})
 
 
 def test_curves_are_means_over_cells_with_one_axis_moved(world, result):
@@ -104,7 +102,7 @@ def test_sd_does_not_shrink_with_cells_and_is_zero_for_what_the_axis_alone_drive
     from sclatent.settings import DatasetSettings
 
     settings = DatasetSettings(name="t", file="t.yaml", counts="-", traverse={"steps": 5})
-    again = tl.traverse(world.prepared, true_cycle(world.prepared), sharp, world.model, settings)
+    again = tl.traverse(world.prepared, true_cycle(world.prepared), sharp, world.model, **settings.parts(tl.traverse))
     assert again.layers["sd"].max() < 1e-6
 
 
@@ -141,23 +139,21 @@ def test_cells_are_picked_in_proportion_and_always_the_same():
     assert (_decode.pick_cells(strata, 5000) == np.arange(1000)).all()
 
 
-def test_no_active_axis_and_no_list_gene(world, make_settings, tmp_path):
+def test_no_active_axis_and_no_list_gene(world, tmp_path):
     latent = world.latent.copy()
     latent.var["active"] = False
     cycle = true_cycle(world.prepared)[:, []].copy()
-    out = tl.traverse(world.prepared, cycle, latent, world.model, make_settings())
+    out = tl.traverse(world.prepared, cycle, latent, world.model)
     assert out.shape == (0, 200)
     out.write_h5ad(tmp_path / "empty.h5ad")
     latent.var["active"] = [True, False, False, False]
-    out = tl.traverse(world.prepared, cycle, latent, world.model, make_settings(traverse={"steps": 5}))
+    out = tl.traverse(world.prepared, cycle, latent, world.model, traverse={"steps": 5})
     assert out.obs["S_score"].isna().all()
     assert out.n_obs == 5
 
 
-def test_same_inputs_same_bytes(world, make_settings, tmp_path):
+def test_same_inputs_same_bytes(world, tmp_path):
     for name in ("a", "b"):
-        out = tl.traverse(
-            world.prepared, true_cycle(world.prepared), world.latent, world.model, make_settings(traverse={"steps": 5})
-        )
+        out = tl.traverse(world.prepared, true_cycle(world.prepared), world.latent, world.model, traverse={"steps": 5})
         out.write_h5ad(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

@@ -203,6 +203,7 @@ def test_a_lack_of_memory_is_one_line(script, tmp_path):
 def test_a_section_that_the_rule_does_not_pass_is_not_there(tmp_path):
     from types import SimpleNamespace
 
+    from sclatent import tl
     from sclatent.bridge import Stage
     from sclatent.settings import load_dataset, section_json
 
@@ -213,12 +214,17 @@ def test_a_section_that_the_rule_does_not_pass_is_not_there(tmp_path):
     text = section_json(load_dataset(file), "traverse", model="y")
     job = Stage(
         SimpleNamespace(
-            input={}, output=[], params=SimpleNamespace(settings=text), wildcards={}, threads=1, resources={}
+            input={},
+            output=[],
+            params=SimpleNamespace(settings=text),
+            wildcards=SimpleNamespace(model="y"),
+            threads=1,
+            resources={},
         )
     )
-    assert job.settings.name == "a"
-    assert job.settings.traverse.steps == 11
-    assert list(job.settings.models) == ["y"]
-    with pytest.raises(AttributeError, match="labels"):
+    assert job.name == "a"
+    assert job.model.likelihood.kind == "poisson"
+    assert job.parts(tl.traverse)["traverse"].steps == 11
+    with pytest.raises(KeyError, match="mixing takes `batch`, which the rule does not declare"):
         # its default instead would be wrong, and another value would not re-run the rule
-        _ = job.settings.labels
+        job.parts(tl.mixing)

@@ -132,7 +132,7 @@ rule cycle:
         mem_mb=memory(3000, 30),
         runtime=minutes(30, 0.1),
     params:
-        settings=section("organism", "batch", "library_size", "genes", "cycle"),
+        settings=section("organism", "batch", "library_size", "cycle"),
         version=VERSIONS["cycle"],
     message:
         "{wildcards.dataset}: finding the phase of every cell"

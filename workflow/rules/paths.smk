@@ -21,9 +21,7 @@ rule knob:
         mem_mb=memory(3000, 30),
         runtime=minutes(30, 0.2),
     params:
-        settings=section(
-            "organism", "batch", "labels", "library_size", "genes", "cycle"
-        ),
+        settings=section("organism", "batch", "labels", "library_size", "cycle"),
         version=VERSIONS["knob"],
     message:
         "{wildcards.dataset}: fitting the cell-cycle knob of {wildcards.model}"
@@ -51,7 +49,7 @@ rule traverse:
         mem_mb=memory(3000, 30),
         runtime=minutes(30, 0.2),
     params:
-        settings=section("organism", "genes", "cycle", "traverse"),
+        settings=section("traverse"),
         version=VERSIONS["traverse"],
     message:
         "{wildcards.dataset}: decoding along every axis of {wildcards.model}"

@@ -25,11 +25,8 @@ rule export:
         mem_mb=memory(3000, 30),
         runtime=minutes(30, 0.1),
     params:
-        # the whole dataset file, since the atlas keeps it
-        settings=lambda wildcards: section_json(
-            DATASETS[wildcards.dataset],
-            *type(DATASETS[wildcards.dataset]).model_fields,
-        ),
+        settings=section("batch", "labels"),
+        file=section(),  # the whole dataset file, since the atlas keeps it
         version=VERSIONS["export"],
     message:
         "{wildcards.dataset}: joining the atlas of {wildcards.model}"

@@ -6,4 +6,4 @@ with bridge.stage(snakemake) as job:
 
     prepared = sl.io.read_h5ad(job.input.prepared, names_only=True)
     cycle, latent = sl.io.read_h5ad(job.input.cycle), sl.io.read_h5ad(job.input.latent)
-    sl.io.write_table(sl.tl.annotate(prepared, cycle, latent, job.settings), job.output.axes)
+    sl.io.write_table(sl.tl.annotate(prepared, cycle, latent, **job.parts(sl.tl.annotate)), job.output.axes)

@@ -10,6 +10,6 @@ with bridge.stage(snakemake) as job:
         selected=job.selected_seeds(),
         latents=job.by_run(job.input.latents, sl.io.read_h5ad),
         prepared=sl.io.read_h5ad(job.input.prepared, names_only=True),
-        settings=job.settings,
+        **job.parts(sl.tl.compare),
     )
     sl.io.write_table(table, job.output.models)

@@ -5,4 +5,4 @@ with bridge.stage(snakemake) as job:
     import sclatent as sl
 
     prepared = sl.io.read_h5ad(job.input.prepared)
-    sl.io.write_h5ad(sl.tl.cycle(prepared, job.settings), job.output.cycle)
+    sl.io.write_h5ad(sl.tl.cycle(prepared, **job.parts(sl.tl.cycle)), job.output.cycle)

@@ -11,7 +11,7 @@ with bridge.stage(snakemake) as job:
         sl.io.read_h5ad(job.input.cycle),
         sl.io.read_h5ad(job.input.latent),
         sl.tl.TrainedModel.load(Path(job.input.weights).parent),
-        job.settings,
+        **job.parts(sl.tl.knob),
     )
     sl.io.write_json(verdict, job.output.verdict)
     sl.io.write_h5ad(knob, job.output.knob)

@@ -5,4 +5,4 @@ with bridge.stage(snakemake) as job:
     import sclatent as sl
 
     latent = sl.io.read_h5ad(job.input.latent)
-    sl.io.write_h5ad(sl.tl.map(latent, job.settings.map), job.output.map)
+    sl.io.write_h5ad(sl.tl.map(latent, **job.parts(sl.tl.map)), job.output.map)

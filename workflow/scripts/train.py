@@ -6,11 +6,12 @@ with bridge.stage(snakemake) as job:
 
     trained = sl.tl.train(
         sl.io.read_h5ad(job.input.counts),
-        job.settings,
-        model=job.wildcards.model,
+        model=job.model,
+        name=job.wildcards.model,
         seed=int(job.wildcards.seed),
         threads=job.threads,
         checkpoint=job.folder / "checkpoint.pt",  # undeclared: Snakemake deletes the outputs of a failed job
         progress=True,
+        **job.parts(sl.tl.train),
     )
     trained.save(job.folder)

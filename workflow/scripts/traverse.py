@@ -11,7 +11,7 @@ with bridge.stage(snakemake) as job:
         sl.io.read_h5ad(job.input.cycle),
         sl.io.read_h5ad(job.input.latent),
         sl.tl.TrainedModel.load(Path(job.input.weights).parent),
-        job.settings,
         knob=sl.io.read_h5ad(job.input.knob),
+        **job.parts(sl.tl.traverse),
     )
     sl.io.write_h5ad(traversals, job.output.traversals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,14 +14,12 @@ from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
 from sclatent.data.columns import add_column, as_categories, called, is_measured
 from sclatent.data.normalise import cell_sums, log_scaled
-from sclatent.settings import InputError
+from sclatent.settings import InputError, takes_settings
 
 if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from scipy import sparse
-
-    from sclatent.settings import DatasetSettings
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +28,7 @@ TARGET_SUM = 1e4
 FROM_MAP = ("neighbors", "leiden", "umap")
 
 
+@takes_settings
 def build(
     prepared: AnnData,
     cycle: AnnData,
@@ -37,7 +36,10 @@ def build(
     map: AnnData,
     axes: pd.DataFrame,
     *,
-    settings: DatasetSettings,
+    name: str = "dataset",
+    batch: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    config: str = "",
     card: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any] | None = None,
     knob: AnnData | None = None,
@@ -51,8 +53,12 @@ def build(
         Stage files; all of the same cells in the same order.
     axes
         ``axes.tsv`` of the selected seed.
-    settings
-        The whole dataset file; kept as JSON.
+    name
+        What the dataset is called.
+    batch, labels
+        Keys of the dataset file; the columns become categories.
+    config
+        The whole dataset file as JSON (`sclatent.settings.section_json`), which the atlas keeps; empty without one.
     card
         ``card`` of the trained model (`sclatent.tl.TrainedModel`): seed, threads, device, versions.
     metrics
@@ -79,11 +85,11 @@ def build(
     import anndata as ad
 
     files = {"cycle.h5ad": cycle, "latent.h5ad": latent, "map.h5ad": map, "knob.h5ad": knob}
-    for name, other in files.items():
+    for path, other in files.items():
         if other is not None and not prepared.obs_names.equals(other.obs_names):
-            raise InputError(f"{name} holds other cells than prepared.h5ad: run the stages of one dataset together")
+            raise InputError(f"{path} holds other cells than prepared.h5ad: run the stages of one dataset together")
     counts = _csr(prepared.X)
-    judged = [called(prepared, column) for column in (*settings.batch, *settings.labels)]
+    judged = [called(prepared, column) for column in (*batch, *labels)]
     out = ad.AnnData(
         log_normalise(counts),
         obs=_obs(prepared, cycle, map, judged),
@@ -108,7 +114,8 @@ def build(
         out.uns[key] = plain(map.uns[key])
     # a base of None is lost in some versions of the file format, and scanpy then fails in rank_genes_groups
     out.uns["log1p"] = {"base": float(np.e)}
-    out.uns[slots.UNS] = _about(prepared, cycle, axes, settings, card or {}, metrics or {}, knob, stability)
+    out.uns[slots.UNS] = {"dataset": name, "config": config}
+    out.uns[slots.UNS] |= _about(prepared, cycle, axes, card or {}, metrics or {}, knob, stability)
     set_colors(out, [slots.PHASE, slots.LEIDEN, slots.STATE, slots.SPLIT, slots.SAMPLE, *judged])
     log.info("atlas: %d cells, %d genes, %d axes", out.n_obs, out.n_vars, latent.n_vars)
     return out
@@ -166,20 +173,15 @@ def _about(
     prepared: AnnData,
     cycle: AnnData,
     axes: pd.DataFrame,
-    settings: DatasetSettings,
     card: Mapping[str, Any],
     metrics: Mapping[str, Any],
     knob: AnnData | None,
     stability: pd.DataFrame | None,
 ) -> dict[str, Any]:
-    from sclatent.settings import section_json
-
     made = prepared.uns.get(slots.UNS, {})
     stage = cycle.uns[slots.UNS]["cycle"]
     phases = {"phases": [str(name) for name in stage["phases"]]} if "phases" in stage else {}
     about: dict[str, Any] = {
-        "dataset": settings.name,
-        "config": section_json(settings, *type(settings).model_fields),
         "model": str(card.get("model", "")),
         "seed": int(card.get("seed", -1)),
         "threads": int(card.get("threads", -1)),

@@ -6,7 +6,6 @@ import contextlib
 import faulthandler
 import functools
 import gc
-import json
 import logging
 import os
 import resource
@@ -21,7 +20,7 @@ from typing import Any, TypeVar
 import sclatent
 from sclatent.bridge.files import read_json
 from sclatent.bridge.guard import guard
-from sclatent.settings import DatasetSettings, InputError, from_section_json
+from sclatent.settings import InputError, ModelSettings, sections_from_json, taken_by
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -47,18 +46,39 @@ class Stage:
         # unlike `threads`, a resource is not cut down to --cores: the thread count decides the last bits of a model
         self.threads = int(snakemake.resources.get("fixed_threads", snakemake.threads))
 
-    @property
-    def settings(self) -> DatasetSettings:
-        """The rule's own sections of the dataset file; any other is absent, since it would not re-run the rule."""
-        given = json.loads(self.params.settings)
-        settings = from_section_json(self.params.settings)
-        if "counts" in given:
+        self._settings = sections_from_json(text) if (text := getattr(snakemake.params, "settings", None)) else {}
+        if "counts" in self._settings:
             # inside a module with a prefix, counts that a rule wrote are not where the dataset file says
-            samples = [sample.model_copy(update={"path": self._where(sample.path)}) for sample in settings.counts]
-            settings = settings.model_copy(update={"counts": samples})
-        for section in set(DatasetSettings.model_fields) - set(given) - {"name", "file"}:
-            del settings.__dict__[section]
-        return settings
+            self._settings["counts"] = [
+                sample.model_copy(update={"path": self._where(sample.path)}) for sample in self._settings["counts"]
+            ]
+
+    def parts(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Return the settings that a stage function takes, as its keywords.
+
+        Only those that the rule declares are there: the default of another would be wrong, and another value of it
+        would not run the rule again.
+
+        Raises
+        ------
+        KeyError
+            If the function takes a setting that the rule does not declare.
+        """
+        missing = [name for name in taken_by(function) if name not in self._settings]
+        if missing:
+            raise KeyError(f"{function.__name__} takes `{missing[0]}`, which the rule does not declare in its `params`")
+        return {name: self._settings[name] for name in taken_by(function)}
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset."""
+        return str(self._settings["name"])
+
+    @property
+    def model(self) -> ModelSettings:
+        """The model that the rule is about."""
+        model: ModelSettings = self._settings["models"][self.wildcards.model]
+        return model
 
     def _where(self, path: str) -> str:
         return next((made for made in self.input.get("made", []) if made.endswith(path)), path)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sclatent.data import slots
 from sclatent.data.columns import add_column
@@ -13,7 +14,7 @@ from sclatent.io._download import fetch
 from sclatent.io._join import join_samples
 from sclatent.io._metadata import join_metadata
 from sclatent.io._read import read_counts
-from sclatent.settings import DatasetSettings, Sample
+from sclatent.settings import NO_FILE, Sample, takes_settings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def read_dataset(settings: DatasetSettings) -> AnnData:
+@takes_settings
+def read_dataset(
+    *,
+    counts: Sequence[Sample],
+    join: Literal["inner", "outer"] = "inner",
+    metadata: str | None = None,
+    file: str = NO_FILE,
+) -> AnnData:
     """Read all samples of a dataset, join them, and join the metadata table.
 
     Several samples get cell names ``{barcode}-{sample}`` and a ``sample`` column; further keys of a sample become
@@ -29,8 +37,10 @@ def read_dataset(settings: DatasetSettings) -> AnnData:
 
     Parameters
     ----------
-    settings
-        The dataset; ``counts``, ``join`` and ``metadata`` are looked at.
+    counts, join, metadata
+        Keys of the dataset file; ``counts`` is a path, a mapping, or a list of samples.
+    file
+        What messages call the place of these settings.
 
     Returns
     -------
@@ -43,15 +53,14 @@ def read_dataset(settings: DatasetSettings) -> AnnData:
     InputError
         One line for everything that is wrong with the files.
     """
-    samples = [_read_sample(sample) for sample in settings.counts]
-    adata = samples[0] if len(samples) == 1 else join_samples(samples, settings)
-    reads = {
-        s.name or "counts": a.uns[slots.UNS][slots.UNS_READ] for s, a in zip(settings.counts, samples, strict=True)
-    }
-    info: dict[str, Any] = {"samples": reads, "join": settings.join}
-    if settings.metadata is not None:
-        info["metadata"] = join_metadata(adata, Path(settings.metadata))
-    adata.obs = tidy(adata.obs, settings.file, "obs")
+    samples = [_read_sample(sample) for sample in counts]
+    names = [sample.name or "counts" for sample in counts]
+    adata = samples[0] if len(samples) == 1 else join_samples(samples, names, join, file)
+    reads = {name: a.uns[slots.UNS][slots.UNS_READ] for name, a in zip(names, samples, strict=True)}
+    info: dict[str, Any] = {"samples": reads, "join": join}
+    if metadata is not None:
+        info["metadata"] = join_metadata(adata, Path(metadata))
+    adata.obs = tidy(adata.obs, file, "obs")
     adata.uns = {slots.UNS: {slots.UNS_READ: info}}
     return adata
 

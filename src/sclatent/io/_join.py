@@ -13,7 +13,7 @@ from scipy import sparse
 from sclatent.data import slots
 from sclatent.data.gene_ids import raw_ids, strip_version
 from sclatent.io._counts import tidy, unique
-from sclatent.settings import DatasetSettings, InputError
+from sclatent.settings import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ _SUFFIXED = re.compile(r"(.+)[-.]\d{1,2}")
 """As scanpy (``TBCE-1``) and R (``TBCE.1``) tell repeated names apart."""
 
 
-def join_samples(samples: list[AnnData], settings: DatasetSettings) -> AnnData:
+def join_samples(samples: list[AnnData], names: list[str], join: str, file: str) -> AnnData:
     """Stack samples over their common genes, or over all of them.
 
     Genes are matched by id without version where every sample has ids, whatever the column is called; else by name.
@@ -34,8 +34,12 @@ def join_samples(samples: list[AnnData], settings: DatasetSettings) -> AnnData:
     ----------
     samples
         What `read_counts` returns for each.
-    settings
-        The dataset: names of the samples, and ``join``.
+    names
+        What each sample is called.
+    join
+        ``inner``: common genes, or ``outer``: all.
+    file
+        What messages call the place of the settings.
 
     Raises
     ------
@@ -46,51 +50,49 @@ def join_samples(samples: list[AnnData], settings: DatasetSettings) -> AnnData:
     import pandas as pd
     from anndata import AnnData
 
-    keys, by = _keys(samples, settings)
+    keys, by = _keys(samples, names, file)
     genes = keys[0]
     for other in keys[1:]:
-        genes = genes[genes.isin(other)] if settings.join == "inner" else genes.append(other[~other.isin(genes)])
-    log.info("%d samples joined by gene %s: %d genes (%s)", len(samples), by, len(genes), settings.join)
-    _tell_losses(samples, keys, genes, by, settings)
+        genes = genes[genes.isin(other)] if join == "inner" else genes.append(other[~other.isin(genes)])
+    log.info("%d samples joined by gene %s: %d genes (%s)", len(samples), by, len(genes), join)
+    _tell_losses(samples, names, keys, genes, by, join)
 
     blocks, tables = [], []
-    for sample, adata, key in zip(settings.counts, samples, keys, strict=True):
+    for name, adata, key in zip(names, samples, keys, strict=True):
         to = genes.get_indexer(key)
-        matrix = adata.X if settings.join == "outer" else adata.X[:, np.flatnonzero(to >= 0)]
+        matrix = adata.X if join == "outer" else adata.X[:, np.flatnonzero(to >= 0)]
         to = to[to >= 0]
         block = sparse.csr_matrix((matrix.data, to[matrix.indices], matrix.indptr), shape=(adata.n_obs, len(genes)))
         block.sort_indices()
         blocks.append(block)
         obs = adata.obs.copy()
-        obs.index = pd.Index([f"{barcode}-{sample.name}" for barcode in obs.index], dtype=object)
+        obs.index = pd.Index([f"{barcode}-{name}" for barcode in obs.index], dtype=object)
         tables.append(obs)
     # the first sample that has a gene describes it
     var = pd.concat([a.var.set_axis(key) for a, key in zip(samples, keys, strict=True)])
-    names = pd.Series(np.concatenate([a.var_names for a in samples]), index=var.index)
+    called = pd.Series(np.concatenate([a.var_names for a in samples]), index=var.index)
     first = ~var.index.duplicated()
-    var = var[first].loc[genes].set_axis(names[first].loc[genes].to_numpy())
-    var = tidy(var, settings.file, "var")
+    var = var[first].loc[genes].set_axis(called[first].loc[genes].to_numpy())
+    var = tidy(var, file, "var")
     var.index = pd.Index(unique(list(var.index)), dtype=object)
-    obs = tidy(pd.concat(tables), settings.file, "obs")
+    obs = tidy(pd.concat(tables), file, "obs")
     matrix = sparse.vstack(blocks, format="csr")
     if not obs.index.is_unique:
         twice = obs.index[obs.index.duplicated()][0]
-        raise InputError(
-            f"{settings.file}: counts: joining makes the cell name '{twice}' twice: choose other sample names"
-        )
+        raise InputError(f"{file}: counts: joining makes the cell name '{twice}' twice: choose other sample names")
     return AnnData(matrix, obs=obs, var=var)
 
 
-def _keys(samples: list[AnnData], settings: DatasetSettings) -> tuple[list[pd.Index], str]:
+def _keys(samples: list[AnnData], names: list[str], file: str) -> tuple[list[pd.Index], str]:
     """Return what each sample's genes are matched by, and what to call it."""
-    by_id = _id_keys(samples, settings)
+    by_id = _id_keys(samples, names, file)
     if by_id is not None and _common(by_id):
         return by_id, "id"
-    by_name = _name_keys(samples, settings)
+    by_name = _name_keys(samples, names, file)
     if not _common(by_name):
-        shown = ", ".join(f"{s.name}: '{a.var_names[0]}'" for s, a in zip(settings.counts[:2], samples, strict=False))
+        shown = ", ".join(f"{name}: '{a.var_names[0]}'" for name, a in zip(names[:2], samples, strict=False))
         raise InputError(
-            f"{settings.file}: counts: the samples have no gene in common ({shown}, …): do they use the same names?"
+            f"{file}: counts: the samples have no gene in common ({shown}, …): do they use the same names?"
         )
     return by_name, "name"
 
@@ -99,7 +101,7 @@ def _common(keys: list[pd.Index]) -> bool:
     return len(set.intersection(*map(set, keys))) > 0
 
 
-def _id_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Index] | None:
+def _id_keys(samples: list[AnnData], names: list[str], file: str) -> list[pd.Index] | None:
     """Return ids, without versions, where every sample has them for most genes and each but once.
 
     A gene without an id goes by its name. Ids that only their version tells apart in one of the samples keep it in all.
@@ -110,15 +112,15 @@ def _id_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Index
     if any(2 * sum(map(bool, ids)) < len(ids) for ids in written):
         return None
     versions: set[str] = set()
-    for sample, ids in zip(settings.counts, written, strict=True):
+    for name, ids in zip(names, written, strict=True):
         apart = {gene for gene, n in Counter(map(strip_version, filter(None, dict.fromkeys(ids)))).items() if n > 1}
         if apart:
             log.warning(
                 "%s: %d id(s) stand in several versions in sample '%s', such as %s: they are kept apart, and matched "
                 "by the id with its version",
-                settings.file,
+                file,
                 len(apart),
-                sample.name,
+                name,
                 ", ".join(i for i in ids if strip_version(i) == min(apart)),
             )
             versions |= apart
@@ -133,7 +135,7 @@ def _id_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Index
     return keys
 
 
-def _name_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Index]:
+def _name_keys(samples: list[AnnData], names: list[str], file: str) -> list[pd.Index]:
     """Return the names, if each of them means one gene, or if all samples list the same genes in the same order."""
     import pandas as pd
 
@@ -141,14 +143,14 @@ def _name_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Ind
     if all(key.equals(keys[0]) for key in keys[1:]):
         return keys
     repeated = [set(map(str, a.uns[slots.UNS][slots.UNS_READ].get("repeated_names", ()))) for a in samples]
-    for i, names in enumerate(repeated):
+    for i, twice in enumerate(repeated):
         for j, key in enumerate(keys):
-            both = sorted(names & set(key)) if i != j else []
+            both = sorted(twice & set(key)) if i != j else []
             if both:
                 listed = ", ".join(f"'{name}'" for name in both[:5]) + (", …" if len(both) > 5 else "")
                 raise InputError(
-                    f"{settings.file}: counts: {len(both)} gene name(s) stand more than once in sample "
-                    f"'{settings.counts[i].name}' and are in sample '{settings.counts[j].name}', too, whose genes are "
+                    f"{file}: counts: {len(both)} gene name(s) stand more than once in sample "
+                    f"'{names[i]}' and are in sample '{names[j]}', too, whose genes are "
                     f"in another order ({listed}): nobody can tell which is which: give files with gene ids (such as "
                     "the var column `gene_ids`) in every sample, or name each gene once"
                 )
@@ -165,14 +167,14 @@ def _name_keys(samples: list[AnnData], settings: DatasetSettings) -> list[pd.Ind
 
 
 def _tell_losses(
-    samples: list[AnnData], keys: list[pd.Index], genes: pd.Index, by: str, settings: DatasetSettings
+    samples: list[AnnData], names: list[str], keys: list[pd.Index], genes: pd.Index, by: str, join: str
 ) -> None:
     """Say how many genes an inner join loses, and which symbols an outer one holds twice because ids differ."""
     smallest = min(len(key) for key in keys)
-    if settings.join == "inner":
+    if join == "inner":
         lost = ", ".join(
-            f"{len(key) - len(genes)} of {len(key)} in {s.name}"
-            for s, key in zip(settings.counts, keys, strict=True)
+            f"{len(key) - len(genes)} of {len(key)} in {name}"
+            for name, key in zip(names, keys, strict=True)
             if len(key) > len(genes)
         )
         if lost:
@@ -191,7 +193,7 @@ def _tell_losses(
         for name, gene in zip(adata.var_names, key, strict=True):
             places.setdefault(str(name), set()).add(gene)
     several = {name: ids for name, ids in places.items() if len(ids) > 1}
-    if settings.join == "inner":
+    if join == "inner":
         everywhere = set.intersection(*(set(map(str, a.var_names)) for a in samples))
         gone = sorted(name for name, ids in several.items() if name in everywhere and not ids & kept)
         if gone:

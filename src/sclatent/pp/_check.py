@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sclatent.data.columns import is_measured, set_aside
 from sclatent.data.programs import MIN_GENES, read_gmt
 from sclatent.pp._columns import METRICS, categories, covariate, library_column, need
 from sclatent.pp._genes import gene_symbols
-from sclatent.settings import DatasetSettings, InputError
+from sclatent.settings import NO_FILE, AxesSettings, GenesSettings, InputError, SplitSettings, takes_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
+@takes_settings
+def check_columns(
+    counts: AnnData,
+    *,
+    batch: Sequence[str] = (),
+    covariates: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    library_size: str | None = None,
+    split: SplitSettings = SplitSettings(),
+    file: str = NO_FILE,
+) -> pd.DataFrame:
     """Check every obs column that the dataset file names.
 
     A stage of its own, so that other labels can be asked for without preparing and training anew.
@@ -27,8 +38,10 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
     ----------
     counts
         What `read_dataset` returns; only its ``obs`` is looked at.
-    settings
-        Names the columns: ``batch``, ``covariates``, ``labels``, ``library_size``, ``split.column``.
+    batch, covariates, labels, library_size, split
+        Keys of the dataset file; they name the columns.
+    file
+        What messages call the place of these settings.
 
     Returns
     -------
@@ -53,59 +66,68 @@ def check_columns(counts: AnnData, settings: DatasetSettings) -> pd.DataFrame:
         values = obs[column]
         rows.append((column, role, kind, int(values.nunique()), int(values.isna().sum())))
 
-    for column in settings.batch:
-        categories(obs, column, "batch", settings)
+    for column in batch:
+        categories(obs, column, "batch", file)
         add(column, "batch", "categories")
-    for column in settings.covariates:
+    for column in covariates:
         if column in METRICS and column not in obs:
             continue  # may be named although it does not come in: `prepare` computes and checks it
-        covariate(obs, column, settings)
+        covariate(obs, column, file)
         add(column, "covariates", "numbers")
-    for column in settings.labels:
-        values = need(obs, column, "labels", settings)
+    for column in labels:
+        values = need(obs, column, "labels", file)
         if is_measured(values) and values.nunique() > 1:
             add(column, "labels", "numbers")
         else:
-            categories(obs, column, "labels", settings, missing=True)
+            categories(obs, column, "labels", file, missing=True)
             add(column, "labels", "categories")
-    if settings.library_size is not None:
-        library_column(obs, settings)
-        add(settings.library_size, "library_size", "numbers")
-    if settings.split.column is not None:
-        need(obs, settings.split.column, "split.column", settings)
-        add(settings.split.column, "split.column", "categories")
+    if library_size is not None:
+        library_column(obs, library_size, file)
+        add(library_size, "library_size", "numbers")
+    if split.column is not None:
+        need(obs, split.column, "split.column", file)
+        add(split.column, "split.column", "categories")
     table = pd.DataFrame(rows, columns=["column", "role", "kind", "levels", "missing"])
     return table.assign(called=table["column"].replace(aside)) if aside else table
 
 
-def check_programs(counts: AnnData, settings: DatasetSettings) -> None:
+@takes_settings
+def check_programs(
+    counts: AnnData,
+    *,
+    axes: AxesSettings = AxesSettings(),
+    genes: GenesSettings = GenesSettings(),
+    file: str = NO_FILE,
+) -> None:
     """Check that the GMT file of ``axes.programs``, if there is one, can be read and is about genes of the data.
 
     Parameters
     ----------
     counts
         What `read_dataset` returns; only its ``var`` is looked at.
-    settings
-        Names the file, and where gene symbols are.
+    axes, genes
+        Sections of the dataset file: ``axes.programs`` names the GMT file, ``genes.symbols`` says where symbols are.
+    file
+        What messages call the place of these settings.
 
     Raises
     ------
     InputError
         If the file cannot be read, or no program has enough genes in the data to be tested.
     """
-    if settings.axes.programs is None:
+    if axes.programs is None:
         return
     try:
-        programs = read_gmt(settings.axes.programs)
+        programs = read_gmt(axes.programs)
     except InputError as error:
-        raise InputError(f"{settings.file}: {error}") from None
-    known = set(gene_symbols(counts, settings)[0])
+        raise InputError(f"{file}: {error}") from None
+    known = set(gene_symbols(counts, genes.symbols, file)[0])
     found = programs[programs["target"].isin(known)]
     if found.groupby("source").size().max() >= MIN_GENES:
         return
     raise InputError(
-        f"{settings.file}: axes.programs: none of the {programs['source'].nunique()} programs of "
-        f"{settings.axes.programs} has {MIN_GENES} genes in the data ({len(found)} matches; the data have "
+        f"{file}: axes.programs: none of the {programs['source'].nunique()} programs of "
+        f"{axes.programs} has {MIN_GENES} genes in the data ({len(found)} matches; the data have "
         f"{next(iter(counts.var_names))}, …, the file {programs['target'].iloc[0]}, …): symbols must be of the data's "
         "organism and spelling"
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.columns import as_categories, as_numbers, called, is_measured, same, set_aside
-from sclatent.settings import DatasetSettings, InputError, did_you_mean
+from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,30 +23,28 @@ METRICS = (slots.N_GENES, slots.TOTAL_COUNTS, *SHARES, slots.DOUBLET_SCORE)
 """Quality metrics of the stage `prepare`."""
 
 
-def need(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings) -> pd.Series:
+def need(obs: pd.DataFrame, column: str, key: str, file: str) -> pd.Series:
     """Return a column of `obs`, or say which there are."""
     if column not in obs:
         known = [str(c) for c in obs.columns]
         listed = ", ".join(known[:12]) + (" …" if len(known) > 12 else "")
         ours = " came in (the pipeline writes one itself, later)" if column in slots.WRITTEN else ""
         raise InputError(
-            f"{settings.file}: {key}: no obs column '{column}'{ours or did_you_mean(column, known)}: there is "
+            f"{file}: {key}: no obs column '{column}'{ours or did_you_mean(column, known)}: there is "
             f"{listed or 'no column at all'}"
         )
     return obs[column]
 
 
-def categories(
-    obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings, *, missing: bool = False
-) -> pd.Series:
+def categories(obs: pd.DataFrame, column: str, key: str, file: str, *, missing: bool = False) -> pd.Series:
     """Return a column as unordered categories of text, without unused ones.
 
     Parameters
     ----------
     obs
         The cells that passed.
-    column, key
-        The column and the key of the dataset file that names it.
+    column, key, file
+        The column, and the key of the dataset file that names it.
     missing
         Whether cells may have no value.
 
@@ -55,11 +53,11 @@ def categories(
     InputError
         If the column is missing, has a gap where none may be, has one level only, or holds fractions.
     """
-    values = need(obs, column, key, settings)
+    values = need(obs, column, key, file)
     gaps = values.isna().to_numpy()
     if gaps.all() or (gaps.any() and not missing):
         raise InputError(
-            f"{settings.file}: {key}: column '{column}' has no value in {gaps.sum()} of {len(gaps)} cells "
+            f"{file}: {key}: column '{column}' has no value in {gaps.sum()} of {len(gaps)} cells "
             f"(such as '{obs.index[int(np.argmax(gaps))]}'): fill it, or choose another column"
         )
     if gaps.any():
@@ -70,23 +68,23 @@ def categories(
             gaps.sum(),
             len(gaps),
         )
-    _refuse_measured(values, column, key, settings)
+    _refuse_measured(values, column, key, file)
     found = as_categories(values)
     levels = list(found.cat.categories)
     if len(levels) < 2:
         raise InputError(
-            f"{settings.file}: {key}: column '{column}' has one level ('{levels[0]}') in all {len(obs)} cells: "
+            f"{file}: {key}: column '{column}' has one level ('{levels[0]}') in all {len(obs)} cells: "
             f"nothing to tell apart; remove it{_other(obs, column)}"
         )
     if len(levels) == len(obs):
         raise InputError(
-            f"{settings.file}: {key}: column '{column}' has another value in each of the {len(obs)} cells: these are "
+            f"{file}: {key}: column '{column}' has another value in each of the {len(obs)} cells: these are "
             f"names, not categories"
         )
     return found
 
 
-def _refuse_measured(values: pd.Series, column: str, key: str, settings: DatasetSettings) -> None:
+def _refuse_measured(values: pd.Series, column: str, key: str, file: str) -> None:
     """Stop if a column of categories holds fractions or infinite values."""
     import pandas as pd
 
@@ -96,13 +94,13 @@ def _refuse_measured(values: pd.Series, column: str, key: str, settings: Dataset
     infinite = np.isinf(numbers).sum()
     if infinite:
         raise InputError(
-            f"{settings.file}: {key}: column '{column}' holds an infinite value in {infinite} of {len(values)} cells, "
+            f"{file}: {key}: column '{column}' holds an infinite value in {infinite} of {len(values)} cells, "
             "which is no category: replace it"
         )
     if is_measured(values):
         known = numbers[np.isfinite(numbers)]
         raise InputError(
-            f"{settings.file}: {key}: column '{column}' holds fractions (such as "
+            f"{file}: {key}: column '{column}' holds fractions (such as "
             f"{known[known != np.floor(known)][0]:g}), not categories: list it under "
             f"`covariates`{'' if key == 'batch' else ' or remove it'}"
         )
@@ -114,7 +112,7 @@ def _other(obs: pd.DataFrame, column: str) -> str:
     return f" (the column of that name that came in is '{spare}')" if spare in obs else ""
 
 
-def covariate(obs: pd.DataFrame, column: str, settings: DatasetSettings) -> np.ndarray:
+def covariate(obs: pd.DataFrame, column: str, file: str) -> np.ndarray:
     """Return a column of numbers as float64.
 
     Raises
@@ -122,35 +120,33 @@ def covariate(obs: pd.DataFrame, column: str, settings: DatasetSettings) -> np.n
     InputError
         If the column is missing, holds no numbers, has gaps, or is constant.
     """
-    numbers = _numbers(obs, column, "covariates", settings)
+    numbers = _numbers(obs, column, "covariates", file)
     if np.ptp(numbers) == 0:
         raise InputError(
-            f"{settings.file}: covariates: column '{column}' is {numbers[0]:g} in all cells: nothing to condition on; "
-            f"remove it"
+            f"{file}: covariates: column '{column}' is {numbers[0]:g} in all cells: nothing to condition on; remove it"
         )
     return numbers
 
 
-def library_column(obs: pd.DataFrame, settings: DatasetSettings) -> np.ndarray:
+def library_column(obs: pd.DataFrame, column: str, file: str) -> np.ndarray:
     """Return the library sizes of the column that ``library_size`` names, float64 (n_cells,)."""
-    column = str(settings.library_size)
-    numbers = _numbers(obs, column, "library_size", settings)
+    numbers = _numbers(obs, column, "library_size", file)
     if (numbers <= 0).any():
         at = int(np.argmax(numbers <= 0))
         raise InputError(
-            f"{settings.file}: library_size: column '{column}' is {numbers[at]:g} in cell '{obs.index[at]}': it must "
+            f"{file}: library_size: column '{column}' is {numbers[at]:g} in cell '{obs.index[at]}': it must "
             f"be positive in every cell"
         )
     return numbers
 
 
-def check_library(library: np.ndarray, total: np.ndarray, cells: pd.Index, settings: DatasetSettings) -> None:
+def check_library(library: np.ndarray, total: np.ndarray, cells: pd.Index, column: str | None, file: str) -> None:
     """Stop if a library size is smaller than the counts of the model's genes: the *rest* would be negative."""
     below = library < total
     if below.any():
         at = int(np.argmax(below))
         raise InputError(
-            f"{settings.file}: library_size: column '{settings.library_size}' is {library[at]:g} in cell "
+            f"{file}: library_size: column '{column}' is {library[at]:g} in cell "
             f"'{cells[at]}', less than the "
             f"{total[at]:g} counts of its model genes (in {below.sum()} of {len(below)} cells): it must be a total "
             f"over at least these "
@@ -158,21 +154,23 @@ def check_library(library: np.ndarray, total: np.ndarray, cells: pd.Index, setti
         )
 
 
-def _numbers(obs: pd.DataFrame, column: str, key: str, settings: DatasetSettings) -> np.ndarray:
-    numbers, odd = as_numbers(need(obs, column, key, settings))
+def _numbers(obs: pd.DataFrame, column: str, key: str, file: str) -> np.ndarray:
+    numbers, odd = as_numbers(need(obs, column, key, file))
     if odd is not None:
         advice = " (categories go under `batch`)" if key == "covariates" else ""
-        raise InputError(f"{settings.file}: {key}: column '{column}' holds '{odd}', not numbers{advice}")
+        raise InputError(f"{file}: {key}: column '{column}' holds '{odd}', not numbers{advice}")
     bad = ~np.isfinite(numbers)
     if bad.any():
         raise InputError(
-            f"{settings.file}: {key}: column '{column}' is missing or infinite in {bad.sum()} of {len(bad)} cells "
+            f"{file}: {key}: column '{column}' is missing or infinite in {bad.sum()} of {len(bad)} cells "
             f"(such as '{obs.index[int(np.argmax(bad))]}'): fill it, or choose another column"
         )
     return numbers
 
 
-def place_columns(prepared: AnnData, metrics: pd.DataFrame, settings: DatasetSettings) -> dict[str, str]:
+def place_columns(
+    prepared: AnnData, metrics: pd.DataFrame, batch: Sequence[str], covariates: Sequence[str], file: str
+) -> dict[str, str]:
     """Give columns that came in the type that the dataset file says, and their place; add the quality metrics.
 
     Returns
@@ -181,13 +179,13 @@ def place_columns(prepared: AnnData, metrics: pd.DataFrame, settings: DatasetSet
     """
     obs = prepared.obs
     computed = metrics.loc[prepared.obs_names]
-    for column in settings.batch:
-        obs[column] = categories(obs, column, "batch", settings)
-    for column in settings.covariates:
+    for column in batch:
+        obs[column] = categories(obs, column, "batch", file)
+    for column in covariates:
         if column in obs or column not in METRICS:
-            obs[column] = covariate(obs, column, settings)
+            obs[column] = covariate(obs, column, file)
         else:
-            covariate(computed, column, settings)
+            covariate(computed, column, file)
     renamed = set_aside(obs.columns)
     obs = obs.rename(columns=renamed)
     for name, values in computed.items():
@@ -203,9 +201,8 @@ def given(prepared: AnnData, names: Iterable[str | None]) -> pd.DataFrame:
     return prepared.obs[[name for name in wanted if name in prepared.obs]].rename(columns=wanted)
 
 
-def settle(prepared: AnnData, renamed: dict[str, str], settings: DatasetSettings) -> None:
-    """Drop what came in and is the same as what was written; say where the rest is."""
-    named = {*settings.batch, *settings.covariates}
+def settle(prepared: AnnData, renamed: dict[str, str], named: Container[str]) -> None:
+    """Drop what came in and is the same as what was written, unless it is `named`; say where the rest is."""
     for name, spare in list(renamed.items()):
         if name not in named and name in prepared.obs and same(prepared.obs[spare], prepared.obs[name].to_numpy()):
             del prepared.obs[spare], renamed[name]

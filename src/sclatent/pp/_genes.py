@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sclatent.data.genes import cycle_genes, match_genes, symbol_column
-from sclatent.settings import DatasetSettings, InputError, did_you_mean
+from sclatent.data.genes import match_genes, symbol_column
+from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def gene_symbols(adata: AnnData, settings: DatasetSettings) -> tuple[list[str], str]:
+def gene_symbols(adata: AnnData, column: str | None, file: str) -> tuple[list[str], str]:
     """Return the symbol of every gene and where it comes from.
 
-    The source is ``genes.symbols`` if set, else a guess where the names are Ensembl ids, else the names themselves. A
-    gene without a symbol keeps its name.
+    The source is the var column of ``genes.symbols`` if set, else a guess where the names are Ensembl ids, else the
+    names themselves. A gene without a symbol keeps its name.
     """
-    column = settings.genes.symbols
     if column is None:
         column = symbol_column(adata.var)
         if column is None:
@@ -35,7 +35,7 @@ def gene_symbols(adata: AnnData, settings: DatasetSettings) -> tuple[list[str], 
     elif column not in adata.var:
         known = [str(c) for c in adata.var.columns]
         raise InputError(
-            f"{settings.file}: genes.symbols: no var column '{column}'{did_you_mean(column, known)}: there is "
+            f"{file}: genes.symbols: no var column '{column}'{did_you_mean(column, known)}: there is "
             f"{', '.join(known) or 'none'}"
         )
     values, names = adata.var[column], adata.var_names
@@ -43,7 +43,7 @@ def gene_symbols(adata: AnnData, settings: DatasetSettings) -> tuple[list[str], 
     return [str(name) if none else str(value) for value, name, none in zip(values, names, gap, strict=True)], column
 
 
-def find_kept(names: pd.Index, symbols: list[str], ids: list[str], settings: DatasetSettings) -> np.ndarray:
+def find_kept(names: pd.Index, symbols: list[str], ids: list[str], keep: Sequence[str], file: str) -> np.ndarray:
     """Return (n_genes,) which genes `genes.keep` asks for, by name, symbol or id.
 
     Raises
@@ -52,21 +52,20 @@ def find_kept(names: pd.Index, symbols: list[str], ids: list[str], settings: Dat
         If one is not there.
     """
     kept = np.zeros(len(names), dtype=bool)
-    wanted = list(dict.fromkeys(settings.genes.keep))
+    wanted = list(dict.fromkeys(keep))
     found = match_genes(list(names), wanted)
     for others in (symbols, ids):
         found = np.where(found >= 0, found, match_genes(others, wanted))
     for gene, at in zip(wanted, found, strict=True):
         if at < 0:
             hint = did_you_mean(gene, symbols) or did_you_mean(gene, names)
-            raise InputError(f"{settings.file}: genes.keep: no gene '{gene}' in the counts{hint}")
+            raise InputError(f"{file}: genes.keep: no gene '{gene}' in the counts{hint}")
     kept[found] = True
     return kept
 
 
-def find_cycle(ids: list[str], symbols: list[str], totals: np.ndarray, settings: DatasetSettings) -> np.ndarray:
-    """Return (n_genes,) which genes are on the cell-cycle list of the dataset, by symbol or else by Ensembl id."""
-    listed = cycle_genes(settings.organism, settings.cycle.genes)
+def find_cycle(ids: list[str], symbols: list[str], totals: np.ndarray, listed: pd.DataFrame) -> np.ndarray:
+    """Return (n_genes,) which genes are on a list of cell-cycle genes (`cycle_genes`), by symbol or else by id."""
     found = match_genes(
         symbols, list(listed["gene"]), aliases=list(listed["aliases"]), weights=totals, ignore_case=True
     )

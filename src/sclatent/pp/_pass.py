@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from sclatent.data import slots
 from sclatent.pp._quality import Filters, filter_cells, score_doublets
 from sclatent.pp._split import check_number
-from sclatent.settings import DatasetSettings, InputError
+from sclatent.settings import CellsSettings, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,21 +25,23 @@ def pass_cells(
     matrix: csr_matrix,
     obs: pd.DataFrame,
     metrics: pd.DataFrame,
-    settings: DatasetSettings,
+    cells: CellsSettings,
+    batch: Sequence[str],
+    seed: int,
     filters: Filters,
     has_mito: bool,
 ) -> np.ndarray:
     """Return which cells pass; doublet scores, if asked for, are added to `metrics`."""
     from anndata import AnnData
 
-    passed = filter_cells(metrics, settings.cells, matrix.shape[1], filters, has_mito=has_mito)
-    if settings.cells.doublets:
-        score, called = score_doublets(AnnData(matrix[passed]), _groups(obs[passed], settings), settings.split.seed)
+    passed = filter_cells(metrics, cells, matrix.shape[1], filters, has_mito=has_mito)
+    if cells.doublets:
+        score, called = score_doublets(AnnData(matrix[passed]), _groups(obs[passed], batch), seed)
         metrics[slots.DOUBLET_SCORE] = _spread(score, passed, np.nan)
         metrics[slots.PREDICTED_DOUBLET] = _spread(called, passed, False)
         filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
         passed[np.flatnonzero(passed)[called]] = False
-    check_number(int(passed.sum()), settings)
+    check_number(int(passed.sum()), filters.file)
     return passed
 
 
@@ -47,7 +50,7 @@ def pass_genes(
     passed: np.ndarray,
     names: pd.Index,
     kept: np.ndarray,
-    settings: DatasetSettings,
+    min_cells: int,
     filters: Filters,
 ) -> np.ndarray:
     """Return which genes are seen in enough of the cells that passed, or are to be kept."""
@@ -55,13 +58,13 @@ def pass_genes(
     for rows in range(0, matrix.shape[0], _ROWS):  # numpy counts in a copy, twice as large as the indices
         block = matrix[rows : rows + _ROWS][passed[rows : rows + _ROWS]]
         seen += np.bincount(block.indices, minlength=len(names))
-    min_cells = max(1, settings.genes.min_cells)
+    min_cells = max(1, min_cells)
     genes = (seen >= min_cells) | (kept & (seen > 0))
     filters.add("genes.min_cells", min_cells, "genes", genes, f"seen in fewer than {min_cells} of the cells left")
     unseen = [str(name) for name in names[kept & ~genes]]
     if unseen:
         raise InputError(
-            f"{settings.file}: genes.keep: '{unseen[0]}' has no count in the cells that passed: remove it from the list"
+            f"{filters.file}: genes.keep: '{unseen[0]}' has no count in the cells that passed: remove it from the list"
         )
     return genes
 
@@ -98,11 +101,11 @@ def drop_silent(prepared: AnnData, filters: Filters, genes: np.ndarray, key: str
     prepared._inplace_subset_obs(~without)
 
 
-def _groups(obs: pd.DataFrame, settings: DatasetSettings) -> np.ndarray | None:
+def _groups(obs: pd.DataFrame, batch: Sequence[str]) -> np.ndarray | None:
     """Return what doublets form within: the sample, else the batch, else nothing."""
     if slots.SAMPLE in obs:
         return obs[slots.SAMPLE].astype(str).to_numpy()
-    return obs[settings.batch[0]].astype(str).to_numpy() if settings.batch else None
+    return obs[batch[0]].astype(str).to_numpy() if batch else None
 
 
 def _spread(values: np.ndarray, passed: np.ndarray, empty: float | bool) -> np.ndarray:

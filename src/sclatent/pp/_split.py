@@ -10,7 +10,7 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.pp._columns import need
-from sclatent.settings import DatasetSettings, InputError, SplitSettings, did_you_mean
+from sclatent.settings import InputError, SplitSettings, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,16 +37,16 @@ def random_split(n_cells: int, settings: SplitSettings) -> np.ndarray:
     return split
 
 
-def check_number(n_cells: int, settings: DatasetSettings) -> None:
+def check_number(n_cells: int, file: str) -> None:
     """Stop if so few cells passed that no split of them trains, chooses and judges."""
     if n_cells < FEWEST_CELLS:
         raise InputError(
-            f"{settings.file}: {n_cells} cell(s) passed the filters: at least {FEWEST_CELLS} are needed to train, "
+            f"{file}: {n_cells} cell(s) passed the filters: at least {FEWEST_CELLS} are needed to train, "
             "choose and judge a model"
         )
 
 
-def split_cells(obs: pd.DataFrame, settings: DatasetSettings) -> pd.Categorical:
+def split_cells(obs: pd.DataFrame, settings: SplitSettings, file: str) -> pd.Categorical:
     """Return the split of the cells that passed, drawn or from a column.
 
     Raises
@@ -57,23 +57,23 @@ def split_cells(obs: pd.DataFrame, settings: DatasetSettings) -> pd.Categorical:
     """
     import pandas as pd
 
-    check_number(len(obs), settings)
-    column = settings.split.column
+    check_number(len(obs), file)
+    column = settings.column
     if column is None:
-        values = random_split(len(obs), settings.split)
+        values = random_split(len(obs), settings)
     else:
-        given = need(obs, column, "split.column", settings)
+        given = need(obs, column, "split.column", file)
         if given.isna().any():
             cell = obs.index[int(np.argmax(given.isna().to_numpy()))]
             raise InputError(
-                f"{settings.file}: split: column '{column}' has no value in {given.isna().sum()} cells (such as "
+                f"{file}: split: column '{column}' has no value in {given.isna().sum()} cells (such as "
                 f"'{cell}'): fill it"
             )
         values = given.astype(str).to_numpy(dtype=object)
         unknown = sorted(set(values) - set(slots.SPLITS))
         if unknown:
             raise InputError(
-                f"{settings.file}: split: column '{column}' holds "
+                f"{file}: split: column '{column}' holds "
                 f"'{unknown[0]}'{did_you_mean(unknown[0], slots.SPLITS)}: "
                 f"the values must be {', '.join(slots.SPLITS)}"
             )
@@ -83,7 +83,7 @@ def split_cells(obs: pd.DataFrame, settings: DatasetSettings) -> pd.Categorical:
         if size < fewest:
             where = f"column '{column}' has" if column else "the split leaves"
             raise InputError(
-                f"{settings.file}: split: {where} {size} {part} cell(s) of {len(obs)}, at least {fewest} needed: more "
+                f"{file}: split: {where} {size} {part} cell(s) of {len(obs)}, at least {fewest} needed: more "
                 f"cells, or another split"
             )
     log.info("split: %s", ", ".join(f"{size} {part}" for part, size in sizes.items()))

@@ -1,16 +1,7 @@
 """The dataset file as typed models: defaults, ranges, one-line errors."""
 
-from sclatent.settings.cycle import CycleSettings
-from sclatent.settings.dataset import (
-    AxesSettings,
-    CellsSettings,
-    DatasetSettings,
-    GenesSettings,
-    MapSettings,
-    Sample,
-    SplitSettings,
-    TraverseSettings,
-)
+from sclatent.settings._base import taken_by
+from sclatent.settings.dataset import DatasetSettings, Sample
 from sclatent.settings.describe import configuration_table, json_schema, write_docs
 from sclatent.settings.errors import InputError, did_you_mean
 from sclatent.settings.kinds.parts import DecoderSettings, LatentSettings, LikelihoodSettings, ObjectiveSettings
@@ -21,11 +12,23 @@ from sclatent.settings.load import (
     load_datasets,
     missing_files,
     section_json,
+    sections_from_json,
 )
 from sclatent.settings.model import ModelSettings
+from sclatent.settings.sections import (
+    AxesSettings,
+    CellsSettings,
+    CycleSettings,
+    GenesSettings,
+    MapSettings,
+    SplitSettings,
+    TraverseSettings,
+)
+from sclatent.settings.stages import NO_FILE, takes_settings
 from sclatent.settings.yaml12 import read_yaml
 
 __all__ = [
+    "NO_FILE",
     "AxesSettings",
     "CellsSettings",
     "CycleSettings",
@@ -51,5 +54,8 @@ __all__ = [
     "missing_files",
     "read_yaml",
     "section_json",
+    "sections_from_json",
+    "taken_by",
+    "takes_settings",
     "write_docs",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -42,3 +43,9 @@ def _leaves(annotation: Any) -> typing.Iterator[Any]:
         yield annotation
     for argument in arguments:
         yield from _leaves(argument)
+
+
+def taken_by(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the keys of a dataset file that a stage function takes as keywords."""
+    taken: tuple[str, ...] = function.takes_settings  # type: ignore[attr-defined]
+    return taken

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from sclatent.settings._base import Settings
-from sclatent.settings.cycle import CycleSettings
+from sclatent.settings._base import Settings, taken_by
 from sclatent.settings.errors import did_you_mean
 from sclatent.settings.model import ModelSettings
+from sclatent.settings.sections import (
+    AxesSettings,
+    CellsSettings,
+    CycleSettings,
+    GenesSettings,
+    MapSettings,
+    SplitSettings,
+    TraverseSettings,
+)
 from sclatent.settings.words import Plain, numbers
 
 _SCHEMES = ("https://", "http://", "ftp://")
@@ -103,70 +112,6 @@ def _with_numbers(samples: list[Any]) -> list[Any]:
     ]
 
 
-class SplitSettings(Settings):
-    """Which cells train, which choose, which judge."""
-
-    validation: float = Field(0.1, gt=0, lt=0.5, description="fraction of cells for early stopping and seed selection")
-    test: float = Field(0.1, gt=0, lt=0.5, description="fraction of cells that only ever enter the metrics")
-    seed: int = Field(0, ge=0, lt=2**32, description="seed of the random split")
-    column: str | None = Field(None, description="obs column with train / validation / test, instead of a random split")
-
-    @model_validator(mode="after")
-    def _check(self) -> SplitSettings:
-        fields = type(self).model_fields
-        drawn = [key for key in ("validation", "test", "seed") if getattr(self, key) != fields[key].default]
-        if self.column is not None and drawn:
-            raise ValueError(
-                f"`column` says which cell is where, so `{drawn[0]}` would do nothing: remove one of the two"
-            )
-        return self
-
-
-class CellsSettings(Settings):
-    """Which cells stay."""
-
-    min_genes: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="cells with fewer detected genes go; auto: the smaller of 200 and 5 % of the genes"
-    )
-    min_counts: int | None = Field(None, ge=0, description="cells with fewer counts go")
-    max_counts: int | None = Field(None, ge=1, description="cells with more counts go")
-    max_percent_mito: float | None = Field(
-        None, ge=0, le=100, description="cells with more mitochondrial counts (%) go"
-    )
-    doublets: bool = Field(
-        False, description="score doublets with scrublet, per sample or batch, and drop the called ones"
-    )
-
-
-class GenesSettings(Settings):
-    """Which genes stay, and which the model sees."""
-
-    n_top: int = Field(2000, ge=1, description="number of highly variable genes the model sees")
-    min_cells: int = Field(3, ge=0, description="genes seen in fewer cells go")
-    keep: list[str] = Field([], description="genes the model sees whatever their variability")
-    symbols: str | None = Field(None, description="var column with gene symbols, when the names are identifiers")
-
-
-class AxesSettings(Settings):
-    """How the latent axes are annotated."""
-
-    programs: str | None = Field(None, description="GMT file of gene programs, for the enrichment of each axis")
-
-
-class TraverseSettings(Settings):
-    """How finely a path through the latent space is decoded."""
-
-    steps: int = Field(41, ge=5, le=201, description="steps of every traversal")
-
-
-class MapSettings(Settings):
-    """The neighbour graph, the clusters and the UMAP of the selected seed."""
-
-    n_neighbors: int = Field(15, ge=2, le=200, description="neighbours per cell")
-    resolution: float = Field(1.0, gt=0, description="Leiden resolution")
-    min_dist: float = Field(0.5, ge=0, le=1, description="UMAP minimum distance")
-
-
 class DatasetSettings(Settings):
     """One dataset file. The dataset is called after the file."""
 
@@ -201,6 +146,13 @@ class DatasetSettings(Settings):
     axes: AxesSettings = Field(AxesSettings(), description="annotation of the latent axes")
     traverse: TraverseSettings = Field(TraverseSettings(), description="traversals")
     map: MapSettings = Field(MapSettings(), description="neighbours, Leiden and UMAP")
+
+    def parts(self, function: Callable[..., Any]) -> dict[str, Any]:
+        """Return what a stage function takes of this dataset, as its keywords.
+
+        ``prepare(counts, **dataset.parts(prepare))`` prepares as the dataset file says.
+        """
+        return {name: getattr(self, name) for name in taken_by(function)}
 
     @field_validator("counts", mode="before")
     @classmethod

@@ -60,11 +60,11 @@ def load_datasets(paths: Sequence[str | Path] | str | Path) -> dict[str, Dataset
 
 
 def section_json(settings: DatasetSettings, *sections: str, model: str | None = None) -> str:
-    """Return the named sections (and one model) as JSON, for a rule's ``params``.
+    """Return the named sections (and one model) as JSON, for a rule's ``params``; without names the whole file.
 
     A rule that carries only its own sections re-runs only when these change.
     """
-    dumped = settings.model_dump(mode="json", include=set(sections))
+    dumped = settings.model_dump(mode="json", include=set(sections or DatasetSettings.model_fields))
     if model is not None:
         dumped["models"] = {model: settings.models[model].model_dump(mode="json")}
     return json.dumps({"name": settings.name, **dumped}, sort_keys=True)
@@ -75,6 +75,12 @@ def from_section_json(text: str) -> DatasetSettings:
     content = json.loads(text)
     content.setdefault("counts", "-")
     return DatasetSettings.model_validate({"file": f"{content['name']}.yaml", **content})
+
+
+def sections_from_json(text: str) -> dict[str, Any]:
+    """Return the sections that `section_json` was asked for and no others, checked, and what the file is called."""
+    settings = from_section_json(text)
+    return {key: getattr(settings, key) for key in ("file", *json.loads(text))}
 
 
 def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from sclatent.data import slots
+from sclatent.settings import NO_FILE, AxesSettings, takes_settings
 from sclatent.tl._axes.association import (
     Variable,
     adjusted_eta_squared,
@@ -24,8 +26,6 @@ from sclatent.tl._axes.variables import TECHNICAL, WORDS, gather, strata
 if TYPE_CHECKING:
     import anndata as ad
 
-    from sclatent.settings import DatasetSettings
-
 log = logging.getLogger(__name__)
 
 MIN_EFFECT = 0.25
@@ -40,8 +40,17 @@ MAX_CELLS = 5000
 """Cells used for mutual information and permutations (drawn once, seed 0); effect sizes use all."""
 
 
+@takes_settings
 def annotate(
-    prepared: ad.AnnData, cycle: ad.AnnData | None, latent: ad.AnnData, settings: DatasetSettings
+    prepared: ad.AnnData,
+    cycle: ad.AnnData | None,
+    latent: ad.AnnData,
+    *,
+    batch: Sequence[str] = (),
+    covariates: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    axes: AxesSettings = AxesSettings(),
+    file: str = NO_FILE,
 ) -> pd.DataFrame:
     """Compare every latent axis with everything known of the cells, and name it by effect size.
 
@@ -58,8 +67,10 @@ def annotate(
         What `sclatent.tl.cycle` returned, or None.
     latent
         What `sclatent.tl.embed` returned.
-    settings
-        Names batch, covariates and labels; ``axes.programs`` is a GMT file whose programs are tested on the loadings.
+    batch, covariates, labels, axes
+        Keys of the dataset file; ``axes.programs`` is a GMT file whose programs are tested on the loadings.
+    file
+        What messages call the place of these settings.
 
     Returns
     -------
@@ -87,7 +98,7 @@ def annotate(
         prepared = prepared[latent.obs_names]
     cells = np.flatnonzero((prepared.obs[slots.SPLIT] != slots.TEST).to_numpy())
     z = np.asarray(latent.X, np.float64)[cells]
-    variables = gather(prepared, cycle, settings, cells)
+    variables = gather(prepared, cycle, {"batch": batch, "covariate": covariates, "label": labels}, cells, file)
     active = latent.var["active"].to_numpy(bool)
     columns, effects, q = _associations(z, variables, active)
     frame = pd.DataFrame({"kl": latent.var["kl"].to_numpy(float), "active": active}, index=latent.var_names)
@@ -101,10 +112,10 @@ def annotate(
         frame["cycle_verdict"] = str(cycle.uns.get(slots.UNS, {}).get("cycle", {}).get("verdict", ""))
     ends = _end_levels(z, head["evidence"], variables)
     frame = pd.concat([head, frame, pd.DataFrame(columns, index=latent.var_names), tail, ends], axis=1)
-    if settings.axes.programs is not None:
+    if axes.programs is not None:
         from sclatent.tl._axes.enrichment import axis_programs
 
-        frame = pd.concat([frame, axis_programs(loadings(latent, prepared), settings.axes.programs)], axis=1)
+        frame = pd.concat([frame, axis_programs(loadings(latent, prepared), axes.programs)], axis=1)
     weak = frame["strength"] == WEAK
     for name, count in frame.loc[active & ~weak, "name"].value_counts().items():
         log.info("%d axes: %s", count, name)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sclatent.data.columns import as_categories, called, is_measured
+from sclatent.settings import takes_settings
 
 if TYPE_CHECKING:
     import anndata as ad
-
-    from sclatent.settings import DatasetSettings
 
 NEIGHBORS = 30
 PERPLEXITY = 30
@@ -19,7 +19,10 @@ MAX_CELLS = 10_000
 """Cells that are asked for their neighbours (drawn once, seed 0), and among which these are looked for."""
 
 
-def mixing(latent: ad.AnnData, prepared: ad.AnnData, settings: DatasetSettings) -> dict[str, float]:
+@takes_settings
+def mixing(
+    latent: ad.AnnData, prepared: ad.AnnData, batch: Sequence[str] = (), labels: Sequence[str] = ()
+) -> dict[str, float]:
     """Measure the mixing of each batch column and the conservation of each categorical label column.
 
     On all cells that have a value, in the active axes. Batch columns: ``batch_entropy_{column}``
@@ -33,8 +36,8 @@ def mixing(latent: ad.AnnData, prepared: ad.AnnData, settings: DatasetSettings) 
         What `sclatent.tl.embed` returned.
     prepared
         Its ``obs`` holds the columns.
-    settings
-        Names the columns.
+    batch, labels
+        Keys of the dataset file: the columns.
 
     Returns
     -------
@@ -49,10 +52,10 @@ def mixing(latent: ad.AnnData, prepared: ad.AnnData, settings: DatasetSettings) 
     if not z.shape[1] or len(cells) <= 3 * NEIGHBORS:
         return out
     of_all = neighbors(z[cells], 3 * PERPLEXITY)
-    batch = [called(prepared, name) for name in settings.batch]
-    for name in dict.fromkeys([*batch, *(called(prepared, name) for name in settings.labels)]):
+    batches = [called(prepared, name) for name in batch]
+    for name in dict.fromkeys([*batches, *(called(prepared, name) for name in labels)]):
         column = frame[name]
-        if is_measured(column) and name not in batch:
+        if is_measured(column) and name not in batches:
             continue
         codes = as_categories(column).cat.codes.to_numpy()[cells]
         known = codes >= 0
@@ -62,7 +65,7 @@ def mixing(latent: ad.AnnData, prepared: ad.AnnData, settings: DatasetSettings) 
             continue
         index, distance = of_all if known.all() else neighbors(z[cells[known]], 3 * PERPLEXITY)
         effective = float(np.median(lisi(index, distance, codes)))
-        if name in batch:
+        if name in batches:
             out[f"batch_entropy_{name}"] = neighbor_entropy(index[:, :NEIGHBORS], codes)
             out[f"ilisi_{name}"] = (effective - 1) / (n_levels - 1)
         else:

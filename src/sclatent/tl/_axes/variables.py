@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +15,6 @@ from sclatent.tl._axes.association import Variable
 if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
-
-    from sclatent.settings import DatasetSettings
 
 WORDS = {
     slots.S_SCORE: "cell cycle: S",
@@ -37,7 +36,11 @@ TECHNICAL = frozenset({"depth", "quality", "batch", "covariate"})
 
 
 def gather(
-    prepared: ad.AnnData, cycle: ad.AnnData | None, settings: DatasetSettings, cells: np.ndarray
+    prepared: ad.AnnData,
+    cycle: ad.AnnData | None,
+    asked: Mapping[str, Sequence[str]],
+    cells: np.ndarray,
+    file: str,
 ) -> list[Variable]:
     """Gather the variables that axes are compared with.
 
@@ -47,10 +50,12 @@ def gather(
         Its ``obs``: quality metrics, library size, batch, covariates, labels.
     cycle
         Its ``obs``: cycle scores and phase; None where there are none.
-    settings
-        Names the batch, covariate and label columns.
+    asked
+        The columns of each role, ``batch``, ``covariate`` and ``label``.
     cells
         Positions of the cells to use.
+    file
+        What messages call the place of the settings.
 
     Returns
     -------
@@ -66,15 +71,16 @@ def gather(
     quality = (slots.PCT_MITO, slots.PCT_RIBO, slots.PCT_SPIKE_IN, slots.DOUBLET_SCORE)
     ours += [(name, "quality") for name in quality]
     wanted += [(prepared.obs, name, role) for name, role in ours if name in prepared.obs]
-    asked = [(c, "batch") for c in settings.batch] + [(c, "covariate") for c in settings.covariates]
-    if slots.SAMPLE in prepared.obs and slots.SAMPLE not in (*settings.batch, *settings.labels):
-        asked.append((slots.SAMPLE, "batch"))
-    asked += [(c, "label") for c in settings.labels if c not in settings.batch and c not in settings.covariates]
+    batch, covariates, labels = asked["batch"], asked["covariate"], asked["label"]
+    columns = [(c, "batch") for c in batch] + [(c, "covariate") for c in covariates]
+    if slots.SAMPLE in prepared.obs and slots.SAMPLE not in (*batch, *labels):
+        columns.append((slots.SAMPLE, "batch"))
+    columns += [(c, "label") for c in labels if c not in batch and c not in covariates]
     seen = {name for _, name, _ in wanted}
-    for name, role in ((called(prepared, name), role) for name, role in asked):
+    for name, role in ((called(prepared, name), role) for name, role in columns):
         if name not in prepared.obs:
             hint = did_you_mean(name, list(prepared.obs.columns))
-            raise InputError(f"{settings.file}: column '{name}' is not in the obs of the prepared counts{hint}")
+            raise InputError(f"{file}: column '{name}' is not in the obs of the prepared counts{hint}")
         if name not in seen:
             wanted.append((prepared.obs, name, role))
             seen.add(name)

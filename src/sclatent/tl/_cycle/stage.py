@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sclatent.data import slots
 from sclatent.data.columns import as_text, called
 from sclatent.data.genes import peak_order
 from sclatent.data.normalise import cell_sums
+from sclatent.settings import CycleSettings, takes_settings
 from sclatent.tl._cycle.fit import Circle, Plan, angle_of, find_circle
 from sclatent.tl._cycle.gauge import EXPECTED, STAGES, TURN, Gauge, find_gauge
 from sclatent.tl._cycle.phase import Arcs, find_arcs
@@ -23,22 +25,29 @@ if TYPE_CHECKING:
     import anndata as ad
     import pandas as pd
 
-    from sclatent.settings import DatasetSettings
-
 log = logging.getLogger(__name__)
 
 MIN_CELLS = 50
 
 
-def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None = None) -> ad.AnnData:
+@takes_settings
+def cycle(
+    prepared: ad.AnnData,
+    *,
+    organism: str = "human",
+    batch: Sequence[str] = (),
+    library_size: str | None = None,
+    cycle: CycleSettings = CycleSettings(),
+    plan: Plan | None = None,
+) -> ad.AnnData:
     """Find the place of every cell in the cell cycle, with its uncertainty, from counts and without labels.
 
     Parameters
     ----------
     prepared
         (cells, genes) whole-number counts, as :func:`sclatent.pp.prepare` returns them.
-    settings
-        The dataset file; `organism`, `batch`, `library_size` and `cycle` are looked at.
+    organism, batch, library_size, cycle
+        Keys of the dataset file.
     plan
         How the model is fitted; by default after the depth of the counts. For benchmarks.
 
@@ -66,9 +75,9 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None 
     import pandas as pd
 
     counts = sp.csr_matrix(prepared.X)
-    library = _library(prepared, counts, settings)
+    library = _library(prepared, counts, library_size is not None)
     totals = np.asarray(counts.sum(axis=0)).ravel()
-    genes = find_list_genes(prepared.var, totals, settings.organism, settings.cycle.genes)
+    genes = find_list_genes(prepared.var, totals, organism, cycle.genes)
     n = prepared.n_obs
     obs = pd.DataFrame(index=prepared.obs_names.copy())
     for column in (slots.S_SCORE, slots.G2M_SCORE, slots.CYCLE_ANGLE, slots.CYCLE_SD, slots.CYCLING_PROBABILITY):
@@ -77,7 +86,7 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None 
     code: Ints = np.full(n, -1, dtype=np.int64)
     var = pd.DataFrame({"phase": genes.phase.astype(object)}, index=prepared.var_names[genes.position])
     facts: dict[str, Any] = {
-        "organism": settings.organism,
+        "organism": organism,
         "n_S": genes.n["S"],
         "n_G2M": genes.n["G2M"],
         "n_S_listed": genes.n_listed["S"],
@@ -96,7 +105,7 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None 
             reason = f"too few cells: {n}, at least {MIN_CELLS} are needed to learn the cycle from"
     verdict, probability = NO_CYCLE, np.full((n, len(slots.PHASES)), np.nan)
     if not reason:
-        circle = find_circle(counts, library, _batch(prepared, settings), genes, plan=plan)
+        circle = find_circle(counts, library, _batch(prepared, batch), genes, plan=plan)
         verdict, reason = judge(circle.evidence, float(circle.q[:, :BINS].sum()), n)
         facts |= _facts(circle)
         if verdict != NO_CYCLE:
@@ -122,19 +131,19 @@ def cycle(prepared: ad.AnnData, settings: DatasetSettings, *, plan: Plan | None 
     return out
 
 
-def _library(prepared: ad.AnnData, counts: sp.csr_matrix, settings: DatasetSettings) -> Array:
-    """Return (cells,) the total over all genes, or the column that the settings name."""
-    if settings.library_size is not None:
+def _library(prepared: ad.AnnData, counts: sp.csr_matrix, given: bool) -> Array:
+    """Return (cells,) the total over all genes, or the library sizes that were `given`."""
+    if given:
         library = prepared.obs[slots.LIBRARY_SIZE].to_numpy(np.float64)
     else:
         library = cell_sums(counts)
     return np.maximum(library, 1.0)
 
 
-def _batch(prepared: ad.AnnData, settings: DatasetSettings) -> Ints:
+def _batch(prepared: ad.AnnData, columns: Sequence[str]) -> Ints:
     """Return (cells,) one code per combination of the batch columns."""
     codes = np.zeros(prepared.n_obs, dtype=np.int64)
-    for column in settings.batch:
+    for column in columns:
         levels = np.unique(as_text(prepared.obs[called(prepared, column)]).astype(str), return_inverse=True)[1]
         codes = np.unique(codes * (levels.max() + 1) + levels, return_inverse=True)[1]
     return codes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sclatent.data import slots
-from sclatent.settings import InputError, MapSettings
+from sclatent.settings import InputError, MapSettings, takes_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,7 +17,8 @@ MIN_CELLS = 3
 """Fewer cells have no neighbour graph worth the name."""
 
 
-def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
+@takes_settings
+def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
     """Lay the cells out: neighbour graph on the posterior means, Leiden clusters, UMAP.
 
     Distances are Euclidean, since the prior gives all axes the same scale. They are taken over the axes that the model
@@ -28,8 +29,9 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     latent
         ``X``: posterior means (cells × axes), as `sclatent.tl.embed` returns them; ``var["active"]``: which axes the
         model uses (all of them where there is no such column, or no active axis).
-    settings
-        Number of neighbours (at most cells − 1 are used), Leiden resolution, UMAP minimum distance.
+    map
+        Section of the dataset file: number of neighbours (at most cells − 1 are used), Leiden resolution, UMAP
+        minimum distance.
 
     Returns
     -------
@@ -50,7 +52,6 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     from sclatent.tl._map.neighbors import NeighborSearch
 
     _keep_compiled()
-    settings = settings or MapSettings()
     n = latent.n_obs
     if n < MIN_CELLS:
         raise InputError(
@@ -60,7 +61,7 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     if not np.isfinite(means).all():
         raise InputError("map: the latents hold values that are not finite: train the model again")
     out = ad.AnnData(obs=pd.DataFrame(index=latent.obs_names.copy()), obsm={slots.X_LATENT: means})
-    n_neighbors = min(settings.n_neighbors, n - 1)
+    n_neighbors = min(map.n_neighbors, n - 1)
     sc.pp.neighbors(
         out,
         n_neighbors=n_neighbors,
@@ -71,7 +72,7 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     )
     sc.tl.leiden(
         out,
-        resolution=settings.resolution,
+        resolution=map.resolution,
         key_added=slots.LEIDEN,
         flavor="igraph",
         directed=False,
@@ -80,7 +81,7 @@ def map(latent: AnnData, settings: MapSettings | None = None) -> AnnData:
     )
     # the spectral start solves for more eigenvectors than a handful of cells has
     start = "spectral" if n > 10 else "random"
-    sc.tl.umap(out, min_dist=settings.min_dist, init_pos=start, random_state=SEED)
+    sc.tl.umap(out, min_dist=map.min_dist, init_pos=start, random_state=SEED)
     return out
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from sclatent.data import slots
+from sclatent.settings import takes_settings
 from sclatent.tl._axes.strength import STRONG
 
 if TYPE_CHECKING:
     import anndata as ad
 
-    from sclatent.settings import DatasetSettings
-
 Run = tuple[str, int]
 SCORES = {"S": slots.S_SCORE, "G2M": slots.G2M_SCORE}
 
 
+@takes_settings
 def compare(
     metrics: Mapping[Run, dict[str, Any]],
     axes: Mapping[Run, pd.DataFrame],
@@ -27,7 +27,8 @@ def compare(
     selected: Mapping[str, int] | None = None,
     latents: Mapping[Run, ad.AnnData] | None = None,
     prepared: ad.AnnData | None = None,
-    settings: DatasetSettings | None = None,
+    batch: Sequence[str] = (),
+    labels: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Compare models and seeds.
 
@@ -39,9 +40,11 @@ def compare(
         What `sclatent.tl.annotate` returned, by (model, seed).
     selected
         The selected seed of each model.
-    latents, prepared, settings
-        With all three, and a batch or label column, the mixing of batches and the conservation of labels are measured
-        (see `sclatent.tl.mixing`).
+    latents, prepared
+        What `sclatent.tl.embed` returned, by (model, seed), and `sclatent.pp.prepare`: with both, the mixing of batches
+        and the conservation of labels are measured (see `sclatent.tl.mixing`).
+    batch, labels
+        Keys of the dataset file: the columns that are asked about.
 
     Returns
     -------
@@ -60,10 +63,10 @@ def compare(
         row |= _flat({key: value for key, value in values.items() if key not in ("model", "seed")})
         if run in axes:
             row |= _best_axes(axes[run])
-        if latents is not None and prepared is not None and settings is not None and run in latents:
+        if latents is not None and prepared is not None and run in latents:
             from sclatent.tl._axes.mixing import mixing
 
-            row |= mixing(latents[run], prepared, settings)
+            row |= mixing(latents[run], prepared, batch, labels)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ import sclatent
 from sclatent.data import slots
 from sclatent.data.columns import as_numbers, as_text, called
 from sclatent.model import CountVAE, Diverged, load_model, refit_epochs, refit_vae, rotate_axes, train_vae
-from sclatent.settings import DatasetSettings, InputError, did_you_mean
+from sclatent.settings import NO_FILE, InputError, ModelSettings, did_you_mean, takes_settings
 from sclatent.tl._model.held_out_fit import summarise
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
@@ -71,29 +72,36 @@ class TrainedModel:
         return cls(vae, card["trained"], pd.read_csv(history, sep="\t") if history.exists() else pd.DataFrame())
 
 
+@takes_settings
 def train(
     prepared: AnnData,
-    settings: DatasetSettings,
     *,
-    model: str,
+    model: ModelSettings = ModelSettings(),
     seed: int = 0,
+    batch: Sequence[str] = (),
+    covariates: Sequence[str] = (),
+    library_size: str | None = None,
+    name: str = "model",
     device: str = "auto",
     threads: int = 1,
     checkpoint: Path | str | None = None,
     progress: bool = False,
+    file: str = NO_FILE,
 ) -> TrainedModel:
-    """Train the model called `model` in the dataset file.
+    """Train a model of prepared cells.
 
     Parameters
     ----------
     prepared
         Output of `sclatent.pp.prepare`: counts, ``obs["split"]``, ``obs["library_size"]``, ``var["in_model"]``.
-    settings
-        The dataset file.
     model
-        Name under ``models``.
+        What stands under one of ``models`` of the dataset file.
     seed
         Same seed, device, versions and thread count: same bytes.
+    batch, covariates, library_size
+        Keys of the dataset file, as `prepare` got them.
+    name
+        What the model is called.
     device
         ``auto`` (what the model's settings say), ``cpu`` or ``cuda``.
     threads
@@ -102,31 +110,36 @@ def train(
         File from which an interrupted training resumes; removed on success.
     progress
         Show a progress bar on stderr.
+    file
+        What messages call the place of these settings.
+
+    Raises
+    ------
+    InputError
+        If a column is missing or holds no numbers, there are more axes than genes, or no usable GPU where one was
+        asked for.
     """
-    if model not in settings.models:
-        raise InputError(f"models: no model '{model}'{did_you_mean(model, settings.models)}")
-    chosen = settings.models[model]
-    where = pick_device(chosen.device if device == "auto" else device, f"{settings.file}: models.{model}.")
+    where = pick_device(model.device if device == "auto" else device, f"{file}: models.{name}.")
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
-    cells = {name: np.flatnonzero(split == name) for name in slots.SPLITS}
-    card = describe(prepared, settings, cells[slots.TRAIN])
-    if chosen.n_latent != "auto" and chosen.n_latent > len(card["genes"]):
+    cells = {part: np.flatnonzero(split == part) for part in slots.SPLITS}
+    card = describe(prepared, batch, covariates, library_size, cells[slots.TRAIN])
+    if model.n_latent != "auto" and model.n_latent > len(card["genes"]):
         raise InputError(
-            f"models.{model}.n_latent: {chosen.n_latent} axes for {len(card['genes'])} genes: "
+            f"models.{name}.n_latent: {model.n_latent} axes for {len(card['genes'])} genes: "
             f"set n_latent to {min(10, len(card['genes']))} or less"
         )
     data = inputs(prepared, card)
-    file = None if checkpoint is None else Path(checkpoint)
+    halfway = None if checkpoint is None else Path(checkpoint)
     how: dict[str, Any] = {"seed": seed, "device": where, "threads": threads, "progress": progress}
     try:
         vae, history = train_vae(
             data,
             cells[slots.TRAIN],
             evenly(cells[slots.VALIDATION], WATCHED),
-            chosen,
+            model,
             n_levels=tuple(len(levels) for levels in card["levels"]),
             rest=card["rest"],
-            checkpoint=file,
+            checkpoint=halfway,
             keep=True,
             **how,
         )
@@ -135,43 +148,49 @@ def train(
             raise
         raise trouble.named(list(prepared.obs_names), card["genes"]) from None
     both = np.sort(np.concatenate([cells[slots.TRAIN], cells[slots.VALIDATION]]))
-    epochs = refit_epochs(len(both), len(history)) if chosen.refit else 0
+    epochs = refit_epochs(len(both), len(history)) if model.refit else 0
     if epochs:
         card["validation"] = summarise(vae, data, cells[slots.VALIDATION])  # while these are still unseen
-        again = None if file is None else file.with_name(f"{file.stem}.refit{file.suffix}")
+        again = None if halfway is None else halfway.with_name(f"{halfway.stem}.refit{halfway.suffix}")
         refitted = refit_vae(vae, data, both, epochs, checkpoint=again, **how)
         vae, card["refit"] = (vae, 0) if refitted is None else (refitted, epochs)
         if again is not None:
             again.unlink(missing_ok=True)
-    if file is not None:
-        file.unlink(missing_ok=True)
-    rotate_axes(vae, data, evenly(cells[slots.TRAIN], ROTATED), chosen.rotation)
+    if halfway is not None:
+        halfway.unlink(missing_ok=True)
+    rotate_axes(vae, data, evenly(cells[slots.TRAIN], ROTATED), model.rotation)
     card |= {
-        "model": model,
+        "model": name,
         "seed": seed,
         "device": where,
         "threads": threads,
-        "cells": {name: len(index) for name, index in cells.items()},
+        "cells": {part: len(index) for part, index in cells.items()},
         "versions": {
             "sclatent": sclatent.__version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "numpy", "scipy", "anndata")},
+            **{package: version(package) for package in ("torch", "numpy", "scipy", "anndata")},
         },
     }
     return TrainedModel(vae, card, history)
 
 
-def describe(prepared: AnnData, settings: DatasetSettings, train_cells: np.ndarray) -> dict[str, Any]:
+def describe(
+    prepared: AnnData,
+    batch: Sequence[str],
+    covariates: Sequence[str],
+    library_size: str | None,
+    train_cells: np.ndarray,
+) -> dict[str, Any]:
     """Return the part of the card that says what the model sees: genes, levels and scales of the training cells."""
     genes = prepared.var_names[prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)]
     levels = []
-    for name in settings.batch:
+    for name in batch:
         there = called(prepared, name)
         if there not in prepared.obs:
             raise InputError(f"batch: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
         levels.append(sorted(as_text(prepared.obs[there].iloc[train_cells]).unique()))
     centre, scale = [], []
-    for name in settings.covariates:
+    for name in covariates:
         there = called(prepared, name)
         if there not in prepared.obs:
             raise InputError(f"covariates: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
@@ -182,12 +201,12 @@ def describe(prepared: AnnData, settings: DatasetSettings, train_cells: np.ndarr
         scale.append(float(np.nanstd(values)) or 1.0)
     return {
         "genes": genes.astype(str).tolist(),
-        "batch": list(settings.batch),
+        "batch": list(batch),
         "levels": levels,
-        "covariates": list(settings.covariates),
+        "covariates": list(covariates),
         "centre": centre,
         "scale": scale,
-        "rest": settings.library_size is not None,
+        "rest": library_size is not None,
     }
 
 

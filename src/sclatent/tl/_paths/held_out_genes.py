@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-    from sclatent.settings import DatasetSettings
-
 log = logging.getLogger(__name__)
 
 CELLS = 5000
@@ -50,8 +48,8 @@ class _Part:
     null: Array
 
 
-def held_out(scene: Scene, prepared: AnnData, cycle: AnnData, settings: DatasetSettings) -> dict[str, Any]:
-    """Return the entries ``held_out`` and ``literature`` of ``knob.json``."""
+def held_out(scene: Scene, prepared: AnnData, cycle: AnnData, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the entries ``held_out`` and ``literature`` of ``knob.json``; `settings` are those of the cycle stage."""
     phase = cycle.var["phase"].astype(str)
     listed = phase[phase.isin(["S", "G2M"])]
     books = _books(prepared)
@@ -74,7 +72,7 @@ def held_out(scene: Scene, prepared: AnnData, cycle: AnnData, settings: DatasetS
 def _part(
     scene: Scene,
     prepared: AnnData,
-    settings: DatasetSettings,
+    settings: dict[str, Any],
     facts: dict[str, Any],
     listed: pd.Series,
     out: list[str],
@@ -84,7 +82,7 @@ def _part(
     if "law" in facts:  # the law is that of the angle that is judged
         plan = replace(PLANS[facts["law"]], beside=False)
     # the genes are not there at all: neither the first guess nor the genes that join can use them
-    again = cycle_stage(prepared[cells, ~prepared.var_names.isin(out)].copy(), settings, plan=plan)
+    again = cycle_stage(prepared[cells, ~prepared.var_names.isin(out)].copy(), **settings, plan=plan)
     angle, sd, on = cycle_columns(again)
     if on.sum() < closed_path.MIN_CELLS:
         raise InputError(again.uns[slots.UNS]["cycle"].get("reason") or f"{int(on.sum())} cells cycle")

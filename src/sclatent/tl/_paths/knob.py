@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.columns import called
-from sclatent.settings import InputError
+from sclatent.settings import CycleSettings, InputError, takes_settings
 from sclatent.tl._paths import closed_path, evidence
 from sclatent.tl._paths.decode import MIN_SUPPORT, density_on_circle, turn_positions
 from sclatent.tl._paths.held_out_genes import held_out
@@ -20,7 +21,6 @@ from sclatent.tl._paths.scene import QUICK_STEPS, Scene, cycle_columns, set_scen
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from sclatent.settings import DatasetSettings
     from sclatent.tl._model.train import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,18 @@ MAX_CELLS = 20_000
 """Cells that permutations and bootstrap samples are taken from."""
 
 
+@takes_settings
 def knob(
-    prepared: AnnData, cycle: AnnData, latent: AnnData, trained: TrainedModel, settings: DatasetSettings
+    prepared: AnnData,
+    phases: AnnData,
+    latent: AnnData,
+    trained: TrainedModel,
+    *,
+    organism: str = "human",
+    batch: Sequence[str] = (),
+    labels: Sequence[str] = (),
+    library_size: str | None = None,
+    cycle: CycleSettings = CycleSettings(),
 ) -> tuple[dict[str, Any], AnnData]:
     """Fit the closed path that follows the cell-cycle angle, decode it, and judge whether it is a knob.
 
@@ -41,10 +51,12 @@ def knob(
 
     Parameters
     ----------
-    prepared, cycle, latent, trained
-        The stage files, and the selected model.
-    settings
-        The dataset file; the cycle stage is asked again, with half of the genes left out.
+    prepared, phases, latent, trained
+        The stage files (`phases` is ``cycle.h5ad``), and the selected model.
+    organism, batch, library_size, cycle
+        Keys of the dataset file, as the cycle stage got them: it is asked again, with half of the genes left out.
+    labels
+        Key of the dataset file: columns that the neutral embedding is judged by.
 
     Returns
     -------
@@ -62,19 +74,20 @@ def knob(
     """
     from sclatent.tl._model.inputs import conditions
 
-    for other, name in ((cycle, "cycle.h5ad"), (latent, "latent.h5ad")):
+    for other, name in ((phases, "cycle.h5ad"), (latent, "latent.h5ad")):
         if not prepared.obs_names.equals(other.obs_names):
             raise InputError(f"{name} holds other cells than prepared.h5ad: run the stages of one dataset together")
-    angle, sd, on = cycle_columns(cycle)
+    angle, sd, on = cycle_columns(phases)
     if on.sum() < closed_path.MIN_CELLS:
         least = closed_path.MIN_CELLS
-        found = f"{int(on.sum())} of {cycle.n_obs} cells are called cycling, and a path takes at least {least}"
-        return _none(cycle, cycle.uns[slots.UNS]["cycle"].get("reason") or found)
-    scene = set_scene(trained.vae, conditions(prepared, trained.card), latent, cycle, (angle, sd, on))
+        found = f"{int(on.sum())} of {phases.n_obs} cells are called cycling, and a path takes at least {least}"
+        return _none(phases, phases.uns[slots.UNS]["cycle"].get("reason") or found)
+    scene = set_scene(trained.vae, conditions(prepared, trained.card), latent, phases, (angle, sd, on))
     if not (scene.genes.s.any() and scene.genes.g2m.any()):
-        return _none(cycle, "the model's genes hold too few S or G2/M genes, so a path cannot be judged")
-    entries = {"path": _describe(scene, cycle), "order": _order(scene)}
-    entries |= held_out(scene, prepared, cycle, settings)
+        return _none(phases, "the model's genes hold too few S or G2/M genes, so a path cannot be judged")
+    entries = {"path": _describe(scene, phases), "order": _order(scene)}
+    asked = {"organism": organism, "batch": batch, "library_size": library_size, "cycle": cycle}
+    entries |= held_out(scene, prepared, phases, asked)
     is_knob, reason, tests = evidence.judge(entries)
     verdict = YES if is_knob else NO
     log.info("%s: %s", verdict, reason)
@@ -87,17 +100,17 @@ def knob(
         "neutral": None,
     }
     if not is_knob:
-        return report, write_path(cycle, None, verdict=verdict, reason=reason)
-    phases = {
+        return report, write_path(phases, None, verdict=verdict, reason=reason)
+    peaks = {
         "G1": entries["path"]["reference_phase"],
         "S": entries["order"]["S_peak"],
         "G2M": entries["order"]["G2M_peak"],
     }
-    neutral = neutral_embedding(scene.means, scene.path, on, phases["G1"])
-    judged = (called(prepared, name) for name in settings.labels)
-    labels = {name: prepared.obs[name] for name in judged if name in prepared.obs}
-    report["neutral"] = neutral_measures(scene.means, neutral, cycle.obs, labels)
-    return report, write_path(cycle, scene.path, verdict=verdict, reason=reason, phases=phases, neutral=neutral)
+    neutral = neutral_embedding(scene.means, scene.path, on, peaks["G1"])
+    judged = (called(prepared, name) for name in labels)
+    columns = {name: prepared.obs[name] for name in judged if name in prepared.obs}
+    report["neutral"] = neutral_measures(scene.means, neutral, phases.obs, columns)
+    return report, write_path(phases, scene.path, verdict=verdict, reason=reason, phases=peaks, neutral=neutral)
 
 
 def _none(cycle: AnnData, reason: str) -> tuple[dict[str, Any], AnnData]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.settings import TraverseSettings, takes_settings
 from sclatent.tl._paths.decode import (
     CELLS,
     DRAWS,
@@ -35,7 +36,6 @@ from sclatent.tl._paths.decode import (
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from sclatent.settings import DatasetSettings
     from sclatent.tl._model.train import TrainedModel
 
 log = logging.getLogger(__name__)
@@ -46,13 +46,15 @@ PERCENTILES = (1, 99)
 SEED = 0
 
 
+@takes_settings
 def traverse(
     prepared: AnnData,
     cycle: AnnData,
     latent: AnnData,
     trained: TrainedModel,
-    settings: DatasetSettings,
     knob: AnnData | None = None,
+    *,
+    traverse: TraverseSettings = TraverseSettings(),
 ) -> AnnData:
     """Decode along every active axis, and along the cell-cycle knob where there is one.
 
@@ -66,10 +68,10 @@ def traverse(
     ----------
     prepared, cycle, latent, trained
         The stage files, and the selected model.
-    settings
-        The dataset file; ``traverse.steps`` is looked at.
     knob
         ``knob.h5ad`` of `sclatent.tl.knob`; its path is decoded (as ``cycle``) if the verdict is a knob.
+    traverse
+        Section of the dataset file.
 
     Returns
     -------
@@ -87,7 +89,7 @@ def traverse(
     decode = decoder_of(trained.vae, data)
     genes = pd.Index([str(gene) for gene in latent.uns["genes"]])
     means = np.asarray(latent.X, dtype=np.float64)
-    steps = settings.traverse.steps
+    steps = traverse.steps
     strata = strata_of(data)
     cells = pick_cells(strata, CELLS, seed=SEED)
     few = pick_cells(strata, SPREAD_CELLS, seed=SEED)

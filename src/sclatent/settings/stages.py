@@ -1,0 +1,64 @@
+"""What a stage function takes of a dataset file: keywords that are called like its keys and have its defaults."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from pydantic import ValidationError
+
+from sclatent.settings.dataset import DatasetSettings
+from sclatent.settings.errors import InputError
+from sclatent.settings.load import first_line
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NO_FILE = "settings"
+"""What messages call the place of settings that stand in no file."""
+_KEYS = {*DatasetSettings.model_fields} - {"name", "models", "seeds"}
+
+
+def takes_settings(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a stage function check the settings that it is called with, as those of a dataset file are checked.
+
+    Which settings it takes is read from its signature: the parameters that are called like a key of the dataset file,
+    and are keywords or have a default; one called ``model`` is checked too. The body gets them with the types of
+    `DatasetSettings`, whatever form of them was given: a section may be a mapping, a list of columns one name.
+    ``file``, if the function has it, is what messages call the place where the settings stand.
+
+    Raises
+    ------
+    InputError
+        One line, when the function is called with a setting that a dataset file may not have.
+    """
+    signature = inspect.signature(function)
+    taken = tuple(
+        name
+        for name, parameter in signature.parameters.items()
+        if name in _KEYS and (parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty)
+    )
+
+    wanted = (*taken, *({"model"} & {*signature.parameters}))
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        call = signature.bind(*args, **kwargs)
+        call.arguments.update(_checked({name: call.arguments[name] for name in wanted if name in call.arguments}))
+        return function(*call.args, **call.kwargs)
+
+    checked.takes_settings = taken  # type: ignore[attr-defined]
+    return checked
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    content = {"name": NO_FILE, "file": NO_FILE, "counts": "-", **given}
+    if "model" in content:
+        content["models"] = {"model": content.pop("model")}
+    try:
+        settings = DatasetSettings.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{given.get('file', NO_FILE)}: {first_line(error, DatasetSettings)}") from None
+    return {name: settings.models["model"] if name == "model" else getattr(settings, name) for name in given}
