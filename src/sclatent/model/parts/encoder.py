@@ -39,7 +39,7 @@ class _SparseProduct(torch.autograd.Function):
 
 
 FLIP = 0.2
-"""Share of non-zeros above which the dense product is faster on a CPU (measured: docs/engine.md)."""
+"""Share of non-zeros above which the dense product is faster on a CPU (measured: docs/history/engine.md)."""
 
 
 def _compiled(batch: Batch, weight: Tensor) -> bool:
