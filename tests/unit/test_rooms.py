@@ -18,8 +18,8 @@ MAY_IMPORT = {
     "pl": {"tl", "data", "settings"},
     "atlas": {"tl", "io", "data", "settings"},
 }
-LARGEST_ROOM, LONGEST_FILE = 14, 312
-"""The aim for a file is 250 lines; this keeps it from getting worse."""
+LARGEST_ROOM, LONGEST_FILE = 14, 280
+"""The aim for a file is 250 lines, docstrings not counted; this keeps it from getting worse."""
 
 
 def modules() -> dict[str, Path]:
@@ -83,12 +83,27 @@ def test_no_circles():
         visit(name, ())
 
 
+def lines_of_code(text: str) -> int:
+    """Lines without docstrings: to say more of a function is no reason to move it."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [n for n in ast.walk(ast.parse(text)) if isinstance(n, documented) and ast.get_docstring(n) is not None]
+    said = sum(node.body[0].end_lineno - node.body[0].lineno + 1 for node in nodes)
+    return len(text.splitlines()) - said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a = 1\n", 1), ('"""Say.\n\nMore.\n"""\n\ndef f():\n    """Say."""\n    return 1\n', 3)]
+)
+def test_docstrings_are_not_counted(text, expected):
+    assert lines_of_code(text) == expected
+
+
 def test_rooms_and_files_are_of_a_size_that_one_can_know():
     rooms: dict[Path, int] = {}
     for path in MODULES.values():
         rooms[path.parent] = rooms.get(path.parent, 0) + 1
     largest = max(rooms, key=rooms.__getitem__)
     assert rooms[largest] <= LARGEST_ROOM, largest
-    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES.values()}
+    lines = {path: lines_of_code(path.read_text(encoding="utf-8")) for path in MODULES.values()}
     longest = max(lines, key=lines.__getitem__)
     assert lines[longest] <= LONGEST_FILE, longest

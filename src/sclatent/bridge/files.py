@@ -12,7 +12,18 @@ if TYPE_CHECKING:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read what `sclatent.io.write_json` wrote."""
+    """Read what `sclatent.io.write_json` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    object
+        Mappings, lists, strings and numbers.
+    """
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
@@ -26,6 +37,16 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """Read what `sclatent.io.write_table` wrote: only an empty field is missing, and a name stays as it is.
 
     A cell type called "NA", "1" or "001", and a model called "2", come back as this text.
+
+    Parameters
+    ----------
+    path
+        A TSV file, gzipped or not.
+
+    Returns
+    -------
+    DataFrame
+        Numbers are numbers, truth values are bool, the rest is text.
     """
     import pandas as pd
 

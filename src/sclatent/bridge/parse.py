@@ -31,6 +31,11 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
     config
         ``datasets``: a list of dataset files, relative to the working directory.
 
+    Returns
+    -------
+    dict
+        Settings by the name of the dataset.
+
     Raises
     ------
     InputError
@@ -63,6 +68,16 @@ def source_files(path: str) -> list[str]:
 
     Snakemake does not notice a file that is replaced inside a folder, so a 10x folder is declared by its own files and
     any other folder (zarr) by the files at its top, which hold its metadata.
+
+    Parameters
+    ----------
+    path
+        A file or folder of counts.
+
+    Returns
+    -------
+    list of str
+        The files, sorted; `path` itself if it is no folder.
     """
     folder = Path(path)
     if not folder.is_dir():

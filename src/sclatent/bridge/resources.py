@@ -16,6 +16,11 @@ def memory(base_mb: int, per_input_mb: float) -> Callable[..., int]:
         Megabytes for the interpreter and the libraries.
     per_input_mb
         Megabytes for each megabyte on disk; count files are compressed about fivefold.
+
+    Returns
+    -------
+    callable
+        Of wildcards, input and attempt; returns megabytes.
     """
 
     def mem_mb(wildcards: Any, input: Any, attempt: int) -> int:
@@ -25,7 +30,20 @@ def memory(base_mb: int, per_input_mb: float) -> Callable[..., int]:
 
 
 def minutes(base: int, per_input_mb: float = 0.0) -> Callable[..., int]:
-    """Return a function for ``resources: runtime`` in minutes, doubled with each retry."""
+    """Return a function for ``resources: runtime`` in minutes, doubled with each retry.
+
+    Parameters
+    ----------
+    base
+        Minutes of a small job.
+    per_input_mb
+        Minutes for each megabyte of input.
+
+    Returns
+    -------
+    callable
+        Of wildcards, input and attempt; returns minutes.
+    """
 
     def runtime(wildcards: Any, input: Any, attempt: int) -> int:
         return math.ceil((base + per_input_mb * input.size_mb) * 2 ** (attempt - 1))
@@ -45,6 +63,11 @@ def training_threads(asked: Mapping[str, Any], default: int) -> int:
         Threads by rule; inside a module the rule may be called ``something_train``.
     default
         If nothing is said.
+
+    Returns
+    -------
+    int
+        Number of threads.
     """
     for rule, threads in asked.items():
         if rule == "train" or rule.endswith("_train"):

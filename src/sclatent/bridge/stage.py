@@ -89,15 +89,47 @@ class Stage:
         return Path(self.output[0]).parent
 
     def by_seed(self, paths: Iterable[str], read: Callable[[Path], T]) -> dict[int, T]:
-        """Read one file per seed."""
+        """Read one file per seed.
+
+        Parameters
+        ----------
+        paths
+            Files of a rule's input, in folders called ``seed-{seed}``.
+        read
+            Reads one file.
+
+        Returns
+        -------
+        dict
+            What `read` returned, by seed.
+        """
         return {_seed(path): read(path) for path in map(Path, paths)}
 
     def by_run(self, paths: Iterable[str], read: Callable[[Path], T]) -> dict[tuple[str, int], T]:
-        """Read one file per model and seed."""
+        """Read one file per model and seed.
+
+        Parameters
+        ----------
+        paths
+            Files of a rule's input, in folders ``{model}/seed-{seed}``.
+        read
+            Reads one file.
+
+        Returns
+        -------
+        dict
+            What `read` returned, by (model, seed).
+        """
         return {(path.parents[1].name, _seed(path)): read(path) for path in map(Path, paths)}
 
     def selected_seeds(self) -> dict[str, int]:
-        """Return the selected seed of every model."""
+        """Return the selected seed of every model.
+
+        Returns
+        -------
+        dict
+            Seeds by the name of the model.
+        """
         paths = map(Path, self.input.selected)
         return {path.parent.name: read_json(path)["seed"] for path in paths}
 

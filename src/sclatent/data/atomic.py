@@ -16,6 +16,16 @@ def atomic(path: str | Path) -> Iterator[Path]:
     folders are made. The scratch file keeps the endings of `path`, since writers choose formats and compression by
     them.
 
+    Parameters
+    ----------
+    path
+        The file or folder that is to appear whole or not at all.
+
+    Yields
+    ------
+    Path
+        The scratch path, in the same folder.
+
     Examples
     --------
     >>> with atomic("results/table.tsv") as scratch:  # doctest: +SKIP

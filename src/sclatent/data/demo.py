@@ -26,6 +26,11 @@ def demo(name: str = "demo") -> AnnData:
         ``demo``: `simulate` with its defaults (2,000 cells × 1,000 genes). ``pbmc68k``: 700 real blood cells × 765
         genes.
 
+    Returns
+    -------
+    AnnData
+        Whole-number counts, cells × genes, CSR float32 in ``X``; the truth of simulated cells in ``obs`` and ``var``.
+
     Raises
     ------
     InputError
@@ -39,7 +44,25 @@ def demo(name: str = "demo") -> AnnData:
 
 
 def write_demo(name: str, path: str | Path) -> Path:
-    """Write a demo dataset as h5ad and return the path; it appears whole or not at all."""
+    """Write a demo dataset as h5ad and return the path; it appears whole or not at all.
+
+    Parameters
+    ----------
+    name
+        ``demo`` or ``pbmc68k``, see `demo`.
+    path
+        Where to write; missing folders are made.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If there is no demo of that name.
+    """
     from sclatent.data.atomic import atomic
 
     adata = demo(name)

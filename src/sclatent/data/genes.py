@@ -122,7 +122,18 @@ def peak_order() -> pd.DataFrame:
 
 
 def clean_names(names: Iterable[str]) -> list[str]:
-    """Strip what annotation pipelines put around a gene's name: genome prefixes and versions of Ensembl ids."""
+    """Strip what annotation pipelines put around a gene's name: genome prefixes and versions of Ensembl ids.
+
+    Parameters
+    ----------
+    names
+        Names of genes.
+
+    Returns
+    -------
+    list of str
+        The cleaned names, in the same order.
+    """
     out = []
     for name in names:
         bare = GENOME_PREFIX.sub("", str(name).strip())
@@ -183,7 +194,18 @@ def match_genes(
 
 
 def look_like_ids(names: Sequence[str]) -> bool:
-    """Return True if more than half of the names are Ensembl gene ids."""
+    """Return True if more than half of the names are Ensembl gene ids.
+
+    Parameters
+    ----------
+    names
+        Names of genes.
+
+    Returns
+    -------
+    bool
+        False for symbols, and where there are no names.
+    """
     return len(names) > 0 and sum(_ENSEMBL.fullmatch(name) is not None for name in clean_names(names)) > len(names) / 2
 
 
@@ -219,6 +241,16 @@ def symbol_column(var: pd.DataFrame) -> str | None:
     The guess is the text column with the most cell-cycle genes of either organism in it; if none holds five of them, a
     column of a usual name (``symbol``, ``gene_symbols``, ``gene_name``, ``feature_name`` …); ``None`` if the names are
     symbols themselves or if there is no such column.
+
+    Parameters
+    ----------
+    var
+        The table of genes; its index holds their names.
+
+    Returns
+    -------
+    str or None
+        Name of the column.
     """
     if not look_like_ids(list(var.index)):
         return None

@@ -10,7 +10,7 @@ __getattr__, __all__ = attach(
         "read_counts": "_read",
         "read_dataset": "_dataset",
         "read_h5ad": "_write",
-        "read_metadata": "_dataset",
+        "read_metadata": "_metadata",
         "write_h5ad": "_write",
         "write_json": "_write",
         "write_table": "_write",

@@ -16,6 +16,20 @@ def fetch(path: str | Path, *, url: str | None = None, sha256: str | None = None
 
     A download that breaks off or has another checksum leaves nothing behind.
 
+    Parameters
+    ----------
+    path
+        Where the file is, or is to be.
+    url
+        Where it is downloaded from if it is not there.
+    sha256
+        Checksum of the file, in hexadecimal.
+
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     InputError

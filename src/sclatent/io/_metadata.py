@@ -32,6 +32,16 @@ def read_metadata(path: Path) -> pd.DataFrame:
     values of one spelling. An empty field is missing; words such as ``NA`` are missing among numbers and truth values,
     and names among names. What was taken as missing is said in the log.
 
+    Parameters
+    ----------
+    path
+        A TSV or CSV file, gzipped or not.
+
+    Returns
+    -------
+    DataFrame
+        One row per cell, the barcodes as its index.
+
     Raises
     ------
     InputError

@@ -30,6 +30,11 @@ def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
     names_only
         Leave the matrix on disk (anndata's backed mode), for who asks about cells and genes only.
 
+    Returns
+    -------
+    AnnData
+        The stage file; with `names_only` its ``X`` is backed by the file.
+
     Raises
     ------
     InputError
@@ -42,7 +47,15 @@ def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
 
 
 def write_h5ad(adata: AnnData, path: str | Path) -> None:
-    """Write an AnnData, compressed; `path` appears whole or not at all."""
+    """Write an AnnData, compressed; `path` appears whole or not at all.
+
+    Parameters
+    ----------
+    adata
+        What is written.
+    path
+        The file; missing folders are made.
+    """
     import h5py
     from anndata.experimental import write_dispatched
 
@@ -58,13 +71,31 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
 
 
 def write_table(table: pd.DataFrame, path: str | Path, *, index: bool = False) -> None:
-    """Write a TSV (gzipped if `path` ends in ``.gz``); numbers keep 8 significant digits, missing values are empty."""
+    """Write a TSV (gzipped if `path` ends in ``.gz``); numbers keep 8 significant digits, missing values are empty.
+
+    Parameters
+    ----------
+    table
+        The table.
+    path
+        The file; it appears whole or not at all.
+    index
+        Write the index as the first column.
+    """
     with atomic(path) as scratch:
         table.to_csv(scratch, sep="\t", index=index, float_format="%.8g", lineterminator="\n")
 
 
 def write_json(content: Any, path: str | Path) -> None:
-    """Write JSON that every parser reads: numpy numbers and arrays as plain ones, NaN and infinity as null."""
+    """Write JSON that every parser reads: numpy numbers and arrays as plain ones, NaN and infinity as null.
+
+    Parameters
+    ----------
+    content
+        Mappings, sequences, strings, numbers, numpy scalars and arrays.
+    path
+        The file; it appears whole or not at all.
+    """
     with atomic(path) as scratch:
         scratch.write_text(json.dumps(_plain(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 

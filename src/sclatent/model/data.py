@@ -64,7 +64,18 @@ class CountData:
         return int(self.counts.shape[1])
 
     def subset(self, index: np.ndarray) -> CountData:
-        """Return the cells `index` (positions) as new data."""
+        """Return the cells `index` (positions) as new data.
+
+        Parameters
+        ----------
+        index
+            Positions of the cells, from 0 on.
+
+        Returns
+        -------
+        CountData
+            These cells, in the order of `index`.
+        """
         return CountData(
             self.source.subset(index) if isinstance(self.counts, CountSource) else self.counts[index],
             self.library[index],
@@ -96,13 +107,30 @@ class Batch:
         return int(self.library.shape[0])
 
     def dense(self) -> Tensor:
-        """Counts as a dense tensor (B × genes)."""
+        """Counts as a dense tensor (B × genes).
+
+        Returns
+        -------
+        Tensor
+            (B × genes), float32.
+        """
         out = torch.zeros(len(self), self.n_genes, device=self.values.device)
         out[self.rows, self.columns] = self.values
         return out
 
     def repeat(self, times: int) -> Batch:
-        """The same cells `times` times over, cell by cell within each repeat."""
+        """The same cells `times` times over, cell by cell within each repeat.
+
+        Parameters
+        ----------
+        times
+            Number of copies.
+
+        Returns
+        -------
+        Batch
+            times × B cells.
+        """
         n, nnz = len(self), int(self.values.shape[0])
         step = torch.arange(times, device=self.values.device)
         return Batch(
@@ -171,7 +199,18 @@ class Batches:
             torch.cuda.empty_cache()
 
     def gather(self, index: np.ndarray) -> Batch:
-        """Return the cells at positions `index`."""
+        """Return the cells at positions `index`.
+
+        Parameters
+        ----------
+        index
+            Positions of the cells, from 0 on.
+
+        Returns
+        -------
+        Batch
+            The cells, in the order of `index`, on the device of the training.
+        """
         index = np.ascontiguousarray(index, dtype=np.int64)
         if self._there is not None:
             return self._gather_there(self._there, index)
@@ -183,7 +222,18 @@ class Batches:
         return Batch(**tensors, n_genes=self.n_genes)
 
     def take(self, index: np.ndarray) -> tuple[tuple[Any, ...], dict[str, np.ndarray]]:
-        """Return what `sparse_rows.take_rows` makes of the cells at `index`, and what else is known of them."""
+        """Return what `sparse_rows.take_rows` makes of the cells at `index`, and what else is known of them.
+
+        Parameters
+        ----------
+        index
+            Positions of the cells, from 0 on.
+
+        Returns
+        -------
+        tuple
+            The rows in the form that compiled code reads, and the library sizes and covariates of these cells by name.
+        """
         return self.source.take(index), {name: array[index] for name, array in self._cells.items()}
 
     def _gather_there(self, there: dict[str, Tensor], cells: np.ndarray) -> Batch:
@@ -206,6 +256,19 @@ class Batches:
         )
 
     def stream(self, index: np.ndarray, size: int) -> Iterator[Batch]:
-        """Yield the cells `index` in order, `size` at a time."""
+        """Yield the cells `index` in order, `size` at a time.
+
+        Parameters
+        ----------
+        index
+            Positions of the cells, from 0 on.
+        size
+            Cells at a time; the last batch may hold fewer.
+
+        Yields
+        ------
+        Batch
+            The next cells.
+        """
         for start in range(0, len(index), size):
             yield self.gather(index[start : start + size])

@@ -36,7 +36,13 @@ class Loss(NamedTuple):
     kl: Tensor
 
     def sums(self) -> Tensor:
-        """Return the sums of fit and KL over the cells, float64."""
+        """Return the sums of fit and KL over the cells, float64.
+
+        Returns
+        -------
+        Tensor
+            (2,), nats.
+        """
         return torch.stack([self.fit.detach(), self.kl.detach()]).sum(1, dtype=torch.float64)
 
 
@@ -61,7 +67,20 @@ class Objective(ABC):
         self.given = settings
 
     def noise(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Return standard normal noise (draws × cells × n_noise); here each number independent of the others."""
+        """Return standard normal noise (draws × cells × n_noise); here each number independent of the others.
+
+        Parameters
+        ----------
+        shape
+            Draws, cells, n_noise.
+        generator
+            Where the randomness comes from.
+
+        Returns
+        -------
+        Tensor
+            Of that shape, float32.
+        """
         return standard_normal("independent", shape, generator)
 
     @abstractmethod
@@ -72,6 +91,24 @@ class Objective(ABC):
 
         `noise` is the generator behind the draws from the posterior, `masks` behind dropout (None: no dropout);
         `kl_weight` grows from 0 to 1 as training begins.
+
+        Parameters
+        ----------
+        model
+            The model.
+        batch
+            The minibatch of B cells.
+        noise
+            Generator of the draws.
+        masks
+            Generator of the dropout masks; None: no dropout.
+        kl_weight
+            From 0 to 1.
+
+        Returns
+        -------
+        Loss
+            The number that is minimised, nats per cell, and its parts.
         """
 
     @abstractmethod
@@ -79,14 +116,40 @@ class Objective(ABC):
         """Return what says of each cell (B,), float64, how good the model is: more is better, without dropout.
 
         Its mean over the validation cells stops the training and picks the weights.
+
+        Parameters
+        ----------
+        model
+            The model.
+        batch
+            The minibatch of B cells.
+        noise
+            Generator of the draws.
+
+        Returns
+        -------
+        Tensor
+            (B,), float64, nats.
         """
 
     def state(self) -> dict[str, Any]:
-        """Return what the objective carries from step to step, as numbers and strings."""
+        """Return what the objective carries from step to step, as numbers and strings.
+
+        Returns
+        -------
+        dict
+            Kept in the checkpoint of a training.
+        """
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:  # noqa: B027  most have nothing to take up
-        """Take up what `state` returned."""
+        """Take up what `state` returned.
+
+        Parameters
+        ----------
+        state
+            What `state` returned.
+        """
 
 
 OBJECTIVES: Kinds[type[Objective]] = Kinds(kinds.OBJECTIVES)

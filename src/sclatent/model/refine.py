@@ -23,6 +23,22 @@ def refined(vae: CountVAE, batch: Batch, steps: int, noise: torch.Generator) -> 
     The encoder has one function for all cells. Here what it says of each cell is the start of `steps` pathwise steps
     (Adam) up that cell's own ELBO (Kim et al. 2018). A cell whose ELBO over fresh draws is not above the encoder's
     keeps the encoder's.
+
+    Parameters
+    ----------
+    vae
+        The trained model; it is not changed.
+    batch
+        The minibatch of B cells.
+    steps
+        Steps of the optimiser.
+    noise
+        Generator of the draws.
+
+    Returns
+    -------
+    Posterior
+        One of the latent's family for every cell.
     """
     with torch.no_grad():
         start = vae.encoder(batch, None)

@@ -39,7 +39,25 @@ def save_model(vae: CountVAE, folder: Path, extra: dict[str, Any]) -> None:
 
 
 def load_model(cls: type[CountVAE], folder: Path) -> tuple[CountVAE, dict[str, Any]]:
-    """Return the model and its card."""
+    """Return the model and its card.
+
+    Parameters
+    ----------
+    cls
+        `CountVAE`, or a subclass of it.
+    folder
+        A folder with ``model.safetensors`` and ``model.json``.
+
+    Returns
+    -------
+    tuple
+        The model on the CPU, and what ``model.json`` holds.
+
+    Raises
+    ------
+    InputError
+        A file is missing, damaged, or of another version.
+    """
     path = folder / CARD
     try:
         card = json.loads(path.read_text())

@@ -27,7 +27,18 @@ class Rows(NamedTuple):
 
     @classmethod
     def of(cls, matrix: csr_matrix) -> Rows:
-        """Return the rows of a CSR matrix."""
+        """Return the rows of a CSR matrix.
+
+        Parameters
+        ----------
+        matrix
+            Rows × genes.
+
+        Returns
+        -------
+        Rows
+            Offsets and columns as int64, values as float32.
+        """
         offsets = matrix.indptr.astype(np.int64)
         rows = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(offsets))
         return cls(offsets, rows, matrix.indices.astype(np.int64), matrix.data.astype(np.float32))
@@ -52,18 +63,52 @@ class CountSource(ABC):
 
     @abstractmethod
     def rows(self, index: np.ndarray) -> Rows:
-        """Return the rows at positions `index`, in this order, repeats included; several threads may ask at once."""
+        """Return the rows at positions `index`, in this order, repeats included; several threads may ask at once.
+
+        Parameters
+        ----------
+        index
+            Positions of the cells, from 0 on.
+
+        Returns
+        -------
+        Rows
+            Offsets, columns and values of the rows.
+        """
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return a string that changes with every count: an interrupted training goes on only if it is the same."""
+        """Return a string that changes with every count: an interrupted training goes on only if it is the same.
+
+        Returns
+        -------
+        str
+            A hash.
+        """
 
     def arrays(self) -> dict[str, np.ndarray] | None:
-        """Return offsets, columns and values of all rows if they are in memory, for a GPU to hold."""
+        """Return offsets, columns and values of all rows if they are in memory, for a GPU to hold.
+
+        Returns
+        -------
+        dict or None
+            Arrays by name; None: the counts are not in memory.
+        """
         return None
 
     def take(self, index: np.ndarray) -> tuple[Any, ...]:
-        """Return what `sparse_rows.take_rows` makes of the rows at positions `index`."""
+        """Return what `sparse_rows.take_rows` makes of the rows at positions `index`.
+
+        Parameters
+        ----------
+        index
+            Positions of the cells, from 0 on.
+
+        Returns
+        -------
+        tuple
+            The rows in the form that compiled code reads.
+        """
         offsets, _, columns, values = self.rows(index)
         return take_rows(np.arange(len(index)), offsets, columns, values, self.shape[1])
 
@@ -77,7 +122,18 @@ class CountSource(ABC):
         return total, log_factorial
 
     def gene_sums(self, index: np.ndarray) -> np.ndarray:
-        """Σ x of every gene over the rows `index`, float64 (genes,)."""
+        """Σ x of every gene over the rows `index`, float64 (genes,).
+
+        Parameters
+        ----------
+        index
+            Positions of the cells, from 0 on.
+
+        Returns
+        -------
+        ndarray
+            (genes,), counts.
+        """
         total = np.zeros(self.shape[1])
         for _, part in self._chunks(index):
             gene_sums(np.arange(len(part.offsets) - 1), part.offsets, part.columns, part.values, total)
@@ -89,7 +145,13 @@ class CountSource(ABC):
         return sum(len(part.values) for _, part in self._chunks(np.arange(self.shape[0])))
 
     def wrong(self) -> Wrong | None:
-        """Return what is negative or not finite, if anything is."""
+        """Return what is negative or not finite, if anything is.
+
+        Returns
+        -------
+        Wrong or None
+            The first such entry; None: there is none.
+        """
         n, first = 0, None
         for start, part in self._chunks(np.arange(self.shape[0])):
             bad = np.flatnonzero(~np.isfinite(part.values) | (part.values < 0))
@@ -100,7 +162,18 @@ class CountSource(ABC):
         return None if first is None else Wrong(n, *first)
 
     def subset(self, index: np.ndarray) -> CountSource:
-        """Return the rows at positions `index` as a source."""
+        """Return the rows at positions `index` as a source.
+
+        Parameters
+        ----------
+        index
+            Positions of the cells, from 0 on.
+
+        Returns
+        -------
+        CountSource
+            These rows, in the order of `index`.
+        """
         return _Subset(self, np.asarray(index))
 
     def _chunks(self, index: np.ndarray) -> Iterator[tuple[int, Rows]]:

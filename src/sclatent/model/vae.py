@@ -100,7 +100,20 @@ class CountVAE(nn.Module):
         return self.rotation.device
 
     def design(self, categorical: Tensor, continuous: Tensor) -> Tensor:
-        """Covariates as the decoder sees them (B × columns): centred one-hot levels, then the continuous ones."""
+        """Covariates as the decoder sees them (B × columns): centred one-hot levels, then the continuous ones.
+
+        Parameters
+        ----------
+        categorical
+            Level of each categorical column (B × columns), int64.
+        continuous
+            Scaled continuous covariates (B × columns), float32.
+
+        Returns
+        -------
+        Tensor
+            (B × columns), float32.
+        """
         parts = []
         for column, n in enumerate(self.n_levels):
             code = categorical[:, column]
@@ -112,20 +125,76 @@ class CountVAE(nn.Module):
         return torch.cat(parts, 1)
 
     def encode(self, batch: Batch, masks: torch.Generator | None = None) -> Posterior:
-        """Return q(z | x) of the cells; `masks`, when given, switches dropout on."""
+        """Return q(z | x) of the cells; `masks`, when given, switches dropout on.
+
+        Parameters
+        ----------
+        batch
+            The minibatch of B cells.
+        masks
+            Generator of the dropout masks; None: no dropout.
+
+        Returns
+        -------
+        Posterior
+            q(z | x) before any rotation.
+        """
         return self.latent.posterior(self.encoder(batch, masks), self.progress)
 
     def log_prob(self, code: Tensor, batch: Batch, masks: torch.Generator | None = None) -> Tensor:
-        """Log p(x | code) of each cell (B,), nats, constants included; `code` (B × n_code) before any rotation."""
+        """Log p(x | code) of each cell (B,), nats, constants included; `code` (B × n_code) before any rotation.
+
+        Parameters
+        ----------
+        code
+            Codes (B × n_code) before any rotation.
+        batch
+            The minibatch of B cells.
+        masks
+            Generator of the dropout masks; None: no dropout.
+
+        Returns
+        -------
+        Tensor
+            (B,), nats.
+        """
         return self.modality.log_prob(code, batch, self.design(batch.categorical, batch.continuous), masks)
 
     def log_prob_of_draws(self, code: Tensor, batch: Batch, masks: torch.Generator | None = None) -> Tensor:
-        """Log p(x | code) of each draw and cell (draws × B), of `code` (draws × B × n_code)."""
+        """Log p(x | code) of each draw and cell (draws × B), of `code` (draws × B × n_code).
+
+        Parameters
+        ----------
+        code
+            Codes (draws × B × n_code) before any rotation.
+        batch
+            The minibatch of B cells.
+        masks
+            Generator of the dropout masks; None: no dropout.
+
+        Returns
+        -------
+        Tensor
+            (draws × B), nats.
+        """
         return self.log_prob(code.flatten(0, 1), batch.repeat(len(code)), masks).unflatten(0, code.shape[:2])
 
     @torch.no_grad()
     def predictive(self, batch: Batch, noise: torch.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Rate (B × genes), float64, at one draw of q(z | x), and what the likelihood has beside it, by name."""
+        """Rate (B × genes), float64, at one draw of q(z | x), and what the likelihood has beside it, by name.
+
+        Parameters
+        ----------
+        batch
+            The minibatch of B cells.
+        noise
+            Generator of the draw.
+
+        Returns
+        -------
+        tuple
+            μ (B × genes), counts per cell, and arrays (1 or B × genes) by name.
+        """
         posterior = self.encode(batch)
         eps = torch.randn((1, len(batch), self.latent.n_noise), generator=noise, device=self.device)
         code = posterior.sample(eps)[0]
@@ -140,6 +209,24 @@ class CountVAE(nn.Module):
 
         Burda et al. 2016. `posterior` is the encoder's unless given. The draws are decoded `chunk` at a time, so memory
         does not grow with `samples`.
+
+        Parameters
+        ----------
+        batch
+            The minibatch of B cells.
+        samples
+            S, draws per cell.
+        noise
+            Generator of the draws.
+        chunk
+            Draws that are decoded at a time.
+        posterior
+            Where the draws come from; None: the encoder.
+
+        Returns
+        -------
+        tuple of Tensor
+            ELBO and importance-weighted log p(x), (B,) each, nats.
         """
         posterior, weights = posterior or self.encode(batch), []
         for start in range(0, samples, chunk):
@@ -155,7 +242,22 @@ class CountVAE(nn.Module):
 
     @torch.no_grad()
     def along_axes(self, data: CountData, indices: np.ndarray | None = None, *, size: int = 1024) -> Axes:
-        """Mean, SD and KL of q(z | x) along the axes, float32 (cells × axes each), after any rotation."""
+        """Mean, SD and KL of q(z | x) along the axes, float32 (cells × axes each), after any rotation.
+
+        Parameters
+        ----------
+        data
+            The cells.
+        indices
+            Positions of the cells; None: all.
+        size
+            Cells at a time.
+
+        Returns
+        -------
+        Axes
+            ``mean``, ``sd`` and ``kl`` (nats; NaN where it has no closed form).
+        """
         index = np.arange(data.n_cells) if indices is None else np.asarray(indices)
         out = Axes(*(np.empty((len(index), self.latent.n_axes), np.float32) for _ in range(3)))
         done = 0
@@ -166,13 +268,43 @@ class CountVAE(nn.Module):
         return out
 
     def posterior(self, data: CountData, indices: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and SD of q(z | x) along the axes, float32 (cells × axes each), after any rotation."""
+        """Mean and SD of q(z | x) along the axes, float32 (cells × axes each), after any rotation.
+
+        Parameters
+        ----------
+        data
+            The cells.
+        indices
+            Positions of the cells; None: all.
+
+        Returns
+        -------
+        tuple of ndarray
+            Mean and SD.
+        """
         mean, sd, _ = self.along_axes(data, indices)
         return mean, sd
 
     @torch.no_grad()
     def draws(self, data: CountData, indices: np.ndarray, n: int, *, seed: int = 0) -> np.ndarray:
-        """Draws from q(z | x) along the axes (n × cells × axes), float32, after any rotation."""
+        """Draws from q(z | x) along the axes (n × cells × axes), float32, after any rotation.
+
+        Parameters
+        ----------
+        data
+            The cells.
+        indices
+            Positions of the cells.
+        n
+            Draws per cell.
+        seed
+            Same seed, same draws.
+
+        Returns
+        -------
+        ndarray
+            (n × cells × axes), float32.
+        """
         noise, parts = torch.Generator(device=self.device).manual_seed(seed), []
         for batch in Batches(data, self.device).stream(np.asarray(indices), 256):
             eps = torch.randn((n, len(batch), self.latent.n_noise), generator=noise, device=self.device)
@@ -181,7 +313,22 @@ class CountVAE(nn.Module):
         return np.concatenate(parts, axis=1)
 
     def moved(self, z: np.ndarray, axis: int, step: float) -> np.ndarray:
-        """Return coordinates along the axes (cells × axes) a step along one axis; they stay where cells can be."""
+        """Return coordinates along the axes (cells × axes) a step along one axis; they stay where cells can be.
+
+        Parameters
+        ----------
+        z
+            Coordinates along the axes (cells × axes), after any rotation.
+        axis
+            Number of the axis, from 0 on.
+        step
+            How far, in the unit of `z`.
+
+        Returns
+        -------
+        ndarray
+            (cells × axes).
+        """
         return self.latent.moved(z, axis, step)
 
     def _code(self, z: np.ndarray) -> Tensor:
@@ -196,6 +343,20 @@ class CountVAE(nn.Module):
         """Log μ/l (cells × genes) at the coordinates `z` (cells × axes) along the axes.
 
         Without covariates the decoder is asked for the average level and the average covariate.
+
+        Parameters
+        ----------
+        z
+            Coordinates along the axes (cells × axes), after any rotation.
+        categorical
+            Level of each covariate column as an integer (cells × columns); None: the average level.
+        continuous
+            Scaled continuous covariates (cells × columns); None: their average, 0.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes): log of the share of the library that each gene has.
         """
         n = len(z)
         codes = np.full((n, len(self.n_levels)), -1) if categorical is None else categorical
@@ -214,7 +375,24 @@ class CountVAE(nn.Module):
         categorical: np.ndarray | None = None,
         continuous: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Log μ (cells × genes) at the coordinates `z` (cells × axes) along the axes, for library sizes (cells,)."""
+        """Log μ (cells × genes) at the coordinates `z` (cells × axes) along the axes, for library sizes (cells,).
+
+        Parameters
+        ----------
+        z
+            Coordinates along the axes (cells × axes), after any rotation.
+        library
+            Library size l of each cell (cells,), in counts.
+        categorical
+            Level of each covariate column as an integer (cells × columns); None: the average level.
+        continuous
+            Scaled continuous covariates (cells × columns); None: their average, 0.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes): log of the expected count.
+        """
         library = np.maximum(np.asarray(library, dtype=np.float32), np.float32(1e-30))
         return self.log_fraction(z, categorical, continuous) + np.log(library)[:, None]
 
@@ -228,7 +406,26 @@ class CountVAE(nn.Module):
         *,
         seed: int = 0,
     ) -> np.ndarray:
-        """Draw counts (cells × genes), float32, from the likelihood at the coordinates `z` (cells × axes)."""
+        """Draw counts (cells × genes), float32, from the likelihood at the coordinates `z` (cells × axes).
+
+        Parameters
+        ----------
+        z
+            Coordinates along the axes (cells × axes), after any rotation.
+        library
+            Library size l of each cell (cells,), in counts.
+        categorical
+            Level of each covariate column as an integer (cells × columns); None: the average level.
+        continuous
+            Scaled continuous covariates (cells × columns); None: their average, 0.
+        seed
+            Same seed, same counts.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes), whole numbers as float32.
+        """
         rng = np.random.default_rng(seed)
         mu = np.exp(self.log_rate(z, library, categorical, continuous).astype(np.float64))
         levels = np.full((len(z), len(self.n_levels)), -1) if categorical is None else np.asarray(categorical)
@@ -238,7 +435,13 @@ class CountVAE(nn.Module):
     # --- files ------------------------------------------------------------------------------------------------------
 
     def architecture(self) -> dict[str, Any]:
-        """Everything that rebuilds an untrained copy."""
+        """Everything that rebuilds an untrained copy.
+
+        Returns
+        -------
+        dict
+            Numbers of genes, levels and covariates, and the settings; ready for JSON.
+        """
         return {
             "n_genes": self.n_genes,
             "n_levels": list(self.n_levels),
@@ -248,10 +451,34 @@ class CountVAE(nn.Module):
         }
 
     def save(self, folder: Path | str, extra: dict[str, Any] | None = None) -> None:
-        """Write ``model.safetensors`` and ``model.json`` (the architecture, and what `extra` holds) to `folder`."""
+        """Write ``model.safetensors`` and ``model.json`` (the architecture, and what `extra` holds) to `folder`.
+
+        Parameters
+        ----------
+        folder
+            Where the two files go.
+        extra
+            More keys of ``model.json``; ready for JSON.
+        """
         saving.save_model(self, Path(folder), extra or {})
 
     @classmethod
     def load(cls, folder: Path | str) -> CountVAE:
-        """Read a model that `save` wrote, on any machine, onto the CPU."""
+        """Read a model that `save` wrote, on any machine, onto the CPU.
+
+        Parameters
+        ----------
+        folder
+            A folder with the two files.
+
+        Returns
+        -------
+        CountVAE
+            The model, in evaluation mode.
+
+        Raises
+        ------
+        InputError
+            A file is missing, damaged, or of another version.
+        """
         return saving.load_model(cls, Path(folder))[0]

@@ -26,12 +26,34 @@ RIBOSOMAL = re.compile(r"RP[SL]\d+(?:[AXYL]\d?|AL|L\d)?|RPLP[0-2]|RPSA", re.IGNO
 
 
 def is_mitochondrial(names: Sequence[str]) -> np.ndarray:
-    """Return which genes the mitochondrion encodes, by symbol (``MT-…``, ``mt-…``) or Ensembl id (human, mouse)."""
+    """Return which genes the mitochondrion encodes, by symbol (``MT-…``, ``mt-…``) or Ensembl id (human, mouse).
+
+    Parameters
+    ----------
+    names
+        Symbols or Ensembl ids.
+
+    Returns
+    -------
+    ndarray
+        (n_genes,) bool.
+    """
     return _matching(names, MITOCHONDRIAL, slots.MITO)
 
 
 def is_ribosomal(names: Sequence[str]) -> np.ndarray:
-    """Return which genes are proteins of the cytosolic ribosome, by symbol or Ensembl id (human, mouse)."""
+    """Return which genes are proteins of the cytosolic ribosome, by symbol or Ensembl id (human, mouse).
+
+    Parameters
+    ----------
+    names
+        Symbols or Ensembl ids.
+
+    Returns
+    -------
+    ndarray
+        (n_genes,) bool.
+    """
     return _matching(names, RIBOSOMAL, slots.RIBO)
 
 

@@ -22,7 +22,18 @@ log = logging.getLogger(__name__)
 
 
 def auto_min_genes(n_genes: int) -> int:
-    """Return the default of ``cells.min_genes``: the smaller of 200 and 5 % of the genes (rounded down, at least 1)."""
+    """Return the default of ``cells.min_genes``: the smaller of 200 and 5 % of the genes (rounded down, at least 1).
+
+    Parameters
+    ----------
+    n_genes
+        Number of genes of the dataset.
+
+    Returns
+    -------
+    int
+        Least number of detected genes that a cell needs to stay.
+    """
     return max(1, min(200, math.floor(0.05 * n_genes)))
 
 
@@ -162,11 +173,24 @@ def filter_cells(
 def score_doublets(adata: AnnData, groups: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Score doublets with scrublet, within each group (doublets form within a sample).
 
+    Parameters
+    ----------
+    adata
+        Whole-number counts in ``X``, cells × genes.
+    groups
+        (n_cells,) the sample or batch of each cell; None: all are of one.
+    seed
+        Seed of the simulated doublets.
+
     Returns
     -------
     score, called
         (n_cells,) float and bool; a group of fewer than 50 cells is not scored (NaN, not called), with a line in the
         log.
+
+    References
+    ----------
+    Wolock, Lopez & Klein 2019, Cell Systems 8:281.
     """
     import scanpy as sc
     from anndata import AnnData as New

@@ -26,6 +26,18 @@ def random_split(n_cells: int, settings: SplitSettings) -> np.ndarray:
 
     Of ``default_rng(seed).permutation(n)`` the first ``floor(test · n)`` cells are test cells, the next
     ``floor(validation · n)`` validation cells (at least one each), the others train.
+
+    Parameters
+    ----------
+    n_cells
+        Number of cells.
+    settings
+        Section ``split``: fractions and seed.
+
+    Returns
+    -------
+    ndarray
+        (n_cells,) str.
     """
     order = np.random.default_rng(settings.seed).permutation(n_cells)
     n_test, n_validation = (

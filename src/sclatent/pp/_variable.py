@@ -51,6 +51,15 @@ def highly_variable(
         Positions of the cells to choose on; ``None`` for all.
     genes
         (n_genes,) bool, genes that may be chosen; ``None`` for all. Counts of the others are not looked at.
+
+    Returns
+    -------
+    ndarray
+        (n_genes,) bool, True for the chosen genes.
+
+    References
+    ----------
+    Lause, Berens & Kobak 2021, Genome Biology 22:258.
     """
     cells = np.arange(counts.shape[0]) if cells is None else np.asarray(cells)
     allowed = np.ones(counts.shape[1], dtype=bool) if genes is None else np.asarray(genes, dtype=bool)

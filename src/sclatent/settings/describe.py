@@ -21,7 +21,13 @@ TABLE_END = "<!-- configuration:end -->"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of a dataset file, for editors that complete and check YAML."""
+    """Return the JSON schema of a dataset file, for editors that complete and check YAML.
+
+    Returns
+    -------
+    dict
+        A schema of the draft 2020-12, ready for JSON.
+    """
     schema = DatasetSettings.model_json_schema()
     for key in ("name", "file"):
         schema["properties"].pop(key)
@@ -44,7 +50,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def configuration_table() -> str:
-    """Return every key of the dataset file as a Markdown table: key, default, meaning."""
+    """Return every key of the dataset file as a Markdown table: key, default, meaning.
+
+    Returns
+    -------
+    str
+        One row per key.
+    """
     lines = ["| key | default | meaning |", "|---|---|---|"]
     for name, field in DatasetSettings.model_fields.items():
         if field.exclude:
@@ -98,7 +110,17 @@ def _default(field: Any) -> str:
 
 
 def write_docs(readme: Path, schema: Path, randomness: Path | None = None) -> None:
-    """Write the configuration table to `readme`, what goes with what to `randomness`, the JSON schema to `schema`."""
+    """Write the configuration table to `readme`, what goes with what to `randomness`, the JSON schema to `schema`.
+
+    Parameters
+    ----------
+    readme
+        README.md; the table is written between its two marks.
+    schema
+        Where the JSON schema is written.
+    randomness
+        docs/randomness.md; None: leave it as it is.
+    """
     _between(readme, TABLE_BEGIN, configuration_table(), TABLE_END)
     if randomness is not None:
         _between(randomness, together.TABLE_BEGIN, together.table(), together.TABLE_END)

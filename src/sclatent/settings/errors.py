@@ -18,7 +18,20 @@ class InputError(ValueError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string."""
+    """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string.
+
+    Parameters
+    ----------
+    word
+        What the user wrote.
+    known
+        The words that are right.
+
+    Returns
+    -------
+    str
+        The hint, with a space before it; empty if no word is close.
+    """
     known = list(known)
     by_lower = {k.lower(): k for k in known}
     close = get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)

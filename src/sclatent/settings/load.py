@@ -25,6 +25,11 @@ def load_dataset(path: str | Path) -> DatasetSettings:
     path
         A YAML file such as ``config/datasets/pbmc.yaml``.
 
+    Returns
+    -------
+    DatasetSettings
+        The settings, with every default filled in.
+
     Raises
     ------
     InputError
@@ -42,7 +47,23 @@ def load_dataset(path: str | Path) -> DatasetSettings:
 
 
 def load_datasets(paths: Sequence[str | Path] | str | Path) -> dict[str, DatasetSettings]:
-    """Read several dataset files; two of one name are an error, since they would share one folder of results."""
+    """Read several dataset files; two of one name are an error, since they would share one folder of results.
+
+    Parameters
+    ----------
+    paths
+        Dataset files; one path is a list of one.
+
+    Returns
+    -------
+    dict
+        Settings by the name of the dataset.
+
+    Raises
+    ------
+    InputError
+        One line about the first mistake in a file, or about two files of one name.
+    """
     if isinstance(paths, str | Path):
         paths = [paths]
     if not isinstance(paths, Sequence) or not paths or not all(isinstance(p, str | Path) for p in paths):
@@ -63,6 +84,20 @@ def section_json(settings: DatasetSettings, *sections: str, model: str | None = 
     """Return the named sections (and one model) as JSON, for a rule's ``params``; without names the whole file.
 
     A rule that carries only its own sections re-runs only when these change.
+
+    Parameters
+    ----------
+    settings
+        The whole dataset file.
+    *sections
+        Names of sections, such as ``cells`` and ``genes``.
+    model
+        Name of the model whose settings are included.
+
+    Returns
+    -------
+    str
+        JSON with sorted keys: the same settings give the same text.
     """
     dumped = settings.model_dump(mode="json", include=set(sections or DatasetSettings.model_fields))
     if model is not None:
@@ -71,7 +106,18 @@ def section_json(settings: DatasetSettings, *sections: str, model: str | None = 
 
 
 def from_section_json(text: str) -> DatasetSettings:
-    """Rebuild settings from `section_json`; sections that were left out have their defaults."""
+    """Rebuild settings from `section_json`; sections that were left out have their defaults.
+
+    Parameters
+    ----------
+    text
+        What `section_json` returned.
+
+    Returns
+    -------
+    DatasetSettings
+        The settings.
+    """
     content = json.loads(text)
     content.setdefault("counts", "-")
     return DatasetSettings.model_validate({"file": f"{content['name']}.yaml", **content})
@@ -128,7 +174,20 @@ _EXAMPLES = {"seeds": "[0, 1, 2]", "models": "{nb: {likelihood: nb}}"}
 
 
 def first_line(error: ValidationError, model: type[BaseModel]) -> str:
-    """Turn the first problem of a pydantic error into one line a user understands."""
+    """Turn the first problem of a pydantic error into one line a user understands.
+
+    Parameters
+    ----------
+    error
+        What pydantic raised.
+    model
+        The settings class that was read.
+
+    Returns
+    -------
+    str
+        The key, what was found and what to do.
+    """
     # A misspelled key also leaves its right name missing: the misspelling is the line that helps.
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     loc = [part for part in problem["loc"] if not _is_branch(part)]

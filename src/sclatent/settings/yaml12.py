@@ -68,6 +68,16 @@ def _size(value: Any, known: dict[int, float]) -> float:
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read a YAML file whose top level is a mapping.
 
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict
+        The top level; names such as ``010`` and ``NO`` stay text (YAML 1.2).
+
     Raises
     ------
     InputError

@@ -40,10 +40,31 @@ class Decoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor, design: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Return logits (B × n_out) of z (B × axes) under the covariates `design` (B × columns)."""
+        """Return logits (B × n_out) of z (B × axes) under the covariates `design` (B × columns).
+
+        Parameters
+        ----------
+        z
+            Codes (B × axes).
+        design
+            Covariates (B × columns), see `CountVAE.design`.
+        generator
+            Generator of the dropout masks; None: no dropout.
+
+        Returns
+        -------
+        Tensor
+            (B × n_out), the unnormalised log rates a.
+        """
 
     def penalty(self) -> Tensor | None:
-        """Minus the log prior density of the weights, nats for all cells; None: no prior beside weight decay."""
+        """Minus the log prior density of the weights, nats for all cells; None: no prior beside weight decay.
+
+        Returns
+        -------
+        Tensor or None
+            One number, nats.
+        """
         return None
 
 

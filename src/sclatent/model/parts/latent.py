@@ -33,50 +33,163 @@ class Posterior(ABC):
 
     @abstractmethod
     def sample(self, noise: Tensor) -> Tensor:
-        """Return codes (draws × cells × n_code) from standard normal `noise` (draws × cells × n_noise)."""
+        """Return codes (draws × cells × n_code) from standard normal `noise` (draws × cells × n_noise).
+
+        Parameters
+        ----------
+        noise
+            Standard normal numbers (draws × cells × n_noise).
+
+        Returns
+        -------
+        Tensor
+            (draws × cells × n_code).
+        """
 
     @abstractmethod
     def log_q(self, code: Tensor) -> Tensor:
-        """Log q(code | x), nats, of each draw and cell (draws × cells)."""
+        """Log q(code | x), nats, of each draw and cell (draws × cells).
+
+        Parameters
+        ----------
+        code
+            Codes (draws × cells × n_code).
+
+        Returns
+        -------
+        Tensor
+            (draws × cells), nats.
+        """
 
     @abstractmethod
     def log_prior(self, code: Tensor) -> Tensor:
-        """Log p(code), nats, of each draw and cell (draws × cells)."""
+        """Log p(code), nats, of each draw and cell (draws × cells).
+
+        Parameters
+        ----------
+        code
+            Codes (draws × cells × n_code).
+
+        Returns
+        -------
+        Tensor
+            (draws × cells), nats.
+        """
 
     def log_ratio(self, code: Tensor, noise: Tensor) -> Tensor:
-        """Log p(code) − log q(code | x) of `code`, which came from `noise` (draws × cells)."""
+        """Log p(code) − log q(code | x) of `code`, which came from `noise` (draws × cells).
+
+        Parameters
+        ----------
+        code
+            Codes (draws × cells × n_code).
+        noise
+            The noise that `sample` made them of (draws × cells × n_noise).
+
+        Returns
+        -------
+        Tensor
+            (draws × cells), nats.
+        """
         return self.log_prior(code) - self.log_q(code)
 
     def kl(self) -> Tensor | None:
-        """KL(q || p) per cell and axis (cells × n_axes), nats; None: it has no closed form."""
+        """KL(q || p) per cell and axis (cells × n_axes), nats; None: it has no closed form.
+
+        Returns
+        -------
+        Tensor or None
+            (cells × n_axes), nats.
+        """
         return None
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return `sample` and `kl` in one, for kinds whose gradient is then one pass."""
+        """Return `sample` and `kl` in one, for kinds whose gradient is then one pass.
+
+        Parameters
+        ----------
+        noise
+            Standard normal numbers (draws × cells × n_noise).
+
+        Returns
+        -------
+        tuple
+            Codes (draws × cells × n_code), and the KL (cells × n_axes), nats, or None.
+        """
         return self.sample(noise), self.kl()
 
     def exact(self) -> Posterior:
-        """Return the posterior of which `log_q` is the density, where `sample` draws something smoother than that."""
+        """Return the posterior of which `log_q` is the density, where `sample` draws something smoother than that.
+
+        Returns
+        -------
+        Posterior
+            Itself for most kinds.
+        """
         return self
 
     @abstractmethod
     def mean(self) -> Tensor:
-        """Return the mean along each axis (cells × n_axes)."""
+        """Return the mean along each axis (cells × n_axes).
+
+        Returns
+        -------
+        Tensor
+            (cells × n_axes).
+        """
 
     @abstractmethod
     def sd(self) -> Tensor:
-        """Return the standard deviation along each axis (cells × n_axes)."""
+        """Return the standard deviation along each axis (cells × n_axes).
+
+        Returns
+        -------
+        Tensor
+            (cells × n_axes).
+        """
 
     @abstractmethod
     def moved(self, code: Tensor, axis: int, step: float) -> Tensor:
-        """Return `code` (… × n_code) a step along an axis; it stays in the support of the prior."""
+        """Return `code` (… × n_code) a step along an axis; it stays in the support of the prior.
+
+        Parameters
+        ----------
+        code
+            Codes (… × n_code).
+        axis
+            Number of the axis, from 0 on.
+        step
+            How far, in the unit of the code.
+
+        Returns
+        -------
+        Tensor
+            (… × n_code).
+        """
 
     @abstractmethod
     def detached(self) -> Posterior:
-        """Return the same posterior, through which no gradient flows to the encoder."""
+        """Return the same posterior, through which no gradient flows to the encoder.
+
+        Returns
+        -------
+        Posterior
+            Of the same kind.
+        """
 
     def along(self, rotation: Tensor) -> Axes:
-        """Return mean, SD and KL along the axes; `rotation` (axes × axes) is the identity unless the latent rotates."""
+        """Return mean, SD and KL along the axes; `rotation` (axes × axes) is the identity unless the latent rotates.
+
+        Parameters
+        ----------
+        rotation
+            Orthogonal matrix (axes × axes).
+
+        Returns
+        -------
+        Axes
+            ``mean``, ``sd`` and ``kl`` (cells × axes each).
+        """
         mean, sd, kl = self.mean(), self.sd(), self.kl()
         missing = torch.full_like(mean, math.nan)
         return Axes(*(part.detach().cpu().numpy() for part in (mean, sd, missing if kl is None else kl)))
@@ -117,24 +230,88 @@ class Latent(ABC):
         """Return the posterior of cells from the encoder's head `raw` (cells × n_parameters).
 
         `progress` goes from 0 to 1 over a training, for kinds that change on the way.
+
+        Parameters
+        ----------
+        raw
+            Output of the encoder (cells × n_parameters).
+        progress
+            Share of the training that is done, 0 to 1.
+
+        Returns
+        -------
+        Posterior
+            q(z | x) of these cells.
         """
 
     @abstractmethod
     def moved(self, z: A, axis: int, step: float) -> A:
-        """Return positions along the axes (… × n_axes) a step along one axis; they stay in the support."""
+        """Return positions along the axes (… × n_axes) a step along one axis; they stay in the support.
+
+        Parameters
+        ----------
+        z
+            Positions along the axes (… × n_axes).
+        axis
+            Number of the axis, from 0 on.
+        step
+            How far, in the unit of `z`.
+
+        Returns
+        -------
+        array or Tensor
+            (… × n_axes), of the kind of `z`.
+        """
 
     def placed(self, z: A, axis: int, value: Any) -> A:
-        """Return positions along the axes (… × n_axes) put at `value` along one axis; they stay in the support."""
+        """Return positions along the axes (… × n_axes) put at `value` along one axis; they stay in the support.
+
+        Parameters
+        ----------
+        z
+            Positions along the axes (… × n_axes).
+        axis
+            Number of the axis, from 0 on.
+        value
+            Where to: a number, or one per position.
+
+        Returns
+        -------
+        array or Tensor
+            (… × n_axes), of the kind of `z`.
+        """
         out = z.copy() if isinstance(z, np.ndarray) else z.clone()
         out[..., axis] = value
         return out
 
     def code_at(self, z: Tensor) -> Tensor:
-        """Return the codes (… × n_code) at positions along the axes (… × n_axes), before any rotation."""
+        """Return the codes (… × n_code) at positions along the axes (… × n_axes), before any rotation.
+
+        Parameters
+        ----------
+        z
+            Positions along the axes (… × n_axes).
+
+        Returns
+        -------
+        Tensor
+            (… × n_code).
+        """
         return z
 
     def axes_at(self, code: Tensor) -> Tensor:
-        """Return the positions along the axes (… × n_axes) of codes (… × n_code), before any rotation."""
+        """Return the positions along the axes (… × n_axes) of codes (… × n_code), before any rotation.
+
+        Parameters
+        ----------
+        code
+            Codes (… × n_code).
+
+        Returns
+        -------
+        Tensor
+            (… × n_axes).
+        """
         return code
 
 

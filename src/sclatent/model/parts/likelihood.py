@@ -50,38 +50,153 @@ class Likelihood(nn.Module, ABC):
         """Log p(x | code) of each cell (B,), nats, constants included.
 
         `logits` (B × genes, and a *rest* category last when there is one) are the decoder's, `code` (B × n_code).
+
+        Parameters
+        ----------
+        logits
+            Unnormalised log rates (B × genes).
+        code
+            Codes (B × n_code).
+        batch
+            The minibatch of B cells.
+
+        Returns
+        -------
+        Tensor
+            (B,), nats, differentiable.
         """
 
     def gene_wise(self) -> list[nn.Parameter]:
-        """Return the parameters with one entry per gene, which learn faster than the weights of networks."""
+        """Return the parameters with one entry per gene, which learn faster than the weights of networks.
+
+        Returns
+        -------
+        list of Parameter
+            Empty if there are none.
+        """
         return []
 
     def shape(self, code: Tensor, categorical: Tensor) -> dict[str, Array]:
-        """Return what the distribution of each count has beside its rate: arrays (1 or cells × genes), by name."""
+        """Return what the distribution of each count has beside its rate: arrays (1 or cells × genes), by name.
+
+        Parameters
+        ----------
+        code
+            Codes (cells × n_code).
+        categorical
+            Level of each categorical column (cells × columns).
+
+        Returns
+        -------
+        dict
+            Arrays by name, such as ``theta``; empty for a Poisson.
+        """
         return {}
 
     @abstractmethod
     def moments(self, mu: Array, **shape: Array) -> tuple[Array, Array]:
-        """Mean and variance of each count."""
+        """Mean and variance of each count.
+
+        Parameters
+        ----------
+        mu
+            Rates μ (cells × genes), counts per cell.
+        **shape
+            What `shape` returned: arrays (1 or cells × genes), by name.
+
+        Returns
+        -------
+        tuple of ndarray
+            Mean and variance (cells × genes), counts and counts².
+        """
 
     @abstractmethod
     def cdf(self, x: Array, mu: Array, **shape: Array) -> Array:
-        """Probability of at most `x`, a whole number from 0 on."""
+        """Probability of at most `x`, a whole number from 0 on.
+
+        Parameters
+        ----------
+        x
+            Counts (cells × genes), whole numbers from 0 on.
+        mu
+            Rates μ (cells × genes), counts per cell.
+        **shape
+            What `shape` returned: arrays (1 or cells × genes), by name.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes), 0 to 1.
+        """
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, mu: Array, **shape: Array) -> Array:
-        """Draw counts."""
+        """Draw counts.
+
+        Parameters
+        ----------
+        rng
+            Where the randomness comes from.
+        mu
+            Rates μ (cells × genes), counts per cell.
+        **shape
+            What `shape` returned: arrays (1 or cells × genes), by name.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes), whole numbers.
+        """
 
     def zero(self, mu: Array, **shape: Array) -> Array:
-        """Probability of a 0."""
+        """Probability of a 0.
+
+        Parameters
+        ----------
+        mu
+            Rates μ (cells × genes), counts per cell.
+        **shape
+            What `shape` returned: arrays (1 or cells × genes), by name.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes), 0 to 1.
+        """
         return self.cdf(np.zeros_like(mu), mu, **shape)
 
     def observed(self, x: Array) -> Array:
-        """Return what of the counts `x` is looked at."""
+        """Return what of the counts `x` is looked at.
+
+        Parameters
+        ----------
+        x
+            Counts (cells × genes), whole numbers from 0 on.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes); for most likelihoods the counts themselves.
+        """
         return x
 
     def interval(self, x: Array, mu: Array, **shape: Array) -> tuple[Array, Array]:
-        """F(x − 1) and F(x), between which the randomised PIT is uniform."""
+        """F(x − 1) and F(x), between which the randomised PIT is uniform.
+
+        Parameters
+        ----------
+        x
+            Counts (cells × genes), whole numbers from 0 on.
+        mu
+            Rates μ (cells × genes), counts per cell.
+        **shape
+            What `shape` returned: arrays (1 or cells × genes), by name.
+
+        Returns
+        -------
+        tuple of ndarray
+            F(x − 1) and F(x), (cells × genes) each.
+        """
         below, upto = np.zeros_like(mu), self.zero(mu, **shape)
         at = x > 0
         inside = {name: np.broadcast_to(value, mu.shape)[at] for name, value in shape.items()}

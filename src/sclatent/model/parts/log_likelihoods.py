@@ -115,7 +115,20 @@ def negative_binomial(logits: Tensor, theta: Tensor, batch: Batch) -> Tensor:
 
 
 def log_rate(logits: Tensor, batch: Batch) -> Tensor:
-    """Log μ (B × genes), differentiable: log l + a − logsumexp(a)."""
+    """Log μ (B × genes), differentiable: log l + a − logsumexp(a).
+
+    Parameters
+    ----------
+    logits
+        a (B × genes, and a *rest* category last when there is one).
+    batch
+        The minibatch of B cells. Its library sizes are l.
+
+    Returns
+    -------
+    Tensor
+        (B × genes).
+    """
     log_library = batch.library.clamp(min=formulas.TINY).log()[:, None]
     return torch.log_softmax(logits, 1)[:, : batch.n_genes] + log_library
 

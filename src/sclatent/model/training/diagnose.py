@@ -48,7 +48,20 @@ class Diverged(InputError):
         )
 
     def named(self, cell_names: Sequence[str], gene_names: Sequence[str]) -> Diverged:
-        """Return the same with the names of cells and genes instead of their positions."""
+        """Return the same with the names of cells and genes instead of their positions.
+
+        Parameters
+        ----------
+        cell_names
+            Names of all cells, in the order of the counts.
+        gene_names
+            Names of the model's genes.
+
+        Returns
+        -------
+        Diverged
+            The exception, whose line names them.
+        """
         return Diverged(self.cells, self.problem, self.largest, cell_names, gene_names)
 
 

@@ -92,6 +92,18 @@ def refit_epochs(n: int, epochs: int) -> int:
     """Epochs of a refit on `n` cells, after a training of `epochs`: most for 2,000 cells.
 
     With fewer it overfits sooner, and no cell is left to say so; with more it pays less.
+
+    Parameters
+    ----------
+    n
+        Number of cells.
+    epochs
+        Epochs of the training before.
+
+    Returns
+    -------
+    int
+        0: no refit.
     """
     return round(REFIT * epochs * min(max(n, 1) / MANY, MANY / max(n, 1)))
 

@@ -170,7 +170,18 @@ def mutual_information_matrix(latent: npt.NDArray, factors: npt.NDArray, *, seed
 
 
 def axis_gap(information: Array) -> Array:
-    """Return, for each factor, the mutual information of the best axis minus that of the second best (nats)."""
+    """Return, for each factor, the mutual information of the best axis minus that of the second best (nats).
+
+    Parameters
+    ----------
+    information
+        Mutual information of axes and factors (axes × factors), nats.
+
+    Returns
+    -------
+    ndarray
+        (factors,), nats.
+    """
     ordered = np.sort(np.nan_to_num(information), axis=0)
     return ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0.0)
 
@@ -188,6 +199,10 @@ def mutual_information_gap(latent: npt.NDArray, factors: npt.NDArray, *, n_bins:
         (cells, axes).
     factors
         (cells, factors): numbers, or codes in an integer array.
+    n_bins
+        Bins of each axis.
+    n_levels
+        Levels of a continuous factor.
 
     Returns
     -------

@@ -24,10 +24,18 @@ def calibration(
 
     Parameters
     ----------
+    vae
+        The trained model.
+    data
+        The counts that `index` points into.
     index
         Positions of held-out cells; at most `cells` of them, evenly spaced, are used.
     genes
         Names of the model's genes.
+    cells
+        Most cells that are used.
+    seed
+        Seed of the draws.
 
     Returns
     -------
