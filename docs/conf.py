@@ -1,0 +1,54 @@
+"""The documentation site: the Markdown files of this folder, the API pages and the executed demo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "_site"))
+
+import api_pages  # noqa: E402
+import links  # noqa: E402
+
+import sclatent  # noqa: E402
+
+project = "sclatent"
+author = "The sclatent developers"
+project_copyright = author
+version = release = sclatent.__version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "numpydoc", "myst_nb"]
+exclude_patterns = ["_build", "_site"]
+nitpicky = False
+# `name` in a docstring links to what has that name, and is code where nothing has
+default_role = "py:obj"
+
+autosummary_generate = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+python_use_unqualified_type_names = True
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+
+myst_heading_anchors = 3
+myst_enable_extensions = ["colon_fence"]
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / "executed")
+nb_execution_timeout = 1200
+nb_execution_raise_on_error = True
+nb_merge_streams = True
+
+html_theme = "furo"
+html_title = f"sclatent {version}"
+html_static_path = ["_site/static"]
+html_css_files = ["wide.css"]
+# the pages ask the network for nothing but the formulas' typesetting
+html_show_copyright = False
+
+
+def setup(app: Any) -> None:
+    """Write the API pages, and show README.md and its neighbours as pages of the site."""
+    app.connect("builder-inited", lambda _: api_pages.write(HERE / "api"))
+    app.connect("source-read", links.on_source_read)
