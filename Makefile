@@ -1,5 +1,6 @@
 # make demo   set-up, then the whole pipeline on the two embedded datasets
 # make test   the same set-up, then lint, type check and all tests
+# make docs   the tables that are made from the code, then the documentation site
 # PYTHON=python3.13 picks the Python of a new .venv
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +12,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 UNUSED := /(tests?|testing|sympy|plotly|statsmodels|networkx|_inductor|_dynamo|mypyc?|pip|setuptools)/
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint setup docs bench-large clean
+.PHONY: demo test lint setup docs tables site coverage bench-large clean
 
 setup: $(READY)
 
@@ -19,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) .ci/check_python.py
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet 'pip>=25.1'   # dependency groups
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable . --group dev
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[workflow,docs,test]' --group dev
 	$(BIN)/python -m compileall -q -j 0 -x '$(UNUSED)' .venv/lib >/dev/null || true   # as with pip, a module that does not compile is no error
 	touch $@
 
@@ -42,13 +43,25 @@ lint: $(READY)
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-# what is generated from the code, and kept: the schema of the dataset file and the README's configuration table
-docs: $(READY)
+docs: tables site
+
+# what is generated from the code, and kept: the schema of the dataset file, and the tables of README.md and docs/randomness.md
+tables: $(READY)
 	python -c 'from pathlib import Path; from sclatent.settings import write_docs; write_docs(Path("README.md"), Path("workflow/schemas/dataset.schema.json"), Path("docs/randomness.md"))'
+
+# the documentation site: the pages of docs/, the API, and the demo, which is run; a warning is an error
+site: $(READY)
+	python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env --builder html docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+# which lines the tests run; compiled code is not counted
+coverage: $(READY)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+	  --cov --cov-report term:skip-covered --cov-report html:docs/_build/coverage
 
 # time and memory of every rule with 100,000 cells × 10,000 genes; about ten minutes on two cores
 bench-large: $(READY)
 	python tests/benchmarks/large.py --write docs/scaling.md
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage docs/_build docs/api

@@ -19,7 +19,7 @@ author = "The sclatent developers"
 project_copyright = author
 version = release = sclatent.__version__
 
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax", "numpydoc", "myst_nb"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_nb"]
 exclude_patterns = ["_build", "_site"]
 nitpicky = False
 # `name` in a docstring links to what has that name, and is code where nothing has
@@ -34,8 +34,7 @@ numpydoc_xref_param_type = False
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
-nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE / "_build" / "executed")
+nb_execution_mode = "force"
 nb_execution_timeout = 1200
 nb_execution_raise_on_error = True
 nb_merge_streams = True
@@ -44,7 +43,6 @@ html_theme = "furo"
 html_title = f"sclatent {version}"
 html_static_path = ["_site/static"]
 html_css_files = ["wide.css"]
-# the pages ask the network for nothing but the formulas' typesetting
 html_show_copyright = False
 
 

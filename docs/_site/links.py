@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ PAGES = {
     "configuration": "config/README.md",
 }
 """Page of the site → the file that it shows."""
-LINK = re.compile(r"(\]\()(?!https?:|#|mailto:)([^)#\s]+)")
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
+IMAGE = re.compile(r"(!\[[^\]]*\]\()(?!https?:)([^)\s]+)")
 
 
 def on_source_read(app: Any, docname: str, source: list[str]) -> None:
@@ -28,21 +30,18 @@ def on_source_read(app: Any, docname: str, source: list[str]) -> None:
 
 def relative_to_site(text: str, shown: Path, docname: str) -> str:
     """Return the text of `shown` with links that are right in the page `docname`."""
-    page_of = {(ROOT / path).resolve(): f"docs/{page}.md" for page, path in PAGES.items()}
+    page_of = {(ROOT / path).resolve(): ROOT / "docs" / f"{page}.md" for page, path in PAGES.items()}
     folder = (ROOT / "docs" / docname).parent
 
-    def moved(match: re.Match[str]) -> str:
-        base = shown.parent if shown.exists() else folder
-        target = (base / match[2]).resolve()
-        if not target.exists():
-            return match[0]
-        target = ROOT / page_of[target] if target in page_of else target
-        return match[1] + _relative(target, folder)
+    def moved(path: str) -> tuple[Path, str]:
+        target = (shown.parent / path).resolve()
+        target = page_of.get(target, target)
+        return target, Path(os.path.relpath(target, folder)).as_posix()
 
-    return LINK.sub(moved, text)
+    def link(match: re.Match[str]) -> str:
+        target, path = moved(match[2])
+        if target.suffix == ".md" and not target.is_relative_to(ROOT / "docs"):
+            return f"{match[1]} (`{target.relative_to(ROOT)}`)"  # no page of the site
+        return f"[{match[1]}]({path}{match[3] or ''})"
 
-
-def _relative(target: Path, folder: Path) -> str:
-    import os.path
-
-    return Path(os.path.relpath(target, folder)).as_posix()
+    return IMAGE.sub(lambda match: match[1] + moved(match[2])[1], LINK.sub(link, text))

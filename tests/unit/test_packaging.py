@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import re
 import runpy
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -21,7 +22,10 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 RUNTIME = [Requirement(line) for line in PROJECT["dependencies"]]
 DEV = [Requirement(line) for line in PYPROJECT["dependency-groups"]["dev"]]
-PEERS = [Requirement(line) for line in PROJECT["optional-dependencies"]["peers"]]
+EXTRAS = {name: [Requirement(line) for line in lines] for name, lines in PROJECT["optional-dependencies"].items()}
+PEERS = EXTRAS["peers"]
+TESTED = [wanted for name, extra in EXTRAS.items() if name != "peers" for wanted in extra] + DEV
+"""What `make setup` installs beside the library."""
 REQUIRES = SpecifierSet(PROJECT["requires-python"])
 PYTHONS = [f"3.{minor}" for minor in range(30) if REQUIRES.contains(f"3.{minor}")]
 PINS = [
@@ -71,7 +75,52 @@ def test_the_package_declares_what_it_imports():
 def test_the_project_declares_what_its_tests_import():
     found = imported("tests")
     assert {"pytest", "mpmath", "scvi-tools"} <= found
-    assert found <= names(RUNTIME) | names(DEV) | names(PEERS)
+    assert found <= names(RUNTIME) | names(EXTRAS["test"]) | names(PEERS)
+
+
+def test_the_site_declares_what_it_is_made_with():
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    owners = importlib.metadata.packages_distributions()
+    modules = {conf["html_theme"], *(name.partition(".")[0] for name in conf["extensions"])}
+    assert {"furo", "sphinx", "numpydoc", "myst_nb"} == modules
+    assert {canonicalize_name(owners[module][0]) for module in modules} <= names(EXTRAS["docs"])
+
+
+def test_the_library_does_without_snakemake_and_the_tools():
+    blocked = {"snakemake", "snakemake_executor_plugin_slurm", "pytest", "mpmath", "numpydoc", "hypothesis"}
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"  # an import of these fails
+        "import importlib, pkgutil, sclatent\n"
+        "for module in pkgutil.walk_packages(sclatent.__path__, 'sclatent.'): importlib.import_module(module.name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_setup_installs_every_extra_but_the_peers():
+    extras = ",".join(name for name in EXTRAS if name != "peers")
+    assert extras == "workflow,docs,test"
+    installs = f"--constraint constraints.txt --editable '.[{extras}]' --group dev"
+    assert installs in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert installs in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[0]
+    flags = " ".join(f"--extra {name}" for name in EXTRAS if name != "peers")
+    assert flags in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()[1]
+
+
+def test_the_hooks_run_what_lint_runs():
+    recipe = (ROOT / "Makefile").read_text(encoding="utf-8").partition("\nlint:")[2].partition("\n\n")[0]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    assert [hook["id"] for hook in hooks] == ["ruff-check", "ruff-format", "mypy", "snakefmt"]
+    for hook in hooks:
+        assert hook["language"] == "system"
+        assert f"\t{hook['entry'].removesuffix(' --force-exclude')}" in recipe
+
+
+def test_a_new_machine_builds_the_site_and_runs_the_tests():
+    run = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    targets = re.findall(r"^(?:exec )?make --no-print-directory (\S+)$", run, flags=re.MULTILINE)
+    assert targets == ["site", "test"]  # `tables` would write what a test compares
+    assert "--fail-on-warning" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
 def test_conda_environment_has_the_bounds_of_the_package():
@@ -82,8 +131,7 @@ def test_conda_environment_has_the_bounds_of_the_package():
         "torch": "pytorch",
     }
     # Snakemake runs outside the environments of its rules
-    outside = {"snakemake", "snakemake-executor-plugin-slurm"}
-    expected = {conda_names.get(r.name, r.name): r.specifier for r in RUNTIME if r.name not in outside}
+    expected = {conda_names.get(r.name, r.name): r.specifier for r in RUNTIME}
     environments = list((ROOT / "envs").glob("*.yaml"))
     assert environments
     for path in environments:
@@ -105,7 +153,7 @@ def test_constraints_pin_every_dependency_once_for_every_python(python):
         if pin.marker is None or pin.marker.evaluate(linux):
             assert canonicalize_name(pin.name) not in pins, f"two pins of {pin.name}"
             pins[canonicalize_name(pin.name)] = pin
-    for wanted in (*RUNTIME, *DEV):
+    for wanted in (*RUNTIME, *TESTED):
         assert canonicalize_name(wanted.name) in pins, f"no pin of {wanted.name}"
         (exact,) = pins[canonicalize_name(wanted.name)].specifier
         assert exact.operator == "=="
@@ -113,7 +161,7 @@ def test_constraints_pin_every_dependency_once_for_every_python(python):
 
 
 def test_every_dependency_has_a_lower_bound():
-    for wanted in (*RUNTIME, *PEERS):
+    for wanted in (*RUNTIME, *(wanted for extra in EXTRAS.values() for wanted in extra)):
         assert [bound.operator for bound in wanted.specifier] == [">="], wanted
 
 
