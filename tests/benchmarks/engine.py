@@ -5,6 +5,7 @@
     python tests/benchmarks/engine.py reach                  # seconds until the held-out value of scVI is reached
     python tests/benchmarks/engine.py scale                  # 100,000 simulated cells: budget, time, memory
     python tests/benchmarks/engine.py cost                   # seconds per epoch over 4 sizes and 3 densities
+    python tests/benchmarks/engine.py jobs                   # whole trainings, by the compiled step and by autograd
 
 Every table goes to stdout as tab-separated text. `speed` needs scvi-tools (the extra `peers`; without it only ours is
 timed); `fit` and `reach` need the development data and the peers' results. Wall-clock seconds are of the training loop
@@ -29,8 +30,11 @@ import torch
 from _common import PEER_SETS, load, peer_results, peer_split, refitted
 from scipy.sparse import csr_matrix, vstack
 
+import sclatent as sl
+from sclatent.data import slots
 from sclatent.model import CountData
 from sclatent.model.kernels.threads import only_shared
+from sclatent.model.training import loop
 from sclatent.model.training.loop import Run
 from sclatent.settings import ModelSettings
 from sclatent.tl._model.held_out_fit import held_out
@@ -306,16 +310,52 @@ def cost(args: argparse.Namespace) -> None:
     show(rows)
 
 
+def job(args: argparse.Namespace) -> None:
+    """Train one model from start to end in this process: a line with wall and CPU seconds, and the peak of memory."""
+    counts = simulated(args.cells, 2000, 0.08)
+    prepared = ad.AnnData(counts)
+    prepared.obs[slots.SPLIT] = np.random.default_rng(0).choice(slots.SPLITS, args.cells, p=[0.8, 0.1, 0.1])
+    prepared.obs[slots.LIBRARY_SIZE] = np.asarray(counts.sum(1)).ravel()
+    prepared.var[slots.IN_MODEL] = True
+    if args.method == "autograd":
+        loop.compiles = lambda *_: False
+    wall, cpu = clock("cpu")
+    sl.tl.train(prepared, model=ModelSettings(likelihood=args.likelihood), threads=args.threads)
+    after = clock("cpu")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"@ {after[0] - wall} {after[1] - cpu} {peak}", flush=True)
+
+
+def jobs(args: argparse.Namespace) -> None:
+    """Whole trainings, in turn: does the compiled step earn its keep?"""
+    rows = []
+    for likelihood, cells in [(likelihood, cells) for likelihood in args.likelihoods for cells in args.job_cells]:
+        for method in ["compiled", "autograd"] * args.repeats:
+            command = [sys.executable, __file__, "jobs", "--method", method, "--likelihood", likelihood]
+            command += ["--cells", str(cells), "--threads", str(args.threads)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            (line,) = (line.split()[1:] for line in done.stdout.splitlines() if line.startswith("@"))
+            rows.append((likelihood, cells, method, *map(float, line)))
+    found = pd.DataFrame(rows, columns=["likelihood", "cells", "method", "s", "CPU s", "GB"])
+    table = found.groupby(["likelihood", "cells", "method"], sort=False).median().reset_index()
+    for name in ("s", "CPU s"):
+        ours = table.groupby(["likelihood", "cells"], sort=False)[name].transform("first")
+        table[f"{name} / compiled"] = table[name] / ours
+    show(table.to_dict("records"))
+
+
 def main() -> None:
     """Parse the command line and run one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["speed", "fit", "reach", "scale", "cost"])
-    parser.add_argument("--method", choices=["sclatent", "scvi"], help="speed: time one method in this process")
+    parser.add_argument("table", choices=["speed", "fit", "reach", "scale", "cost", "jobs"])
+    methods = ["sclatent", "scvi", "compiled", "autograd"]
+    parser.add_argument("--method", choices=methods, help="speed, jobs: time one method in this process")
     parser.add_argument("--likelihood", default="nb")
     parser.add_argument("--likelihoods", nargs="+", default=["nb", "poisson"])
     parser.add_argument("--sets", nargs="+", default=list(PEER_SETS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--cells", type=int, default=20_000)
+    parser.add_argument("--job-cells", type=int, nargs="+", default=[2000, 20_000, 100_000])
     parser.add_argument("--sizes", type=int, nargs="+", default=[128], help="speed: cells per step")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="speed: where to train")
     parser.add_argument("--epochs", type=int, default=3)
@@ -323,8 +363,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--budget", type=float, default=1.0)
     args = parser.parse_args()
-    tables = {"speed": speed, "fit": fit, "reach": reach, "scale": scale, "cost": cost}
-    work = time_one if args.method else tables[args.table]
+    tables = {"speed": speed, "fit": fit, "reach": reach, "scale": scale, "cost": cost, "jobs": jobs}
+    one = {"speed": time_one, "jobs": job}
+    work = one[args.table] if args.method else tables[args.table]
     work(args)
 
 
