@@ -122,6 +122,5 @@ def test_decoded_as_if_from_a_batch(trained):
 def test_more_axes_than_genes_is_one_line(trained):
     adata, _ = trained
     few = adata[:, :6].copy()
-    settings = DatasetSettings(name="toy", file="toy.yaml", counts=[{"path": "-"}], models={"m": {"n_latent": 10}})
     with pytest.raises(InputError, match=r"models\.m\.n_latent: 10 axes for 6 genes: set n_latent to 6 or less"):
-        tl.train(few, model=settings.models["m"], **settings.parts(tl.train))
+        tl.train(few, model={"n_latent": 10}, name="m")

@@ -44,7 +44,7 @@ wildcard_constraints:
 
 
 def section(*names, model=False):
-    """The named sections of the dataset file (without names: all), which the rule passes as params: no other re-runs it."""
+    """The named sections of the dataset file, all without a name. A rule passes those that are to run it again, no other."""
     return lambda wildcards: section_json(
         DATASETS[wildcards.dataset],
         *names,
