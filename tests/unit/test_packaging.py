@@ -56,7 +56,7 @@ def imported(*folders: str) -> set[str]:
                 found.add(node.module.partition(".")[0])
             elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.importorskip":
                 found.add(ast.literal_eval(node.args[0]).partition(".")[0])
-    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"_src", "sclatent", "snakemake"}
+    own = {path.stem for path in (ROOT / "tests").rglob("*.py")} | {"sclatent", "snakemake"}
     owners = importlib.metadata.packages_distributions()
     third_party = found - own - sys.stdlib_module_names
     return {

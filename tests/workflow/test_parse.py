@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 
 import pytest
@@ -210,16 +211,41 @@ def test_dataset_files_that_we_ship_are_right(path, request):
     assert (path.parent / said[1]).resolve() == ROOT / "workflow/schemas/dataset.schema.json"
 
 
-def test_the_package_is_importable_without_an_installation(tmp_path):
-    import subprocess
+def test_scripts_find_the_package_that_is_installed_beside_snakemake(tmp_path):
+    """In a rule's conda environment, too: Snakemake puts its own search path behind that of the environment."""
+    from snakemake.common import get_snakemake_searchpaths
 
-    # -I: no PYTHONPATH, no user site; -S: no site-packages, where an editable installation would be found
-    code = "import sys; sys.path.append(sys.argv[1]); import _src, sclatent; print(sclatent.__file__)"
+    code = "import sys; sys.path.extend(sys.argv[1:]); import sclatent.bridge; print(sclatent.__file__)"
+    # -I: no PYTHONPATH, no user site; -S: no site-packages, as if this were another Python
+    python = [sys.executable, "-I", "-S", "-c", code]
     found = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", code, ROOT / "workflow/scripts"],
-        cwd=tmp_path,
+        [*python, *get_snakemake_searchpaths()], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == sclatent.__file__
+
+
+@pytest.mark.parametrize("snakefile", SNAKEFILES.values(), ids=SNAKEFILES)
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("sys.modules['sclatent'] = None", "is not there"),
+        ("import sclatent; sclatent.__version__ = '0.0.1'", "is of version 0.0.1"),
+    ],
+)
+def test_without_the_right_package_there_is_one_line(study: Study, snakefile, change, found):
+    study.dataset("demo", counts="demo/demo.h5ad")
+    study.select("demo")
+    start = f"import sys; {change}; from snakemake.cli import main; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", start, "-n", "--snakefile", snakefile, "--directory", study.folder],
+        cwd=study.folder,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    assert found.stdout.strip() == sclatent.__file__ == str(ROOT / "src/sclatent/__init__.py")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"this workflow needs the Python package sclatent {sclatent.__version__}, which {found}: "
+        f"{sys.executable} -m pip install '{ROOT}'"
+    )
+    assert "Traceback" not in done.stdout + done.stderr

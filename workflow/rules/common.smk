@@ -1,10 +1,22 @@
 # What the rules share: the datasets, and functions of the wildcards.
-import os
 import re
 import sys
+from pathlib import Path
 
-# the package, whether or not it is installed
-sys.path.insert(0, os.path.join(str(workflow.current_basedir), "..", "..", "src"))
+NEEDS = "0.1.0"  # the version of the package that this workflow is made for
+
+try:
+    from sclatent import __version__ as installed
+except ImportError:
+    installed = None
+if installed != NEEDS:
+    found = "is not there" if installed is None else f"is of version {installed}"
+    checkout = Path(str(workflow.current_basedir)).parents[1]
+    known = (checkout / "pyproject.toml").is_file()
+    raise SystemExit(
+        f"this workflow needs the Python package sclatent {NEEDS}, which {found}: {sys.executable} -m pip install "
+        + (f"'{checkout}'" if known else "THE REPOSITORY OF THIS WORKFLOW")
+    )
 
 from sclatent.bridge import (
     DEMO_COUNTS,
