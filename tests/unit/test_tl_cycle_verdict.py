@@ -100,6 +100,15 @@ def test_words():
     verdict, reason = judge(evidence((1e-3, 1e-3), (0.5, 0.5), (1.4, 1.2)), 100.0, 200)
     assert (verdict, "cells of one phase only" in reason) == (NO_CYCLE, True)
     assert judge(evidence((1e-3, 0.02), (1e-3, 1e-6)), 100.0, 200)[0] == PART
+    # one list far apart makes up for another that is nearly so; not for one that is nowhere, nor for hardly any change
+    vague = evidence((0.05, 1e-9), (0.9, 0.9))
+    assert vague.ends == ("G2M",)
+    verdict, reason = judge(vague, 100.0, 200)
+    assert (verdict, "only the G2/M genes surely part from the other list" in reason) == (PART, True)
+    assert "where G1 and S meet" in reason
+    assert evidence((0.5, 1e-5), (0.9, 0.9)).ends == ()
+    assert evidence((0.05, 1e-9), (0.9, 0.9), (1.4, 1.2)).ends == ()
+    assert 0 <= evidence((1.0, 0.0), (0.9, 0.9)).together <= 1
     # of two lists that stand out and do not part, the clearer one is named
     assert evidence((0.5, 0.5), (1e-7, 1e-9)).ends == ("G2M",)
 
@@ -122,6 +131,15 @@ def test_dividing_stem_cells_have_a_cycle(shared_data, make_settings, name, keys
         # the S genes do not stand out: many of the others cycle too; but they are where the G2/M genes are not
         assert facts(found)["p_S"] > 0.1
         assert facts(found)["p_S_apart"] < 1e-3
+
+
+def test_embryos_have_a_part_of_a_cycle(shared_data):
+    """Stages of development tell more than the cycle, and cells without a G1 have S genes that hardly fall."""
+    data = ad.read_h5ad(shared_data / "embryo_mouse_deng.h5ad")
+    found = cycle(data, organism="mouse")
+    assert facts(found)["verdict"] == "part of a cycle"
+    assert list(facts(found)["phases"]) == ["G2M"]
+    assert found.obs["cycle_angle"].notna().all()
 
 
 def test_other_cycling_genes_cost_no_power():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sclatent.tl._cycle.evidence import ALONE, ALPHA, FOLD, Evidence
+from sclatent.tl._cycle.evidence import ALPHA, FOLD, PART_ALPHA, Evidence
 from sclatent.tl._cycle.fit import MIN_STATE
 
 CYCLE, PART, NO_CYCLE = "cycle", "part of a cycle", "no cycle"
@@ -31,15 +31,18 @@ def judge(evidence: Evidence, cycling: float, n: int) -> tuple[str, str]:
             )
         return NO_CYCLE, (
             f"the S and G2/M genes do not part along a common angle better than {evidence.null} would ({apart}; below "
-            f"{ALPHA} is needed of both), and neither list alone stands out (p = {alone}; below {ALONE:.0e} is needed)"
+            f"{ALPHA} is needed of both), and neither list alone stands out (p = {alone}; below {PART_ALPHA:.0e} is needed)"
         )
     if cycling < MIN_STATE:
         return NO_CYCLE, f"hardly a cell cycles: {cycling:.1f} of {n} expected, at least {MIN_STATE} are needed"
     if len(evidence.ends) == 2:
         return CYCLE, ""
     name = evidence.ends[0]
+    if evidence.alone[name] < PART_ALPHA:
+        seen = f"only the {NAMES[name]} genes stand out (p = {evidence.alone[name]:.2g}) and the two lists do not part"
+    else:
+        seen = f"only the {NAMES[name]} genes surely part from the other list"
     return PART, (
-        f"only the {NAMES[name]} genes stand out (p = {evidence.alone[name]:.2g}) and the two lists do not part "
-        f"({apart}; below {ALPHA} is needed of both), so it is not known where {OTHERS[name]} meet, "
+        f"{seen} ({apart}; below {ALPHA} is needed of both), so it is not known where {OTHERS[name]} meet, "
         "nor which way round the angle runs"
     )
