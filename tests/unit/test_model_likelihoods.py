@@ -13,11 +13,12 @@ from scipy.stats import nbinom
 from scipy.stats import poisson as scipy_poisson
 from torch.distributions import Bernoulli, NegativeBinomial, Poisson
 
-from sclatent.model import CountVAE
+from sclatent.model import LIKELIHOODS, CountVAE
 from sclatent.model.data import Batch, Batches, CountData
 from sclatent.model.objective import PathwiseELBO
 from sclatent.model.parts import encoder
 from sclatent.model.parts import log_likelihoods as likelihoods
+from sclatent.model.parts.likelihood import Sizes
 from sclatent.settings import ModelSettings
 
 COUNTS = np.array([0, 0, 0, 1, 2, 3, 7, 8, 9, 16, 17, 31, 32, 33, 34, 100, 1000, 9_000, 12_000, 100_000, 2_000_000])
@@ -286,6 +287,43 @@ def test_rates_at_the_ends_of_float32(device: str) -> None:
     theta = torch.tensor([[1e8, 2.0]])
     expected = reference_nb(reference_log_mu(logits, batch), theta.double(), batch.dense().double()).sum(1)
     assert_close(likelihoods.negative_binomial(logits.to(device), theta.to(device), on(device, batch)), expected)
+
+
+@pytest.mark.parametrize("dispersion", ["gene", "gene-cell"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9999])
+@pytest.mark.parametrize("depth", [300, 3e5, 3e6])
+@pytest.mark.parametrize("kind", list(LIKELIHOODS))
+def test_every_likelihood_in_float32_is_that_in_float64(
+    kind: str, depth: float, share: float, dispersion: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The formulas that a GPU runs, value and gradient, with a rest category that takes `share` (0: there is none)."""
+    monkeypatch.setattr(likelihoods, "_compiled", lambda logits: False)
+    given = LIKELIHOODS[kind].settings
+    settings = given(dispersion=dispersion) if "dispersion" in given.model_fields else given()
+    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+    n, genes, n_code = 60, 40, 3
+    one = LIKELIHOODS[kind](Sizes(genes, n_code, ()), settings, generator)
+    logits = torch.from_numpy(rng.normal(0, 1.5, (n, genes + (share > 0))).astype(np.float32))
+    if share:
+        logits[:, genes] = logits[:, :genes].double().logsumexp(1) + np.log(share / (1 - share))
+    mu = depth * torch.softmax(logits.double(), 1)[:, :genes].numpy()
+    counts = rng.poisson(mu * rng.standard_gamma(2.0, mu.shape) / 2)
+    batch = make_batch(counts, np.maximum(np.full(n, depth), counts.sum(1)))
+    code = torch.from_numpy(rng.normal(size=(n, n_code)).astype(np.float32))
+    found = []
+    for kept in (torch.float32, torch.float64):
+        a, z = (part.detach().to(kept).requires_grad_() for part in (logits, code))
+        value = one.to(kept).log_prob(a, z, batch)
+        assert value.dtype == kept
+        value.sum().backward()
+        found.append((value.detach().double(), a.grad.double(), None if z.grad is None else z.grad.double()))
+    (value, to_logits, to_code), (expected, expected_logits, expected_code) = found
+    assert_close(value, expected)
+    counted = 1.0 + batch.library.double()[:, None] * (1 - share) + batch.total.double()[:, None]
+    assert ((to_logits - expected_logits).abs() / counted).max() < 1e-6
+    if to_code is not None:
+        scale = expected_code.abs().amax().clamp(min=1.0)
+        assert (to_code - expected_code).abs().max() < 1e-4 * scale
 
 
 @pytest.mark.parametrize("likelihood", ["nb", "poisson"])

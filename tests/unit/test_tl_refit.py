@@ -43,6 +43,25 @@ def test_validation_cells_are_judged_before_they_are_learned_from(prepared: AnnD
     assert again.history.equals(without.history)
 
 
+def test_each_split_says_how_many_draws_are_behind_it(
+    prepared: AnnData, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Validation cells were judged before the refit, by a model that is gone: no number of draws changes that."""
+    again = sl.tl.train(prepared, model=SMALL)
+    usual = sl.tl.evaluate(prepared, again)
+    assert "draws" not in caplog.text
+    assert usual["validation"]["samples"] == usual["test"]["samples"] == usual["samples"] == 100
+    few = sl.tl.evaluate(prepared, again, samples=7)
+    assert (few["validation"]["samples"], few["test"]["samples"], few["samples"]) == (100, 7, 7)
+    assert few["validation"] == usual["validation"]
+    assert "judged before the refit with 100 draws, test cells now with 7" in caplog.text
+    without = sl.tl.train(prepared, model=SMALL | {"refit": False})
+    plain = sl.tl.evaluate(prepared, without, samples=7)
+    assert plain["validation"]["samples"] == plain["test"]["samples"] == 7
+    del again.card["validation"]["samples"]  # as in a card of an older version
+    assert sl.tl.evaluate(prepared, again)["validation"] == usual["validation"]
+
+
 def test_all_cells_but_the_test_cells_are_learned_from(prepared: AnnData, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
     whole = loop.Run.__init__

@@ -13,7 +13,7 @@ VERSIONS: dict[str, int] = {
     "plot_cells": 5,
     "train": 10,
     "embed": 2,
-    "evaluate": 3,
+    "evaluate": 4,
     "annotate": 4,
     "select": 3,
     "map": 2,

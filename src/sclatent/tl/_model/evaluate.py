@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from sclatent.data import slots
 from sclatent.tl._model.calibration import calibration
 from sclatent.tl._model.embed import embed
-from sclatent.tl._model.held_out_fit import summarise
+from sclatent.tl._model.held_out_fit import SAMPLES, summarise
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.refine import refined_held_out
 from sclatent.tl._model.subset import evenly
@@ -19,6 +20,7 @@ from sclatent.tl._model.train import TrainedModel
 if TYPE_CHECKING:
     from anndata import AnnData
 
+log = logging.getLogger("sclatent")
 
 JUDGED = 5000
 """Cells of a split that are judged; `marginal_se` says what this leaves open."""
@@ -29,7 +31,7 @@ def evaluate(
     trained: TrainedModel,
     *,
     latent: AnnData | None = None,
-    samples: int = 100,
+    samples: int = SAMPLES,
     seed: int = 0,
     refine: int = 0,
 ) -> dict[str, Any]:
@@ -44,7 +46,8 @@ def evaluate(
     latent
         What `sclatent.tl.embed` returned for all of these cells, whose KL is not computed again.
     samples
-        Draws per cell behind ``marginal``.
+        Draws per cell behind ``marginal``. After a refit the validation cells keep the marginal that they had before it,
+        of 100 draws: the model of then is gone.
     seed
         Of the draws.
     refine
@@ -55,7 +58,7 @@ def evaluate(
     ``validation`` (before a refit on these cells, if there was one) and ``test``, of at most 5,000 cells each, evenly
     spaced: ``n_cells``, ``elbo``,
     ``marginal`` (importance-weighted log p(x) with `samples` draws, Burda et al. 2016; a lower bound that tightens with
-    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``, or for ``latent: point`` none of these but
+    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``, ``samples`` (the draws of this split), or for ``latent: point`` none of these but
     ``fit``, log p(x | z); ``n_active`` axes, ``kl_per_axis`` (over
     all cells), ``n_latent``, ``samples``, ``likelihood``, ``decoder``, ``epochs``; and ``calibration`` on test cells:
     see `sclatent.tl.calibration`. With `refine`, ``refined``: ``elbo`` and ``marginal`` of the test cells under refined
@@ -74,7 +77,14 @@ def evaluate(
     }
     for name in (slots.VALIDATION, slots.TEST):
         if name == slots.VALIDATION and trained.card.get("refit"):  # they are no longer unseen
-            result[name] = trained.card["validation"]
+            result[name] = _judged_before(trained.card["validation"])
+            if result[name].get("samples", samples) != samples:
+                log.warning(
+                    "evaluate: validation cells were judged before the refit with %d draws, test cells now with %d: "
+                    "the marginals of the two splits are not comparable",
+                    result[name]["samples"],
+                    samples,
+                )
         else:
             result[name] = summarise(
                 trained.vae, data, evenly(np.flatnonzero(split == name), JUDGED), samples=samples, seed=seed
@@ -90,6 +100,11 @@ def evaluate(
     if len(test):
         result["calibration"] = pack(*calibration(trained.vae, data, test, trained.card["genes"], seed=seed))
     return result
+
+
+def _judged_before(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the fit to validation cells that a card holds, with its number of draws, which cards once left out."""
+    return {"samples": SAMPLES, **found} if found.get("marginal") is not None else found
 
 
 def pack(table: pd.DataFrame, pit: np.ndarray, most: int = 2000) -> dict[str, Any]:

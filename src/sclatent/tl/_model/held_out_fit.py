@@ -11,12 +11,14 @@ from sclatent.model import Batches, CountData, CountVAE
 
 KL_DRAWS = 16
 """Draws per cell behind a KL that has no closed form."""
+SAMPLES = 100
+"""Draws per cell behind a marginal, unless it is said otherwise."""
 
 
 def summarise(
-    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = 100, seed: int = 0
+    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = SAMPLES, seed: int = 0
 ) -> dict[str, Any]:
-    """ELBO, marginal and KL of the cells `index`, means in nats per cell; None where there is no cell.
+    """ELBO, marginal (of ``samples`` draws) and KL of the cells `index`, means in nats per cell; None without a cell.
 
     A latent without a density has none of them, but ``fit``, the log p(x | z) at the cell's point.
     """
@@ -35,6 +37,7 @@ def summarise(
         "marginal": float(marginal.mean()),
         "marginal_se": float(marginal.std(ddof=1) / np.sqrt(n)) if n > 1 else None,
         "kl": float(kl.mean()),
+        "samples": samples,
     }
 
 
@@ -54,7 +57,7 @@ def _kl(vae: CountVAE, data: CountData, index: np.ndarray, seed: int) -> np.ndar
 
 @torch.no_grad()
 def held_out(
-    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = 100, seed: int = 0, size: int = 64
+    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = SAMPLES, seed: int = 0, size: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
     """ELBO (mean over the draws) and importance-weighted log p(x) of each cell of `index`, float64, in nats.
 
