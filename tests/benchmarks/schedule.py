@@ -1,9 +1,9 @@
 """Is `epochs: auto` too short? Held-out fit after one and one and a half times as many epochs, refit included.
 
-    python tests/benchmarks/schedule.py run --out schedule.tsv --seeds 0      # trains what the file does not hold yet
-    python tests/benchmarks/schedule.py table --out schedule.tsv              # gains over the factor 1, paired over cells
+    python tests/benchmarks/schedule.py run --out schedule.tsv --seeds 0   # trains what the file does not hold yet
+    python tests/benchmarks/schedule.py table --out schedule.tsv           # gains over the factor 1, paired over cells
 
-Validation cells, judged before the refit, say which factor is better; test cells, judged after it, only how much better.
+Validation cells, judged before the refit, say which factor is better; test cells, judged after it, only how much.
 Both by the importance-weighted marginal of 100 draws, nats per cell. Seconds are of the CPU, training and refit.
 """
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sclatent.data import simulate
 from sclatent.model import DECODERS, LATENTS, LIKELIHOODS, OBJECTIVES, CountData
 from sclatent.model.training.loop import Run
-from sclatent.settings import DatasetSettings, ModelSettings, first_line
+from sclatent.settings import DatasetSettings, ModelSettings, first_line, load_dataset
 from sclatent.settings.kinds.together import table
 
 REFUSED = {
@@ -86,11 +86,66 @@ def test_what_goes_with_what(latent: str, objective: str) -> None:
         ),
         ({"latent": {"kind": "states", "temperature": 0}}, "greater than or equal to 0.05"),
         ({"latent": {"kind": "gamma", "bounded": False}}, "gamma has no key 'bounded'"),
+        ({"latent": {"gaussian": 3, "lognorml": 2}}, "'lognorml' is not one of .* \\(did you mean 'lognormal'\\?\\)"),
+        ({"latent": {"gaussian": 0, "gamma": 2}}, "gaussian: a block takes a whole number of axes, .* found 0"),
+        (
+            {"latent": {"gaussian": 2, "gamma": True}},
+            "a block takes a whole number of axes, .* found True",
+        ),
+        (
+            {"latent": {"gaussian": 2, "gamma": 1.5}},
+            "a block takes a whole number of axes, .* found 1.5",
+        ),
+        (
+            {"latent": {"gaussian": 2, "lognormal": {"bounded": True}}},
+            "none: write `lognormal: 4` or `lognormal: {",
+        ),
+        ({"latent": {"gaussian": 2, "gamma": {"axes": 2, "rate": 1}}}, "gamma has no key 'rate'"),
+        ({"latent": {"gaussian": 2, "dirichlet": 1}}, "dirichlet: takes 2 axes or more, found 1"),
+        ({"latent": {"gaussian": 4}}, "one block alone is no mixture: write `latent: gaussian` and `n_latent: 4`"),
+        ({"latent": {"gaussian": 1000, "gamma": 100}}, "has 1100 axes, 1024 are the most"),
+        ({"latent": {"gaussian": 3, "gamma": 2}, "n_latent": 6}, "gamma: 2} have 5 axes, found 6: remove `n_latent`"),
+        ({"latent": {"gaussian": 3, "states": 2}, "objective": "iwae"}, "and latent: states draws something smoother"),
+        ({"latent": {"gaussian": 3, "point": 2}, "objective": "stl"}, "and point has none: use `objective: elbo`"),
+        ({"latent": {"lognormal": 3, "gamma": 2}, "rotate": "ica"}, "{lognormal: 3, gamma: 2} cannot be turned"),
     ],
 )
 def test_what_else_does_not(given: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         ModelSettings.model_validate(given)
+
+
+@pytest.mark.parametrize("objective", list(OBJECTIVES))
+@pytest.mark.parametrize("decoder", list(DECODERS))
+@pytest.mark.parametrize("other", [kind for kind in LATENTS if kind != "gaussian"])
+def test_blocks_of_a_gaussian_and_another(other: str, decoder: str, objective: str) -> None:
+    given = {"latent": {"gaussian": 2, other: 3}, "objective": objective, "decoder": decoder}
+    given |= {"n_hidden": 8, "epochs": 2, "batch_size": 25}
+    if (other, objective) in REFUSED:
+        with pytest.raises(ValueError, match=f"objective: {objective} asks for the density of"):
+            ModelSettings.model_validate(given)
+        return
+    settings = ModelSettings.model_validate(given)
+    assert ModelSettings.model_validate_json(settings.model_dump_json()) == settings
+    run = Run(cells(), np.arange(50), np.arange(50, 60), settings, n_levels=(), rest=False, seed=0, device="cpu")
+    run.one_epoch()
+    run.one_epoch()
+    assert run.restarts == 0
+    assert not run.compiled
+    vae = run.best_model()
+    axes = vae.along_axes(cells())
+    assert axes.mean.shape == (60, 5)
+    assert all(np.isfinite(part).all() for part in axes)
+    assert np.isfinite(vae.log_rate(axes.mean, cells().library)).all()
+
+
+def test_blocks_in_a_dataset_file(tmp_path: Path) -> None:
+    (tmp_path / "t.yaml").write_text(
+        "counts: x.h5ad\nmodels:\n  m: {latent: {gaussian: 28, lognormal: {axes: 4, bounded: false}}}\n"
+    )
+    latent = load_dataset(tmp_path / "t.yaml").models["m"].latent
+    assert latent.own_axes == 32
+    assert latent.model_dump(mode="json") == {"gaussian": 28, "lognormal": {"axes": 4, "bounded": False}}
 
 
 def test_auto_takes_as_many_axes_as_a_latent_needs() -> None:

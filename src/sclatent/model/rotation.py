@@ -62,21 +62,37 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
     """
     if method not in METHODS:
         raise unknown_kind("rotate", method, METHODS)
-    if method == "none" or not vae.latent.rotates:
+    turning = vae.latent.turning()
+    if method == "none" or not turning:
         return
-    n_axes = vae.settings.n_axes
+    rotation = torch.eye(vae.settings.n_axes)
     with torch.no_grad():
-        vae.rotation.copy_(torch.eye(n_axes))
+        vae.rotation.copy_(rotation)
     mean, _ = vae.posterior(data, cells)
+    for block in turning:
+        rotation[block, block] = _turned(vae, data, np.asarray(cells), mean, block, method)
+    with torch.no_grad():
+        vae.rotation.copy_(rotation)
+
+
+def _turned(
+    vae: CountVAE, data: CountData, cells: np.ndarray, mean: np.ndarray, block: slice, method: str
+) -> torch.Tensor:
+    """Return the rotation of a block of axes (its axes × its axes), given the posterior means along all axes."""
+    n_axes, inside = block.stop - block.start, mean[:, block]
     # the directions in which cells vary, not the axes: which axes the network put them on is chance
-    variance, basis = np.linalg.eigh(np.cov(mean, rowvar=False, dtype=np.float64).reshape(n_axes, n_axes))
+    variance, basis = np.linalg.eigh(np.cov(inside, rowvar=False, dtype=np.float64).reshape(n_axes, n_axes))
     variance, basis = variance[::-1], basis[:, ::-1]
     # ica looks at all directions alike, however little cells vary along them
     n = int((variance > (ACTIVE_VARIANCE if method == "ica" else MIN_VARIANCE)).sum())
     if not n:
-        return
+        return torch.eye(n_axes)
     picked = np.unique(np.linspace(0, len(cells) - 1, min(len(cells), MAX_CELLS)).astype(np.int64))
-    slope = slopes(vae, data.subset(np.asarray(cells)[picked]), mean[picked], basis[:, :n])
+    directions = basis[:, :n]
+    if n_axes < mean.shape[1]:
+        directions = np.zeros((mean.shape[1], n))
+        directions[block] = basis[:, :n]
+    slope = slopes(vae, data.subset(cells[picked]), mean[picked], directions)
 
     def orient(n: int) -> Array:
         """Return the rotation within the first n directions."""
@@ -84,7 +100,7 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
             return one_sided(slope[:n].T)
         if method == "varimax":
             return varimax(normalise_rows(slope[:n].T))
-        return independent(mean @ basis[:, :n])
+        return independent(inside @ basis[:, :n])
 
     turn = orient(n)
     while variance[n - 1] <= ACTIVE_VARIANCE and largest_correlation(turn, variance[:n]) > REPEATED:
@@ -92,10 +108,9 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
         turn = orient(n)
     turned = slope[:n].T @ turn
     axes = basis[:, :n] @ turn * np.where((turned**3).sum(axis=0) < 0, -1.0, 1.0)
-    strength = np.sqrt((turned**2).sum(axis=0)) * (mean @ axes).std(axis=0)
+    strength = np.sqrt((turned**2).sum(axis=0)) * (inside @ axes).std(axis=0)
     axes = np.hstack([axes[:, np.argsort(-strength, kind="stable")], basis[:, n:]])
-    with torch.no_grad():
-        vae.rotation.copy_(torch.from_numpy(axes.T.copy()))
+    return torch.from_numpy(axes.T.copy()).float()
 
 
 def largest_correlation(rotation: Array, variance: npt.NDArray) -> float:

@@ -15,7 +15,7 @@ from sclatent.model.parts import log_likelihoods
 from sclatent.model.parts.decoders import Decoder
 from sclatent.model.parts.encoder import Encoder
 from sclatent.model.parts.latent import Axes, Posterior
-from sclatent.model.parts.latents import LATENTS
+from sclatent.model.parts.latents import make_latent
 from sclatent.model.parts.likelihoods import Likelihood
 from sclatent.model.parts.modality import Modality
 from sclatent.settings import ModelSettings
@@ -60,7 +60,7 @@ class CountVAE(nn.Module):
         self.n_levels, self.n_continuous = tuple(int(n) for n in n_levels), n_continuous
         generator = torch.Generator().manual_seed(seed)
         self.n_design = sum(self.n_levels) + n_continuous
-        self.latent = LATENTS[settings.latent.kind](settings.latent, settings.n_axes)
+        self.latent = make_latent(settings.latent, settings.n_axes)
         # layers fill themselves from the global generator before ours does: leave that one as it was
         with torch.random.fork_rng(devices=[]):
             self.modality = Modality(

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from sclatent.settings._base import Settings
 from sclatent.settings.errors import did_you_mean
 from sclatent.settings.kinds import latents, objectives  # noqa: F401  they make their kinds known
+from sclatent.settings.kinds.blocks import blocks_in_schema, blocks_of
 from sclatent.settings.kinds.parts import (
     DECODERS,
     LATENTS,
@@ -109,11 +110,12 @@ class ModelSettings(Settings):
         description="from latent axes to genes: a network, a linear map, or a response curve per axis and gene; "
         "`{kind: additive, pooling: counts}` sets what a kind has (so do keys beside it: `pooling: counts`)",
     )
-    latent: Annotated[LatentSettings, OneOf(LATENTS)] = Field(
+    latent: Annotated[LatentSettings, OneOf(LATENTS, blocks_of, blocks_in_schema)] = Field(
         GaussianSettings(),
         description="what the latent axes are; gaussian: normal, with a diagonal covariance; fullrank: with a full "
-        "one; point: no distribution; lognormal, exponential, gamma: amounts above 0; beta: from 0 to 1; dirichlet, "
-        "logistic-normal: shares that add up to 1; states: each cell is in one of n_latent states",
+        "one; point: no distribution; lognormal, exponential, gamma: amounts above 0; beta: from 0 to 1; circle: "
+        "angles; dirichlet, logistic-normal: shares that add up to 1; states: each cell is in one of n_latent states; "
+        "`{gaussian: 28, lognormal: 4}` is made of blocks",
     )
     objective: Annotated[ObjectiveSettings, OneOf(OBJECTIVES)] = Field(
         PathwiseSettings(),
@@ -172,6 +174,12 @@ class ModelSettings(Settings):
     def _goes_together(self) -> Self:
         if (why := misfit(self.decoder, self.latent, self.objective)) is not None:
             raise ValueError(why)
+        own = self.latent.own_axes
+        if own is not None and self.n_latent not in ("auto", own):
+            raise ValueError(
+                f"n_latent: the blocks of latent: {self.latent.told} have {own} axes, found {self.n_latent}: "
+                "remove `n_latent`"
+            )
         if self.n_latent != "auto" and self.n_latent < self.latent.fewest:
             raise ValueError(
                 f"n_latent: latent: {self.latent.kind} takes {self.latent.fewest} axes or more, found {self.n_latent}: "
@@ -187,12 +195,11 @@ class ModelSettings(Settings):
     @property
     def n_axes(self) -> int:
         """Number of latent axes; the most that `auto` gives where nothing is known of the cells yet."""
-        return MOST_AXES if self.n_latent == "auto" else self.n_latent
+        return (self.latent.own_axes or MOST_AXES) if self.n_latent == "auto" else self.n_latent
 
     def with_axes(self, n_cells: int, n_genes: int) -> ModelSettings:
         """Return the settings with the number of axes that `auto` stands for, given the training cells and genes."""
         if self.n_latent != "auto":
             return self
-        return self.model_copy(
-            update={"n_latent": max(self.latent.fewest, min(MOST_AXES, max(10, n_cells // 8), n_genes))}
-        )
+        usual = max(self.latent.fewest, min(MOST_AXES, max(10, n_cells // 8), n_genes))
+        return self.model_copy(update={"n_latent": self.latent.own_axes or usual})

@@ -78,6 +78,14 @@ class AdditiveDecoder(Decoder):
             self.curves = nn.Parameter((start + 0.5 * noise) / SCALE)
         self.covariates = nn.Parameter(torch.zeros(n_design, n_out))
 
+    @torch.no_grad()
+    def start_linear(self, entries: range, weight: Tensor) -> None:
+        """Set the curves of these entries to straight lines: s(z) − s(−z) = z. Under ``counts`` no curve can fall."""
+        if self.pooling == "log":
+            for k, line in zip(entries, weight.to(self.bias), strict=True):
+                for knot, share in ((0, 1.0), (len(KNOTS), -1.0)):  # rising from 0, falling from 0
+                    self.curves[k * N_FUNCTIONS + knot, : len(line)] = share * line
+
     def weights(self) -> Tensor:
         """A (K · J × n_out); positive under ``counts``."""
         return self.curves if self.pooling == "log" else (SCALE * self.curves).exp()

@@ -57,6 +57,12 @@ class Decoder(nn.Module, ABC):
             (B × n_out), the unnormalised log rates a.
         """
 
+    def start_linear(self, entries: range, weight: Tensor) -> None:
+        """Start with `weight` (entries × genes) as the linear effect of some entries of the code on the logits.
+
+        A kind that has no such part ignores it.
+        """
+
     def penalty(self) -> Tensor | None:
         """Minus the log prior density of the weights, nats for all cells; None: no prior beside weight decay.
 
@@ -83,6 +89,11 @@ class LinearDecoder(Decoder):
         self.covariates = nn.Parameter(torch.zeros(n_design, n_out))
         init_linear(self.weight, generator)
 
+    @torch.no_grad()
+    def start_linear(self, entries: range, weight: Tensor) -> None:
+        """Set the weights of these entries."""
+        self.weight.weight[: weight.shape[1], list(entries)] = weight.T.to(self.bias)
+
     def forward(self, z: Tensor, design: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return logits (B × n_out)."""
         logits = torch.addmm(self.bias, z, self.weight.weight.T)
@@ -101,7 +112,7 @@ class MLPDecoder(Decoder):
 
     def __init__(self, n_latent: int, n_design: int, n_out: int, settings: ModelSettings, generator: torch.Generator):
         super().__init__(n_latent, n_design, n_out, settings, generator)
-        width, self.rate = settings.n_hidden, settings.dropout
+        width, self.rate, self.n_latent = settings.n_hidden, settings.dropout, n_latent
         sizes = [n_latent + n_design] + [width] * settings.n_layers
         self.layers = nn.ModuleList([nn.Linear(a, b) for a, b in pairwise(sizes)])
         self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in self.layers])
@@ -115,6 +126,12 @@ class MLPDecoder(Decoder):
             self.last_weight[:width].uniform_(-1 / math.sqrt(width), 1 / math.sqrt(width), generator=generator)
             small = 0.05 / math.sqrt(n_latent)
             self.last_weight[width:].uniform_(-small, small, generator=generator)
+
+    @torch.no_grad()
+    def start_linear(self, entries: range, weight: Tensor) -> None:
+        """Set the weights of these entries in the linear map beside the network."""
+        hidden = self.last_weight.shape[0] - self.n_latent
+        self.last_weight[[hidden + k for k in entries], : weight.shape[1]] = weight.to(self.bias)
 
     def forward(self, z: Tensor, design: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Return logits (B × n_out)."""

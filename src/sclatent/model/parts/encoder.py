@@ -87,7 +87,11 @@ class Encoder(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
         """Return the head (B × n_parameters) that a latent takes; `generator` switches dropout on."""
+        return self.head(self.hidden(batch, generator))
+
+    def hidden(self, batch: Batch, generator: torch.Generator | None) -> Tensor:
+        """Return the last hidden units (B × n_hidden)."""
         h = dropout(torch.relu(self.norms[0](self.first(batch))), self.rate, generator)
         for norm, layer in zip(list(self.norms)[1:], self.layers, strict=True):
             h = dropout(torch.relu(norm(layer(h))), self.rate, generator)
-        return self.head(h)
+        return h

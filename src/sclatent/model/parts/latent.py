@@ -244,6 +244,10 @@ class Latent(ABC):
             q(z | x) of these cells.
         """
 
+    def turning(self) -> list[slice]:
+        """Return the stretches of axes that can be turned among themselves."""
+        return [slice(0, self.n_axes)] if self.rotates else []
+
     @abstractmethod
     def moved(self, z: A, axis: int, step: float) -> A:
         """Return positions along the axes (… × n_axes) a step along one axis; they stay in the support.

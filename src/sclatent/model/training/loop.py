@@ -22,6 +22,7 @@ from sclatent.model.training.diagnose import Diverged, explain
 from sclatent.model.training.initialise import parameter_groups, start_from_data
 from sclatent.model.training.memory import make_room
 from sclatent.model.training.optimizer import AdamW
+from sclatent.model.training.round import start_on_circle
 from sclatent.model.training.schedule import Schedule, decay
 from sclatent.model.training.score import score_cells, typical
 from sclatent.model.training.weights import FlatWeights, add_to_average
@@ -54,6 +55,7 @@ class Run:
         device: str,
         start: CountVAE | None = None,
         schedule: Schedule | None = None,
+        angle: np.ndarray | None = None,
     ) -> None:
         settings = settings.with_axes(len(train), data.n_genes)
         self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
@@ -61,6 +63,8 @@ class Run:
         vae = CountVAE(data.n_genes, settings, n_levels=n_levels, n_continuous=n_continuous, rest=rest, seed=seed)
         if start is None:
             start_from_data(vae, data, train)
+            if angle is not None:
+                start_on_circle(vae, data, train, angle)
         else:
             vae.load_state_dict(start.state_dict())
         self.vae = vae.to(device)

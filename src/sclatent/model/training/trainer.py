@@ -42,6 +42,7 @@ def train_vae(
     checkpoint: Path | None = None,
     keep: bool = False,
     progress: bool = False,
+    angle: np.ndarray | None = None,
 ) -> tuple[CountVAE, pd.DataFrame]:
     """Train a model on the cells `train`; the cells `validation` say when to stop.
 
@@ -69,6 +70,8 @@ def train_vae(
         Leave the checkpoint of the finished training, for who goes on from it.
     progress
         Show a progress bar on stderr.
+    angle
+        (cells, 2) where a circle among the latents starts: see `sclatent.model.training.round`. None: at random.
 
     Returns
     -------
@@ -83,9 +86,11 @@ def train_vae(
     train, validation = np.asarray(train, dtype=np.int64), np.asarray(validation, dtype=np.int64)
     check_data(data, train)
     with _threads(threads):
-        run = Run(data, train, validation, settings, n_levels=n_levels, rest=rest, seed=seed, device=device)
+        options: dict[str, Any] = {"n_levels": n_levels, "rest": rest, "seed": seed, "device": device}
+        run = Run(data, train, validation, settings, **options, angle=angle)
+        guess = () if angle is None else (angle,)
         key = checkpoints.key_of(
-            data, train, validation, settings.model_dump_json(), n_levels, rest, seed, device, threads
+            data, train, validation, settings.model_dump_json(), *options.values(), threads, *guess
         )
         _go(run, key, checkpoint, "training", progress)
         if checkpoint is not None and keep:

@@ -54,6 +54,13 @@ class BetaSettings(_Fixed):
     kind: Literal["beta"] = "beta"
 
 
+class CircleSettings(_Fixed):
+    """Angles."""
+
+    kind: Literal["circle"] = "circle"
+    harmonics: int = Field(2, ge=1, le=8, description="circle: waves of the decoder's curves in one turn, at most")
+
+
 class _Shares(_Fixed):
     fewest: ClassVar[int] = 2
 
@@ -103,6 +110,7 @@ for one in (
     ExponentialSettings,
     GammaSettings,
     BetaSettings,
+    CircleSettings,
     DirichletSettings,
     LogisticNormalSettings,
     StatesSettings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
@@ -55,6 +55,25 @@ class LatentSettings(KindSettings):
     relaxed: ClassVar[bool] = False
     turns: ClassVar[bool] = True
     fewest: ClassVar[int] = 1
+
+    @property
+    def parts(self) -> tuple[LatentSettings, ...]:
+        """The settings of each block of axes: of one kind there is one."""
+        return (self,)
+
+    def sizes(self, n_axes: int) -> tuple[int, ...]:
+        """Return how many of `n_axes` axes each of the `parts` has."""
+        return (n_axes,)
+
+    @property
+    def own_axes(self) -> int | None:
+        """Number of axes, where the settings say it; None: `n_latent` does."""
+        return None
+
+    @property
+    def told(self) -> str:
+        """What a line says of it."""
+        return self.kind
 
 
 class ObjectiveSettings(KindSettings):
@@ -216,10 +235,22 @@ class OneOf:
     """A setting that is one of the kinds of a registry: its name, or a mapping of ``kind`` and its settings.
 
     A union by tag to which a kind can be added.
+
+    Parameters
+    ----------
+    kinds
+        The kinds.
+    other, other_schema
+        What else a mapping without ``kind`` may stand for (None: nothing), and how editors know it.
     """
 
-    def __init__(self, kinds: Registry[type[KindSettings]]) -> None:
-        self.kinds = kinds
+    def __init__(
+        self,
+        kinds: Registry[type[KindSettings]],
+        other: Callable[[Mapping[str, Any]], KindSettings | None] | None = None,
+        other_schema: Callable[[], dict[str, Any]] | None = None,
+    ) -> None:
+        self.kinds, self.other, self.other_schema = kinds, other, other_schema
 
     def __call__(self, value: Any) -> KindSettings:
         """Return the settings that `value` stands for; a ``ValueError`` is the user's line, without the key."""
@@ -231,6 +262,8 @@ class OneOf:
         if not isinstance(value, Mapping):
             raise ValueError(f"expected one of {names}, or a mapping such as {{kind: {next(iter(self.kinds))}}}")
         if "kind" not in value:
+            if self.other is not None and (found := self.other(value)) is not None:
+                return found
             raise ValueError(f"`kind` is missing: one of {names}")
         kind = value["kind"]
         if not isinstance(kind, str) or kind not in self.kinds:
@@ -248,4 +281,5 @@ class OneOf:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         mappings = [handler(self.kinds[name].__pydantic_core_schema__) | {"required": ["kind"]} for name in self.kinds]
-        return {"anyOf": [{"enum": list(self.kinds)}, *mappings]}
+        others = [] if self.other_schema is None else [self.other_schema()]
+        return {"anyOf": [{"enum": list(self.kinds)}, *mappings, *others]}

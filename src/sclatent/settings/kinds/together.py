@@ -21,6 +21,22 @@ TABLE_END = "<!-- together:end -->"
 
 def misfit(decoder: DecoderSettings, latent: LatentSettings, objective: ObjectiveSettings) -> str | None:
     """Return the line that says why these do not go together; None: they do. Every likelihood goes with all."""
+    for one in latent.parts:
+        if (why := _misfit(one, objective)) is not None:
+            return why
+    nothing = not any(one.density for one in latent.parts)
+    if nothing and isinstance(objective, DrawnSettings) and objective != _plain(type(objective)):
+        return f"latent: {latent.told} has nothing to draw: remove `draws` and `noise` of the objective"
+    if not latent.turns and decoder.rotation not in ("programs", "none"):
+        return (
+            f"rotate: {decoder.rotation} turns the axes, and those of latent: {latent.told} cannot be turned: "
+            "remove `rotate`"
+        )
+    return None
+
+
+def _misfit(latent: LatentSettings, objective: ObjectiveSettings) -> str | None:
+    """Return why a block of axes does not go with an objective."""
     if objective.density and not latent.density:
         return (
             f"objective: {objective.kind} asks for the density of the latent, and {latent.kind} has none: "
@@ -35,13 +51,6 @@ def misfit(decoder: DecoderSettings, latent: LatentSettings, objective: Objectiv
         return (
             f"objective: {objective.kind} draws states themselves, so nothing of latent: {latent.kind} can be set: "
             f"use `latent: {latent.kind}`"
-        )
-    if not latent.density and isinstance(objective, DrawnSettings) and objective != _plain(type(objective)):
-        return f"latent: {latent.kind} has nothing to draw: remove `draws` and `noise` of the objective"
-    if not latent.turns and decoder.rotation not in ("programs", "none"):
-        return (
-            f"rotate: {decoder.rotation} turns the axes, and those of latent: {latent.kind} cannot be turned: "
-            "remove `rotate`"
         )
     return None
 
@@ -63,6 +72,8 @@ def table() -> str:
         turns = latent.turns
         lines.append(f"| {kind} | " + " | ".join("yes" if one else "–" for one in [*goes, turns]) + " |")
     every = (
+        "Blocks go with what every one of them goes with; `rotate` turns those blocks that can be turned, each in "
+        "itself.\n\n"
         f"Every decoder ({', '.join(DECODERS)}) and every likelihood ({', '.join(LIKELIHOODS)}) goes with all of them."
     )
     return "\n".join([*lines, "", every, ""])

@@ -9,6 +9,7 @@ import pandas as pd
 
 from sclatent.data import slots
 from sclatent.model import ACTIVE_VARIANCE, CountData, CountVAE
+from sclatent.settings import LatentSettings
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._model.train import TrainedModel
@@ -31,9 +32,11 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     mean, sd, kl = trained.vae.along_axes(data)
     names = [f"axis_{k + 1}" for k in range(mean.shape[1])]
     obs = prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy()
-    kind, states = trained.vae.settings.latent.kind, trained.vae.settings.latent.relaxed
-    if states:
-        obs[slots.STATE] = pd.Categorical([names[k] for k in mean.argmax(1)], categories=names)
+    chosen, obsm = trained.vae.settings.latent, {}
+    if (states := _states(chosen, mean.shape[1])) is not None:
+        probability, labels = mean[:, states], names[states]
+        obs[slots.STATE] = pd.Categorical([labels[k] for k in probability.argmax(1)], categories=labels)
+        obsm[slots.STATE_PROBABILITY] = probability
     var = pd.DataFrame(
         {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)},
         index=pd.Index(names),
@@ -42,13 +45,23 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
         X=mean,
         # the split, so that `stability` can leave out test cells without another file
         obs=obs,
-        obsm={slots.STATE_PROBABILITY: mean} if states else None,
+        obsm=obsm,
         var=var,
         layers={slots.SD: sd},
         varm={"loadings": loadings(trained.vae, data, mean)},
         uns={"genes": np.array(trained.card["genes"], dtype=object)}
-        | ({} if kind == "gaussian" else {slots.LATENT: kind}),
+        | ({} if chosen.kind == "gaussian" else {slots.LATENT: chosen.told}),
     )
+
+
+def _states(latent: LatentSettings, n_axes: int) -> slice | None:
+    """Return the axes that are states, or None: there are none."""
+    start = 0
+    for one, n in zip(latent.parts, latent.sizes(n_axes), strict=True):
+        if one.relaxed:
+            return slice(start, start + n)
+        start += n
+    return None
 
 
 def active_axes(mean: np.ndarray) -> np.ndarray:

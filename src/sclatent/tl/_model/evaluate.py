@@ -46,8 +46,8 @@ def evaluate(
     latent
         What `sclatent.tl.embed` returned for all of these cells, whose KL is not computed again.
     samples
-        Draws per cell behind ``marginal``. After a refit the validation cells keep the marginal that they had before it,
-        of 100 draws: the model of then is gone.
+        Draws per cell behind ``marginal``. After a refit the validation cells keep the marginal of 100 draws that they
+        had before it: the model of then is gone.
     seed
         Of the draws.
     refine
@@ -58,8 +58,8 @@ def evaluate(
     ``validation`` (before a refit on these cells, if there was one) and ``test``, of at most 5,000 cells each, evenly
     spaced: ``n_cells``, ``elbo``,
     ``marginal`` (importance-weighted log p(x) with `samples` draws, Burda et al. 2016; a lower bound that tightens with
-    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``, ``samples`` (the draws of this split), or for ``latent: point`` none of these but
-    ``fit``, log p(x | z); ``n_active`` axes, ``kl_per_axis`` (over
+    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``, ``samples`` (the draws of this split), or
+    for ``latent: point`` none of these but ``fit``, log p(x | z); ``n_active`` axes, ``kl_per_axis`` (over
     all cells), ``n_latent``, ``samples``, ``likelihood``, ``decoder``, ``epochs``; and ``calibration`` on test cells:
     see `sclatent.tl.calibration`. With `refine`, ``refined``: ``elbo`` and ``marginal`` of the test cells under refined
     posteriors, and ``gain``, what the marginal gains by them, with ``gain_se``. A gain is what the encoder left undone.

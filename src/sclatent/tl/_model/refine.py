@@ -33,7 +33,7 @@ def check_refinable(vae: CountVAE, steps: int) -> None:
     latent = vae.settings.latent
     if not latent.density or latent.relaxed:
         raise InputError(
-            f"refine: latent: {latent.kind} has no posterior that small steps could improve: do not refine it"
+            f"refine: latent: {latent.told} has no posterior that small steps could improve: do not refine it"
         )
     if steps < 1:
         raise InputError(f"refine: takes 1 step or more, found {steps}: leave it out to keep the encoder's posterior")
