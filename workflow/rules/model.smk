@@ -4,6 +4,7 @@
 rule train:
     input:
         counts="results/{dataset}/model_counts.h5ad",
+        cycle=cycle_of_circle,
     output:
         weights=ensure(
             "results/{dataset}/{model}/seed-{seed}/model.safetensors", non_empty=True

@@ -11,6 +11,7 @@ with bridge.stage(snakemake) as job:
         threads=job.threads,
         checkpoint=job.folder / "checkpoint.pt",  # undeclared: Snakemake deletes the outputs of a failed job
         progress=True,
+        start=sl.io.read_h5ad(job.input.cycle) if job.input.cycle else None,
         **job.parts(sl.tl.train),
     )
     trained.save(job.folder)

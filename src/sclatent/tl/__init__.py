@@ -30,6 +30,8 @@ __getattr__, __all__ = attach(
         # other cells, other batches
         "decode": "_model.query",
         "query": "_model.query",
+        # a mechanism behind counts
+        "kinetics": "_kinetics.stage",
         # paths
         "traverse": "_paths.traverse",
         "knob": "_paths.knob",

@@ -57,6 +57,7 @@ class BetaSettings(_Fixed):
 class CircleSettings(_Fixed):
     """Angles."""
 
+    angles: ClassVar[bool] = True
     kind: Literal["circle"] = "circle"
     harmonics: int = Field(2, ge=1, le=8, description="circle: waves of the decoder's curves in one turn, at most")
 

@@ -49,12 +49,15 @@ class LatentSettings(KindSettings):
         Whether the axes can be rotated.
     fewest
         Axes that it takes at least.
+    angles
+        Whether its axes are angles.
     """
 
     density: ClassVar[bool] = True
     relaxed: ClassVar[bool] = False
     turns: ClassVar[bool] = True
     fewest: ClassVar[int] = 1
+    angles: ClassVar[bool] = False
 
     @property
     def parts(self) -> tuple[LatentSettings, ...]:

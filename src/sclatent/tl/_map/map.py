@@ -67,7 +67,7 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
         n_neighbors=n_neighbors,
         use_rep=slots.X_LATENT,
         metric="euclidean",
-        transformer=NeighborSearch(n_neighbors, SEED, axes=_used(latent)),
+        transformer=NeighborSearch(n_neighbors, SEED, axes=_used(latent), angles=_angles(latent)),
         random_state=SEED,
     )
     sc.tl.leiden(
@@ -89,6 +89,11 @@ def _used(latent: AnnData) -> npt.NDArray[np.bool_] | None:
     """Return which axes the model uses; None where all count."""
     active = latent.var["active"].to_numpy(dtype=bool) if "active" in latent.var else None
     return active if active is not None and active.any() else None
+
+
+def _angles(latent: AnnData) -> npt.NDArray[np.bool_] | None:
+    """Return which axes are angles; None where there are none."""
+    return latent.var[slots.ANGLE].to_numpy(dtype=bool) if slots.ANGLE in latent.var else None
 
 
 def _keep_compiled() -> None:

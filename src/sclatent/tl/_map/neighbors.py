@@ -28,6 +28,8 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         (n_axes,) bool: the columns that count; ``None`` for all.
     exact_cells
         Number of cells up to which the search is exact.
+    angles
+        (n_axes,) bool: columns that are angles, of which the distance is a chord of the unit circle; ``None``: none is.
     """
 
     def __init__(
@@ -36,16 +38,23 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         seed: int = 0,
         axes: npt.NDArray[np.bool_] | None = None,
         exact_cells: int = EXACT_CELLS,
+        angles: npt.NDArray[np.bool_] | None = None,
     ) -> None:
         self.n_neighbors = n_neighbors
         self.seed = seed
         self.axes = axes
         self.exact_cells = exact_cells
+        self.angles = angles
 
     def fit_transform(self, X: npt.NDArray[np.float32], y: None = None) -> sparse.csr_matrix:
         """Return the distances (n_cells × n_cells), ``n_neighbors − 1`` other cells in each row, the nearest first."""
         others = self.n_neighbors - 1
-        X = X if self.axes is None else np.ascontiguousarray(X[:, self.axes])
+        used = np.ones(X.shape[1], dtype=bool) if self.axes is None else self.axes
+        if self.angles is None:
+            X = X if self.axes is None else np.ascontiguousarray(X[:, used])
+        else:
+            turning = X[:, used & self.angles]
+            X = np.hstack([X[:, used & ~self.angles], np.cos(turning), np.sin(turning)])
         search = _exact if len(X) <= self.exact_cells else _approximate
         indices, distances = search(X, others, self.seed)
         indptr = np.arange(0, others * len(X) + 1, others)

@@ -24,7 +24,8 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     ``X`` holds posterior means and ``layers["sd"]`` their SDs (float32); ``obs``: ``split``; ``var``: ``kl`` (mean over
     cells, nats) and ``active`` (variance of the posterior mean above 0.01); ``varm["loadings"]`` (axes × genes of the
     model, in the order of ``uns["genes"]``): see `loadings`. With ``latent: states`` also ``obs["state"]``, the
-    likeliest state (named as its axis), and ``obsm["state_probability"]``.
+    likeliest state (named as its axis), and ``obsm["state_probability"]``. An axis of ``latent: circle`` is an angle
+    (radians, within ± π, ``var["angle"]``), its SD a circular one.
     """
     from anndata import AnnData
 
@@ -33,14 +34,17 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     names = [f"axis_{k + 1}" for k in range(mean.shape[1])]
     obs = prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy()
     chosen, obsm = trained.vae.settings.latent, {}
-    if (states := _states(chosen, mean.shape[1])) is not None:
-        probability, labels = mean[:, states], names[states]
+    states, angles = _kinds(chosen, mean.shape[1])
+    if states.any():
+        probability, labels = mean[:, states], [name for name, one in zip(names, states, strict=True) if one]
         obs[slots.STATE] = pd.Categorical([labels[k] for k in probability.argmax(1)], categories=labels)
         obsm[slots.STATE_PROBABILITY] = probability
     var = pd.DataFrame(
         {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)},
         index=pd.Index(names),
     )
+    if angles.any():
+        var[slots.ANGLE] = angles
     return AnnData(
         X=mean,
         # the split, so that `stability` can leave out test cells without another file
@@ -54,14 +58,10 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     )
 
 
-def _states(latent: LatentSettings, n_axes: int) -> slice | None:
-    """Return the axes that are states, or None: there are none."""
-    start = 0
-    for one, n in zip(latent.parts, latent.sizes(n_axes), strict=True):
-        if one.relaxed:
-            return slice(start, start + n)
-        start += n
-    return None
+def _kinds(latent: LatentSettings, n_axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which axes are states, and which are angles."""
+    parts = list(zip(latent.parts, latent.sizes(n_axes), strict=True))
+    return tuple(np.concatenate([np.full(n, getattr(one, what)) for one, n in parts]) for what in ("relaxed", "angles"))  # type: ignore[return-value]
 
 
 def active_axes(mean: np.ndarray) -> np.ndarray:

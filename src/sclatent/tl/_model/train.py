@@ -18,6 +18,7 @@ from sclatent.data import slots
 from sclatent.data.columns import as_numbers, as_text, called
 from sclatent.model import CountVAE, Diverged, load_model, refit_epochs, refit_vae, rotate_axes, train_vae
 from sclatent.settings import NO_FILE, InputError, ModelSettings, did_you_mean, takes_settings
+from sclatent.tl._model.first_angles import first_angles
 from sclatent.tl._model.held_out_fit import summarise
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
@@ -87,6 +88,7 @@ def train(
     checkpoint: Path | str | None = None,
     progress: bool = False,
     file: str = NO_FILE,
+    start: AnnData | None = None,
 ) -> TrainedModel:
     """Train a model of prepared cells.
 
@@ -112,6 +114,9 @@ def train(
         Show a progress bar on stderr.
     file
         What messages call the place of these settings.
+    start
+        What `sclatent.tl.cycle` returned for these cells, at whose angles a circle among the latents starts; without,
+        it starts at random. Only the angles of the training cells are looked at.
 
     Raises
     ------
@@ -141,6 +146,7 @@ def train(
             rest=card["rest"],
             checkpoint=halfway,
             keep=True,
+            angle=first_angles(prepared, start, model, cells[slots.TRAIN]),
             **how,
         )
     except Diverged as trouble:

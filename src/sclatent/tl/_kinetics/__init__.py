@@ -1,0 +1,1 @@
+"""Rates of synthesis, splicing and degradation from counts along an angle."""
