@@ -50,10 +50,10 @@ def cells_of(name: str) -> Cells:
     chosen = DatasetSettings.model_validate(
         {"name": name, "file": name, "counts": file, "genes": {"n_top": GENES}, **settings}
     )
-    prepared = prepare(ad.read_h5ad(data_folder() / f"{file}.h5ad"), chosen)
+    prepared = prepare(ad.read_h5ad(data_folder() / f"{file}.h5ad"), **chosen.parts(prepare))
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     cells = {part: np.flatnonzero(split == part) for part in slots.SPLITS}
-    card = describe(prepared, chosen, cells[slots.TRAIN])
+    card = describe(prepared, chosen.batch, chosen.covariates, chosen.library_size, cells[slots.TRAIN])
     levels = tuple(len(one) for one in card["levels"])
     return inputs(prepared, card), cells, {"n_levels": levels, "rest": card["rest"]}
 

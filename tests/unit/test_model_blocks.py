@@ -80,14 +80,14 @@ def world():  # type: ignore[no-untyped-def]
         "states": small | {"latent": {"gaussian": 2, "states": 3}},
     }
     settings = DatasetSettings.model_validate({"name": "t", "file": "t.yaml", "counts": "-", "models": models})
-    prepared = sl.pp.prepare(sl.data.simulate(250, 150, median_library=20_000, seed=1), settings)
-    return prepared, sl.tl.cycle(prepared, settings), settings
+    prepared = sl.pp.prepare(sl.data.simulate(250, 150, median_library=20_000, seed=1), **settings.parts(sl.pp.prepare))
+    return prepared, sl.tl.cycle(prepared, **settings.parts(sl.tl.cycle)), settings
 
 
 @pytest.mark.parametrize("model", ["amounts", "states"])
 def test_through_the_stages(world, model: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     prepared, cycle, settings = world
-    sl.tl.train(prepared, settings, model=model).save(tmp_path)
+    sl.tl.train(prepared, model=settings.models[model]).save(tmp_path)
     trained = TrainedModel.load(tmp_path)
     assert isinstance(trained.vae.latent, Blocks)
     latent = sl.tl.embed(prepared, trained)
@@ -105,7 +105,7 @@ def test_through_the_stages(world, model: str, tmp_path: Path) -> None:  # type:
     metrics = sl.tl.evaluate(prepared, trained, latent=latent, samples=20, refine=5 if model == "amounts" else 0)
     assert metrics["test"]["elbo"] <= metrics["test"]["marginal"] < 0
     assert all(kl is not None for kl in metrics["kl_per_axis"])
-    paths = sl.tl.traverse(prepared, cycle, latent, trained, settings)
+    paths = sl.tl.traverse(prepared, cycle, latent, trained, **settings.parts(sl.tl.traverse))
     assert np.isfinite(paths.X).all()
     assert np.isfinite(sl.tl.query(prepared, trained).X).all()
     if model == "amounts":

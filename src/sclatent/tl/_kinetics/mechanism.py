@@ -5,8 +5,8 @@ r"""The mechanism: unspliced transcripts are made, spliced and degraded, round a
     \frac{du}{d\theta} = \alpha(\theta) - \beta u, \qquad \frac{ds}{d\theta} = \beta u - \gamma s
 
 With a synthesis of period 2π there is one periodic solution, and it has a closed form: the k-th Fourier coefficient of
-u is that of α over β + ik, and that of s is β times that of u over γ + ik. Rates are per radian: in units of the cycle's
-speed.
+u is that of α over β + ik, and that of s is β times that of u over γ + ik. Rates are per radian: in units of the
+cycle's speed.
 
 A gene's parameters are those that the counts tell best apart: the log mean of u, log β/γ (which is that of the means of
 s and u), log γ, and the Fourier coefficients of the shape of log α.
