@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -46,8 +47,16 @@ def test_the_table(world) -> None:  # type: ignore[no-untyped-def]
     assert encoder["dreg draws=8"] < encoder["iwae draws=8"]
     assert table["p"].min() > 0.001
     again = sl.tl.gradient_variance(prepared, trained["gaussian"], objectives=["stl"], cells=12, repeats=40)
-    row = table[table["objective"] == "stl"].drop(columns="objective").to_numpy()
-    assert (again.drop(columns="objective").to_numpy() == row).all()
+    timed = ["objective", "seconds", "relative_per_second"]
+    assert (
+        again.drop(columns=timed).to_numpy() == table[table["objective"] == "stl"].drop(columns=timed).to_numpy()
+    ).all()
+    assert (table["seconds"] > 0).all()
+    per_decode = table["seconds"] / table["draws"]
+    np.testing.assert_allclose(
+        table["relative_per_second"] / table["relative"] / per_decode,
+        (table["relative_per_second"] / table["relative"] / per_decode).iloc[0],
+    )
     fig = sl.pl.gradient_variance(table)
     assert len(fig.axes) == 2
     assert fig.axes[0].get_xscale() == "log"
@@ -57,13 +66,14 @@ def test_the_table(world) -> None:  # type: ignore[no-untyped-def]
 def test_agreement_sees_a_bias(world) -> None:  # type: ignore[no-untyped-def]
     """The weighted bound has another mean gradient than the ELBO."""
     from sclatent.model import Batches
-    from sclatent.tl._model.gradient_variance import _Gradients, _objective
+    from sclatent.tl._gradients.moments import Moment
+    from sclatent.tl._gradients.variance import _Gradients, _objective
 
     prepared, trained = world
     vae = trained["gaussian"].vae
     batch = Batches(sl.tl.inputs(prepared, trained["gaussian"].card)).gather(np.arange(40))
     elbo, same, other = (
-        _Gradients(vae, _objective(vae, given), batch, 100, seed)
+        _Gradients(Moment("end", vae, 1.0), _objective(vae, given), batch, 100, seed)
         for seed, given in enumerate([{"kind": "stl", "draws": 8}, {"kind": "elbo"}, {"kind": "dreg", "draws": 16}])
     )
     assert same.agreement(elbo, "encoder", 0)[1] > 0.01
@@ -82,6 +92,78 @@ def test_states_and_points(world) -> None:  # type: ignore[no-untyped-def]
         sl.tl.gradient_variance(prepared, trained["point"], objectives=["iwae"])
     with pytest.raises(InputError, match="repeats: 2 gradients say nothing"):
         sl.tl.gradient_variance(prepared, trained["gaussian"], repeats=2)
+
+
+def test_at_three_moments(world, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    prepared, trained = world
+    model = trained["gaussian"]
+    before = {name: value.clone() for name, value in model.vae.state_dict().items()}
+    moments = ("start", "tenth", "end")
+    some = {"cells": 12, "repeats": 12, "objectives": ["stl", {"kind": "score", "baseline": "none"}]}
+    table = sl.tl.gradient_variance(prepared, model, moments=moments, **some)
+    assert list(dict.fromkeys(table["moment"])) == list(moments)
+    encoder = table[(table["group"] == "encoder") & (table["objective"] == "score baseline=none")]
+    assert (encoder["relative"] > 5).all()
+    assert encoder["variance"].nunique() == 3
+    last = sl.tl.gradient_variance(prepared, model, **some)
+    assert (last["variance"].to_numpy() == table[table["moment"] == "end"]["variance"].to_numpy()).all()
+    assert all(torch.equal(value, before[name]) for name, value in model.vae.state_dict().items())
+    assert model.vae.progress == 1
+    sl.io.write_table(table, tmp_path / "gradients.tsv")
+    fig = sl.pl.gradient_variance(sl.bridge.read_table(tmp_path / "gradients.tsv"))
+    assert len(fig.axes) == 6
+    plt.close(fig)
+    with pytest.raises(InputError, match="no moment 'middle': known are start, tenth, end"):
+        sl.tl.gradient_variance(prepared, model, moments=["middle"])
+
+
+def test_the_weights_after_a_tenth_are_those_that_training_went_through(world) -> None:  # type: ignore[no-untyped-def]
+    """With the whole of the schedule the model of the training itself comes out, but for the average of its weights."""
+    from sclatent.model import early_model, train_vae
+
+    prepared, trained = world
+    model = trained["gaussian"]
+    data = sl.tl.inputs(prepared, model.card)
+    cells = np.flatnonzero(prepared.obs["split"] == "train")
+    start, weight = early_model(data, cells, model.vae.settings, 0.0)
+    early, later = early_model(data, cells, model.vae.settings, 0.1)
+    assert weight < later < 1
+    assert 0 < early.progress < 0.2
+    settings = model.vae.settings
+    whole, _ = early_model(data, cells, settings, 1.0)
+    full, _ = train_vae(data, cells, np.empty(0, np.int64), settings)
+
+    def away(vae) -> float:  # type: ignore[no-untyped-def]
+        return float((vae.decoder.bias - full.decoder.bias).norm())
+
+    assert away(whole) < 0.2 * away(early) < 0.2 * away(start) + 1
+
+
+def test_where_the_noise_comes_from(world) -> None:  # type: ignore[no-untyped-def]
+    prepared, trained = world
+    model = trained["gaussian"]
+    table = sl.tl.gradient_noise(prepared, model, cells=20, batches=6)
+    assert len(table) == 3 * 2 * 3
+    np.testing.assert_allclose(table.groupby(["moment", "group"])["share"].sum(), 1)
+    assert ((table["low"] <= table["share"] + 0.05) & (table["share"] <= table["high"] + 0.05)).all()
+    share = table.set_index(["moment", "group", "source"])["share"]
+    assert share["end", "encoder", "draws"] > 0.3
+    pd.testing.assert_frame_equal(table, sl.tl.gradient_noise(prepared, model, cells=20, batches=6))
+    fig = sl.pl.gradient_noise(table)
+    assert [ax.get_title() for ax in fig.axes] == ["encoder", "decoder"]
+    plt.close(fig)
+    for name in ("batches", "masks", "draws"):
+        with pytest.raises(InputError, match=f"gradient_noise: {name}: 1 says nothing of a variance"):
+            sl.tl.gradient_noise(prepared, model, **{name: 1})
+    # a point has nothing to draw, and without dropout there are no masks
+    still = sl.tl.gradient_noise(prepared, trained["point"], cells=20, batches=4, moments=["end"])
+    share = still.set_index(["group", "source"])["variance"]
+    assert share["encoder", "draws"] == 0
+    assert share["encoder", "cells"] > 0
+    dry = sl.tl.train(prepared, model={"n_latent": 3, "n_hidden": 16, "epochs": 5, "refit": False, "dropout": 0})
+    found = sl.tl.gradient_noise(prepared, dry, cells=20, batches=4, masks=2, draws=40, moments=["end"])
+    share = found.set_index(["group", "source"])["share"]
+    assert share["encoder", "dropout"] < 0.1
 
 
 # --- toys ---

@@ -43,9 +43,7 @@ def test_validation_cells_are_judged_before_they_are_learned_from(prepared: AnnD
     assert again.history.equals(without.history)
 
 
-def test_each_split_says_how_many_draws_are_behind_it(
-    prepared: AnnData, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_each_split_says_how_many_draws_are_behind_it(prepared: AnnData, caplog: pytest.LogCaptureFixture) -> None:
     """Validation cells were judged before the refit, by a model that is gone: no number of draws changes that."""
     again = sl.tl.train(prepared, model=SMALL)
     usual = sl.tl.evaluate(prepared, again)

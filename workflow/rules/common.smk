@@ -164,9 +164,14 @@ def everything():
         "knob.html",
         "stability.tsv",
     ]
+    of_gradients = ["gradients.tsv", "gradient_noise.tsv", "figures/gradients"]
     return [
         f"results/{name}/{path}"
         for name, settings in DATASETS.items()
         for path in of_dataset
-        + [f"{model}/{file}" for model in settings.models for file in of_model]
+        + [
+            f"{model}/{file}"
+            for model in settings.models
+            for file in of_model + (of_gradients if settings.gradients else [])
+        ]
     ]

@@ -133,3 +133,38 @@ rule plot_models:
         "{wildcards.dataset}: drawing the comparison of models"
     script:
         "../scripts/plot_models.py"
+
+
+rule plot_gradients:
+    input:
+        variance="results/{dataset}/{model}/gradients.tsv",
+        noise="results/{dataset}/{model}/gradient_noise.tsv",
+    output:
+        figures=report(
+            directory("results/{dataset}/{model}/figures/gradients"),
+            patterns=["{figure}.png"],
+            caption="../report/gradients.rst",
+            category="7 Gradients",
+            labels={
+                "dataset": "{dataset}",
+                "model": "{model}",
+                "figure": "{figure}",
+            },
+        ),
+    log:
+        "logs/{dataset}/{model}/plot_gradients.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/plot_gradients.tsv"
+    retries: RETRIES
+    localrule: True
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(2000, 5),
+        runtime=minutes(10),
+    params:
+        version=VERSIONS["plot_gradients"],
+    message:
+        "{wildcards.dataset}: drawing the noise of the gradients of {wildcards.model}"
+    script:
+        "../scripts/plot_gradients.py"

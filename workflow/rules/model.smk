@@ -168,3 +168,30 @@ rule map:
         "{wildcards.dataset}: neighbours, clusters and UMAP of {wildcards.model}"
     script:
         "../scripts/map.py"
+
+
+rule gradients:
+    input:
+        counts="results/{dataset}/model_counts.h5ad",
+        weights=selected("results/{dataset}/{model}/seed-{seed}/model.safetensors"),
+        card=selected("results/{dataset}/{model}/seed-{seed}/model.json"),
+        history=selected("results/{dataset}/{model}/seed-{seed}/history.tsv"),
+    output:
+        variance=ensure("results/{dataset}/{model}/gradients.tsv", non_empty=True),
+        noise=ensure("results/{dataset}/{model}/gradient_noise.tsv", non_empty=True),
+    log:
+        "logs/{dataset}/{model}/gradients.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/gradients.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(4000, 20),
+        runtime=minutes(30, 0.1),
+    params:
+        version=VERSIONS["gradients"],
+    message:
+        "{wildcards.dataset}: measuring the noise of the gradients of {wildcards.model}"
+    script:
+        "../scripts/gradients.py"

@@ -24,4 +24,6 @@ VERSIONS: dict[str, int] = {
     "page": 3,
     "compare": 3,
     "plot_models": 4,
+    "gradients": 1,
+    "plot_gradients": 1,
 }

@@ -29,6 +29,7 @@ __getattr__, __all__ = attach(
         "Objective": "objective",
         "Posterior": "parts.latent",
         "Rows": "source",
+        "early_model": "training.trainer",
         "load_model": "saving",
         "log_rate": "parts.log_likelihoods",
         "refined": "refine",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from sclatent.model.source import Rows as Rows
     from sclatent.model.training.diagnose import Diverged as Diverged
     from sclatent.model.training.schedule import refit_epochs as refit_epochs
+    from sclatent.model.training.trainer import early_model as early_model
     from sclatent.model.training.trainer import refit_vae as refit_vae
     from sclatent.model.training.trainer import train_vae as train_vae
     from sclatent.model.vae import CountVAE as CountVAE

@@ -13,6 +13,7 @@ __getattr__, __all__ = attach(
         "knob": "_knob",
         "models": "_models",
         "gradient_variance": "_gradient_variance",
+        "gradient_noise": "_gradient_variance",
         "page": "_page.write",
     },
 )

@@ -11,6 +11,10 @@ from sclatent.pl import _style as st
 if TYPE_CHECKING:
     import pandas as pd
 
+WHEN = {"start": "at the start", "tenth": "after a tenth", "end": "at the end"}
+FROM = {"cells": "which cells", "dropout": "dropout masks", "draws": "draws ε of the codes"}
+SOURCE_COLORS = {"cells": st.GREY, "dropout": st.ORANGE, "draws": st.BLUE}
+
 
 @st.styled
 def gradient_variance(table: pd.DataFrame) -> st.Figure:
@@ -23,23 +27,62 @@ def gradient_variance(table: pd.DataFrame) -> st.Figure:
 
     Returns
     -------
-    A panel for each group of parameters, with 90 % intervals; open points belong to the importance-weighted bound,
-    whose gradient is another one.
+    A panel for each moment and group of parameters, with 90 % intervals; open points belong to the importance-weighted
+    bound, whose gradient is another one.
     """
-    groups = list(dict.fromkeys(table["group"]))
+    groups, moments = list(dict.fromkeys(table["group"])), list(dict.fromkeys(table["moment"]))
     names = list(dict.fromkeys(table["objective"]))
-    fig = st.figure(4.6 * len(groups), 1.2 + 0.28 * len(names))
+    fig = st.figure(4.6 * len(groups), (1.2 + 0.28 * len(names)) * len(moments))
+    panels = fig.subplots(len(moments), len(groups), squeeze=False, sharey=True, sharex="col")
+    y = np.arange(len(names))
+    for line, moment in zip(panels, moments, strict=True):
+        for ax, group in zip(line, groups, strict=True):
+            inside = table[(table["group"] == group) & (table["moment"] == moment)]
+            rows = inside.set_index("objective").loc[names]
+            ax.hlines(y, rows["low"], rows["high"], color=st.GREY, lw=1.2, zorder=1)
+            for weighted, face in ((False, st.BLUE), (True, "white")):
+                some = ((rows["bound"] == "weighted") == weighted).to_numpy()
+                ax.scatter(rows["relative"][some], y[some], s=22, facecolor=face, edgecolor=st.BLUE, zorder=2)
+            ax.axvline(1, color=st.INK, lw=0.8, ls="--")
+            ax.set_xscale("log")
+            ax.set_yticks(y, names)
+            ax.set(title=f"{group}, {WHEN.get(moment, moment)}")
+    for ax in panels[-1]:
+        ax.set_xlabel("variance per decoded cell,\nover the pathwise ELBO")
+    panels[0][0].invert_yaxis()
+    return fig
+
+
+@st.styled
+def gradient_noise(table: pd.DataFrame) -> st.Figure:
+    """Draw where the noise of a training step's gradient comes from.
+
+    Parameters
+    ----------
+    table
+        From `sclatent.tl.gradient_noise`.
+
+    Returns
+    -------
+    A panel for each group of parameters; at each moment the shares of the cells of the minibatch, of the dropout masks
+    and of the draws of the codes, with 90 % intervals.
+    """
+    groups, moments = list(dict.fromkeys(table["group"])), list(dict.fromkeys(table["moment"]))
+    sources = list(dict.fromkeys(table["source"]))
+    fig = st.figure(3.4 * len(groups), 2.8)
     panels = fig.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    width = 0.8 / len(sources)
     for ax, group in zip(panels, groups, strict=True):
-        rows = table[table["group"] == group].set_index("objective").loc[names]
-        y = np.arange(len(names))
-        ax.hlines(y, rows["low"], rows["high"], color=st.GREY, lw=1.2, zorder=1)
-        for weighted, face in ((False, st.BLUE), (True, "white")):
-            some = ((rows["bound"] == "weighted") == weighted).to_numpy()
-            ax.scatter(rows["relative"][some], y[some], s=22, facecolor=face, edgecolor=st.BLUE, zorder=2)
-        ax.axvline(1, color=st.INK, lw=0.8, ls="--")
-        ax.set_xscale("log")
-        ax.set_yticks(y, names)
-        ax.set(title=group, xlabel="variance per decoded cell,\nover the pathwise ELBO")
-    panels[0].invert_yaxis()
+        for k, source in enumerate(sources):
+            rows = table[(table["group"] == group) & (table["source"] == source)].set_index("moment").loc[moments]
+            x = np.arange(len(moments)) + (k - (len(sources) - 1) / 2) * width
+            share = rows["share"].to_numpy()
+            ax.bar(
+                x, share, width=0.9 * width, color=SOURCE_COLORS.get(source, st.GREY), label=FROM.get(source, source)
+            )
+            ax.vlines(x, rows["low"], rows["high"], color=st.INK, lw=1)
+        ax.set_xticks(np.arange(len(moments)), [WHEN.get(moment, moment) for moment in moments])
+        ax.set(title=group, ylim=(0, 1))
+    panels[0].set_ylabel("share of the gradient's variance")
+    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sources), frameon=False)
     return fig

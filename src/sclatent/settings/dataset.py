@@ -146,6 +146,11 @@ class DatasetSettings(Settings):
     axes: AxesSettings = Field(AxesSettings(), description="annotation of the latent axes")
     traverse: TraverseSettings = Field(TraverseSettings(), description="traversals")
     map: MapSettings = Field(MapSettings(), description="neighbours, Leiden and UMAP")
+    gradients: bool = Field(
+        False,
+        description="also measure how noisy the gradient of each objective is, and where the noise comes from; figures "
+        "of it. See docs/randomness.md",
+    )
 
     def parts(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Return what a stage function takes of this dataset, as its keywords.

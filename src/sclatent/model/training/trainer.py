@@ -101,6 +101,36 @@ def train_vae(
     return vae, pd.DataFrame(run.history)
 
 
+def early_model(
+    data: CountData,
+    train: np.ndarray,
+    settings: ModelSettings,
+    share: float,
+    *,
+    n_levels: tuple[int, ...] = (),
+    rest: bool = False,
+    seed: int = 0,
+) -> tuple[CountVAE, float]:
+    """Train for the first `share` (0 to 1) of the schedule, on the CPU with one thread.
+
+    Returns
+    -------
+    The model with the weights of the last step, not their average, and the weight that the KL then has. Above 0 a share
+    is one epoch or more.
+    """
+    train = np.asarray(train, dtype=np.int64)
+    check_data(data, train)
+    with _threads(1):
+        options: dict[str, Any] = {"n_levels": n_levels, "rest": rest, "seed": seed, "device": "cpu"}
+        run = Run(data, train, np.empty(0, np.int64), settings, **options)
+        epochs = max(1, round(share * run.schedule.epochs)) if share else 0
+        while run.epoch < epochs:
+            run.one_epoch()
+        run.flat.release(run.flat.values)
+        run.vae.progress = run.schedule.progress(run.step)
+        return run.vae.eval(), run.schedule.kl_weight(run.step)
+
+
 def refit_vae(
     vae: CountVAE,
     data: CountData,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from sclatent.data import slots
 from sclatent.model import OBJECTIVES, Batch, Batches, CountVAE, Objective
 from sclatent.settings import InputError, ModelSettings
-from sclatent.tl._model.inputs import inputs
+from sclatent.tl._gradients.moments import LAST, Moment, moments_of, training_cells
 from sclatent.tl._model.subset import evenly
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ def gradient_variance(
     objectives: Sequence[str | dict[str, Any]] | None = None,
     cells: int = 64,
     repeats: int = 60,
+    moments: Sequence[str] = ("end",),
     seed: int = 0,
 ) -> pd.DataFrame:
     """Measure how much the gradient of each objective varies with the draws from the posterior, weights and cells held.
 
-    Without dropout, with the full weight of the KL, on the same training cells throughout.
+    Without dropout, on the same training cells throughout, with the weight that the KL has at the moment.
 
     Parameters
     ----------
@@ -64,46 +65,62 @@ def gradient_variance(
         Training cells, evenly spaced, whose mean loss is differentiated.
     repeats
         Gradients of each objective.
+    moments
+        ``start``, ``tenth`` (after a tenth of the schedule, which is trained once more), ``end``: at which weights.
     seed
         Of the draws.
 
     Returns
     -------
-    One row per objective and group of parameters (``encoder``; ``decoder``, with what the likelihood has):
-    ``objective``, ``group``, ``bound`` (``elbo`` or ``weighted``), ``draws``; ``variance``, the sum of all parameters';
-    ``relative``, draws × variance over that of the pathwise ELBO of one draw, so per decoded cell, with ``low`` and
-    ``high`` (90 % bootstrap interval over the repeats); ``agreement``, the squared distance of the mean gradient from
-    that of the plainest objective of the same bound and draws, over what chance gives: about 1 where the two have one
-    mean; and ``p``, how often chance alone puts the means so far apart (bootstrap).
+    One row per moment, objective and group of parameters (``encoder``; ``decoder``, with what the likelihood has):
+    ``moment``, ``objective``, ``group``, ``bound`` (``elbo`` or ``weighted``), ``draws``; ``variance``, the sum of all
+    parameters'; ``relative``, draws × variance over that of the pathwise ELBO of one draw, so per decoded cell, with
+    ``low`` and ``high`` (90 % bootstrap interval over the repeats); ``agreement``, the squared distance of the mean
+    gradient from that of the plainest objective of the same bound and draws, over what chance gives: about 1 where the two have one
+    mean; ``p``, how often chance alone puts the means so far apart (bootstrap); ``seconds`` of a gradient (CPU,
+    median), and ``relative_per_second``, the variance times these over that of the reference: what an hour buys. These
+    two alone differ from run to run.
 
     Raises
     ------
     InputError
-        An objective that does not go with the latent; fewer than 4 repeats; no training cells.
+        An objective that does not go with the latent; fewer than 4 repeats; no such moment; no training cells.
     """
     if repeats < 4:
         raise InputError(f"gradient_variance: repeats: {repeats} gradients say nothing of a variance: take 30 or more")
-    split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
-    index = evenly(np.flatnonzero(split == slots.TRAIN), cells)
-    if not len(index):
-        raise InputError("gradient_variance: no training cells: check `split`")
-    batch = Batches(inputs(prepared, trained.card)).gather(index)
-    vae = trained.vae
-    chosen = _chosen(vae, objectives)
-    base = _Gradients(vae, _objective(vae, REFERENCE), batch, repeats, seed)
+    data, every = training_cells("gradient_variance", prepared, trained)
+    batch = Batches(data).gather(evenly(every, cells))
+    chosen = _chosen(trained.vae, objectives)
     rows = []
+    for moment in moments_of("gradient_variance", moments, data, every, trained):
+        rows += _at(moment, chosen, batch, repeats, seed)
+    return pd.DataFrame(rows)
+
+
+def _at(
+    moment: Moment, chosen: list[str | dict[str, Any]], batch: Batch, repeats: int, seed: int
+) -> list[dict[str, object]]:
+    """Return the rows of one moment."""
+    vae = moment.vae
+    base = _Gradients(moment, _objective(vae, REFERENCE), batch, repeats, seed)
+    plainest: dict[int, _Gradients] = {}
+    rows: list[dict[str, object]] = []
     for one in chosen:
         objective = _objective(vae, one)
-        found = _Gradients(vae, objective, batch, repeats, seed + 1)
+        found = _Gradients(moment, objective, batch, repeats, seed + 1)
         weighted = objective.given.kind in WEIGHTED
         plain = base
         if weighted:
-            plain = _Gradients(vae, _objective(vae, {"kind": "iwae", "draws": objective.draws}), batch, repeats, seed)
+            n = objective.draws
+            if n not in plainest:
+                plainest[n] = _Gradients(moment, _objective(vae, {"kind": "iwae", "draws": n}), batch, repeats, seed)
+            plain = plainest[n]
         for group in GROUPS:
             ratio, low, high = found.relative(base, group, seed)
             agreement, p = found.agreement(plain, group, seed)
             rows.append(
                 {
+                    "moment": moment.name,
                     "objective": label(one),
                     "group": group,
                     "bound": "weighted" if weighted else "elbo",
@@ -114,9 +131,11 @@ def gradient_variance(
                     "high": high,
                     "agreement": agreement,
                     "p": p,
+                    "seconds": found.seconds,
+                    "relative_per_second": ratio * (found.seconds / found.draws) / (base.seconds / base.draws),
                 }
             )
-    return pd.DataFrame(rows)
+    return rows
 
 
 def label(objective: str | dict[str, Any]) -> str:
@@ -144,32 +163,43 @@ def _objective(vae: CountVAE, one: str | dict[str, Any]) -> Objective:
     return OBJECTIVES[settings.kind](settings)
 
 
+def grouped_gradient(vae: CountVAE, loss: torch.Tensor) -> dict[str, np.ndarray]:
+    """Return the gradient of a loss as one vector for each group of parameters."""
+    parts: dict[str, list[torch.nn.Parameter]] = {group: [] for group in GROUPS}
+    for name, parameter in vae.named_parameters():
+        parts["encoder" if ".encoder." in f".{name}" else "decoder"].append(parameter)
+    every = [one for group in GROUPS for one in parts[group]]
+    found = iter(torch.autograd.grad(loss, every, allow_unused=True))
+    out = {}
+    for group in GROUPS:
+        flat = [torch.zeros(one.numel()) if (g := next(found)) is None else g.flatten() for one in parts[group]]
+        out[group] = torch.cat([one.cpu() for one in flat]).numpy()
+    return out
+
+
 class _Gradients:
     """Gradients of an objective, one per repeat, by group of parameters."""
 
-    def __init__(self, vae: CountVAE, objective: Objective, batch: Batch, repeats: int, seed: int) -> None:
-        parts: dict[str, list[torch.Tensor]] = {group: [] for group in GROUPS}
-        for name, parameter in vae.named_parameters():
-            parts["encoder" if ".encoder." in f".{name}" else "decoder"].append(parameter)
+    def __init__(self, moment: Moment, objective: Objective, batch: Batch, repeats: int, seed: int) -> None:
+        vae = moment.vae
         noise = torch.Generator(device=vae.device).manual_seed(seed)
-        carries = bool(objective.state())
         collected: dict[str, list[np.ndarray]] = {group: [] for group in GROUPS}
-        before, vae.progress = vae.progress, 1.0 - 1e-6  # where draws can still be differentiated
+        waits = BURN_IN * bool(objective.state())
+        before, vae.progress = vae.progress, min(vae.progress, LAST)
+        seconds = []
         try:
-            for step in range(repeats + BURN_IN * carries):
-                loss = objective.loss(vae, batch, noise, None, 1.0).cells.mean()
-                if step < BURN_IN * carries:
+            for step in range(repeats + waits):
+                begun = time.process_time()
+                loss = objective.loss(vae, batch, noise, None, moment.kl_weight).cells.mean()
+                if step < waits:
                     continue
-                every = [one for group in GROUPS for one in parts[group]]
-                found = iter(torch.autograd.grad(loss, every, allow_unused=True))
-                for group in GROUPS:
-                    flat = [
-                        torch.zeros(one.numel()) if (g := next(found)) is None else g.flatten() for one in parts[group]
-                    ]
-                    collected[group].append(torch.cat(flat).cpu().numpy())
+                for group, gradient in grouped_gradient(vae, loss).items():
+                    collected[group].append(gradient)
+                seconds.append(time.process_time() - begun)
         finally:
             vae.progress = before
         self.draws = objective.draws
+        self.seconds = max(float(np.median(seconds)), 1e-9)
         self.values = {group: np.array(every) for group, every in collected.items()}
 
     def variance(self, group: str) -> float:
@@ -180,7 +210,7 @@ class _Gradients:
         """Variance per draw over that of `base`, and the bounds of its bootstrap interval."""
         rng = np.random.default_rng(seed)
         ratio = self.draws * self.variance(group) / (base.draws * base.variance(group))
-        above, below = (_resampled(one.values[group], rng) * one.draws for one in (self, base))
+        above, below = (resampled(one.values[group], rng)[1] * one.draws for one in (self, base))
         low, high = np.percentile(above / below, INTERVAL)
         return ratio, float(low), float(high)
 
@@ -202,9 +232,9 @@ def _times(n: int, rng: np.random.Generator) -> np.ndarray:
     return rng.multinomial(n, np.full(n, 1 / n), size=BOOTSTRAPS).astype(np.float64)
 
 
-def _resampled(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Sums of variances of bootstrap resamples of the rows, from their inner products alone."""
+def resampled(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return bootstrap resamples of the rows: how often each is in them, and the sums of the columns' variances."""
     centred = values - values.mean(0)
     inner, n = (centred @ centred.T).astype(np.float64), len(values)
     times = _times(n, rng)
-    return (times @ np.diag(inner) - np.einsum("bi,ij,bj->b", times, inner, times) / n) / (n - 1)
+    return times, (times @ np.diag(inner) - np.einsum("bi,ij,bj->b", times, inner, times) / n) / (n - 1)
