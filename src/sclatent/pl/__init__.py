@@ -6,7 +6,7 @@ __getattr__, __all__ = attach(
     __name__,
     {
         "qc": "_qc",
-        "save": "_style",
+        "save": "_save",
         "cycle": "_cycle",
         "axes": "_axes.figures",
         "traversals": "_traversals",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from matplotlib.axes import Axes
+    from scipy import sparse
 
 KEPT, TAKEN = st.BLUE, st.VERMILLION
 # metric → label, logarithmic, and the filters that cut on it
@@ -157,55 +158,16 @@ def _table(ax: Axes, rows: pd.DataFrame, before: int, left: int, unit: str) -> N
 def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> st.Figure:
     """Mean against variance of the genes that passed, and which of them the model sees."""
     from scipy import sparse
-    from sklearn.utils.sparsefuncs import mean_variance_axis
 
     counts = sparse.csr_matrix(prepared.X)
     n = counts.shape[0]
-    mean, spread = (values.astype(float) for values in mean_variance_axis(counts, axis=0))  # without a copy
-    variance = spread * n / max(n - 1, 1)
     var = prepared.var
     in_model = var[slots.IN_MODEL].to_numpy(dtype=bool)
     cycle = var[slots.CYCLE_GENE].to_numpy(dtype=bool) if slots.CYCLE_GENE in var else np.zeros(len(var), dtype=bool)
     fig = st.figure(9.6, 3.6)
     left, middle, right = fig.subplots(1, 3, width_ratios=[1.25, 1, 0.9])
-    ok = (mean > 0) & (variance > 0)
-    for mask, color, label in (
-        (~in_model, st.PALE, "not in the model"),
-        (in_model & ~cycle, st.BLUE, "in the model"),
-        (in_model & cycle, st.VERMILLION, "cell-cycle gene"),
-    ):
-        if (mask & ok).any():
-            st.points(
-                left,
-                mean[mask & ok],
-                variance[mask & ok],
-                color,
-                size=float(np.clip(20000 / len(var), 1.5, 10)),
-                alpha=0.8,
-            )
-            left.scatter([], [], color=color, s=14, label=f"{label}: {int(mask.sum()):,}")
-    grid = np.geomspace(mean[ok].min(), mean[ok].max(), 50)
-    left.plot(grid, grid, color=st.INK, lw=0.9, ls="--", label="Poisson: variance = mean")
-    st.log_scale(left)
-    left.set(xlabel="mean count per cell", ylabel="variance of the count", title="Genes that passed")
-    left.legend(loc="upper left", handletextpad=0.3)
-    seen = counts.getnnz(axis=0) / n * 100
-    # bins between whole numbers of cells, so that few cells do not make a comb
-    edges = (np.unique(np.geomspace(1, n, 51).round()) - 0.5) / n * 100
-    edges = np.append(edges, 100 + 50 / n)
-    middle.hist(
-        [seen[in_model], seen[~in_model]],
-        bins=list(edges),
-        stacked=True,
-        color=[st.BLUE, st.PALE],
-        label=["in the model", "not"],
-    )
-    middle.set_xlim(edges[0], edges[-1])
-    st.log_scale(middle, "x")
-    middle.set(xlabel="cells that show the gene (%)", ylabel="genes", title="How many cells show a gene")
-    middle.legend(loc="upper left")
-    low, high = middle.get_ylim()
-    middle.set_ylim(low, high * 1.2)
+    mean = _mean_variance(left, counts, in_model, cycle)
+    _seen(middle, counts, in_model)
     rows = filters[filters["unit"] == "genes"]
     before = int(rows["taken"].iloc[0] + rows["left"].iloc[0]) if len(rows) else prepared.n_vars
     _table(right, rows, before, prepared.n_vars, "genes")
@@ -221,3 +183,58 @@ def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> 
     words.append(f"  in all {mean[in_model].sum() / max(mean.sum(), 1 / n):.0%} of the counts")
     right.text(0.02, 0.4, "\n".join(words), transform=right.transAxes, fontsize=7.5, va="top", linespacing=1.5)
     return fig
+
+
+def _mean_variance(
+    ax: Axes, counts: sparse.csr_matrix, in_model: npt.NDArray[np.bool_], cycle: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Draw the variance of each gene against its mean, and return the means."""
+    from sklearn.utils.sparsefuncs import mean_variance_axis
+
+    n, n_genes = counts.shape
+    mean, spread = (values.astype(float) for values in mean_variance_axis(counts, axis=0))  # without a copy
+    variance = spread * n / max(n - 1, 1)
+    ok = (mean > 0) & (variance > 0)
+    for mask, color, label in (
+        (~in_model, st.PALE, "not in the model"),
+        (in_model & ~cycle, st.BLUE, "in the model"),
+        (in_model & cycle, st.VERMILLION, "cell-cycle gene"),
+    ):
+        if (mask & ok).any():
+            st.points(
+                ax,
+                mean[mask & ok],
+                variance[mask & ok],
+                color,
+                size=float(np.clip(20000 / n_genes, 1.5, 10)),
+                alpha=0.8,
+            )
+            ax.scatter([], [], color=color, s=14, label=f"{label}: {int(mask.sum()):,}")
+    grid = np.geomspace(mean[ok].min(), mean[ok].max(), 50)
+    ax.plot(grid, grid, color=st.INK, lw=0.9, ls="--", label="Poisson: variance = mean")
+    st.log_scale(ax)
+    ax.set(xlabel="mean count per cell", ylabel="variance of the count", title="Genes that passed")
+    ax.legend(loc="upper left", handletextpad=0.3)
+    return mean
+
+
+def _seen(ax: Axes, counts: sparse.csr_matrix, in_model: npt.NDArray[np.bool_]) -> None:
+    """Draw in how many cells genes are seen."""
+    n = counts.shape[0]
+    seen = counts.getnnz(axis=0) / n * 100
+    # bins between whole numbers of cells, so that few cells do not make a comb
+    edges = (np.unique(np.geomspace(1, n, 51).round()) - 0.5) / n * 100
+    edges = np.append(edges, 100 + 50 / n)
+    ax.hist(
+        [seen[in_model], seen[~in_model]],
+        bins=list(edges),
+        stacked=True,
+        color=[st.BLUE, st.PALE],
+        label=["in the model", "not"],
+    )
+    ax.set_xlim(edges[0], edges[-1])
+    st.log_scale(ax, "x")
+    ax.set(xlabel="cells that show the gene (%)", ylabel="genes", title="How many cells show a gene")
+    ax.legend(loc="upper left")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high * 1.2)

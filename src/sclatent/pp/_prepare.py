@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from itertools import compress
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -91,20 +93,14 @@ def prepare(
 
     filters = Filters(file)
     matrix = to_counts(counts.X, file, list(counts.obs_names), list(counts.var_names))
-    for column in batch:
-        need(counts.obs, column, "batch", file)
-    if split.column is not None:
-        need(counts.obs, split.column, "split.column", file)
+    _need_columns(counts.obs, batch, split, file)
     library = library_column(counts.obs, library_size, file) if library_size is not None else None
-    symbols, symbol_source = gene_symbols(counts, genes.symbols, file)
-    ids = gene_ids(counts.var)
-    kept = find_kept(counts.var_names, symbols, ids, genes.keep, file)
-    metrics, gene_metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var), symbols)
-    spikes = gene_metrics[slots.SPIKE_IN].to_numpy()
-    _tell_spikes(spikes, symbols)
-    has_mito = bool(gene_metrics[slots.MITO].any())
+    known = _know_genes(counts.var, *gene_symbols(counts, genes.symbols, file), genes.keep, file)
+    metrics, known.metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var), known.symbols)
+    _tell_spikes(known.metrics[slots.SPIKE_IN].to_numpy(), known.symbols)
+    has_mito = bool(known.metrics[slots.MITO].any())
     passed = pass_cells(matrix, counts.obs, metrics, cells, batch, split.seed, filters, has_mito)
-    seen = pass_genes(matrix, passed, counts.var_names, kept, genes.min_cells, filters)
+    seen = pass_genes(matrix, passed, counts.var_names, known.kept, genes.min_cells, filters)
 
     prepared = AnnData(subset(matrix, passed, seen), obs=counts.obs[passed].copy(), var=counts.var[seen].copy())
     prepared.uns[slots.UNS] = {slots.UNS_READ: counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})}
@@ -112,66 +108,123 @@ def prepare(
         prepared, filters, np.ones(prepared.n_vars, dtype=bool), "cells.no_counts", "no count in the genes left", passed
     )
     renamed = place_columns(prepared, metrics, batch, covariates, file)
-    symbols = [symbol for symbol, stays in zip(symbols, seen, strict=True) if stays]
-    ids = [gene for gene, stays in zip(ids, seen, strict=True) if stays]
-    listed = cycle_genes(organism, cycle.genes)
-    of_cycle = find_cycle(ids, symbols, gene_metrics[slots.TOTAL_COUNTS].to_numpy()[seen], listed)
-    while True:
-        part = split_cells(given(prepared, [split.column]), split, file)
-        variable = _variable(prepared, part, batch, genes.n_top, spikes[seen])
-        in_model = variable | of_cycle | kept[seen]
-        if in_model.sum() < 2:
-            raise InputError(
-                f"{file}: {in_model.sum()} of {prepared.n_vars} gene(s) can be modelled: at least 2 are needed, since "
-                "rates are shares of a cell's counts"
-            )
-        if library is not None or not silent(prepared, in_model).any():
-            break
-        # a library of zero has no rate, so such cells go; the split is drawn anew, and the genes with it
-        drop_silent(prepared, filters, in_model, "cells.no_model_counts", "no count in the model's genes", passed)
-    prepared.obs[slots.SPLIT] = part
-    given_size = None if library is None else library[passed]
-    prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, in_model, given_size, library_size, file)
-    settle(prepared, renamed, {*batch, *covariates})
+    left = known.of(seen)
+    totals, spikes = (left.metrics[name].to_numpy() for name in (slots.TOTAL_COUNTS, slots.SPIKE_IN))
+    of_cycle = find_cycle(left.ids, left.symbols, totals, cycle_genes(organism, cycle.genes))
 
+    def choose() -> _Choice:
+        part = split_cells(given(prepared, [split.column]), split, file)
+        variable = _variable(prepared, part, batch, genes.n_top, spikes)
+        return _Choice(part, variable, of_cycle, left.kept).checked(file)
+
+    choice = choose()
+    while library is None and silent(prepared, choice.in_model).any():
+        # a library of zero has no rate, so such cells go; the split is drawn anew, and the genes with it
+        why = "no count in the model's genes"
+        drop_silent(prepared, filters, choice.in_model, "cells.no_model_counts", why, passed)
+        choice = choose()
+    prepared.obs[slots.SPLIT] = choice.split
+    given_size = None if library is None else library[passed]
+    prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, choice.in_model, given_size, library_size, file)
+    settle(prepared, renamed, {*batch, *covariates})
+    _describe_genes(prepared, left, choice)
+    metrics["passed"] = passed
+    about: dict[str, Any] = {slots.UNS_FILTERS: filters.table(), slots.UNS_QC: metrics}
+    about[slots.UNS_GENES] = _about_genes(known, choice, genes.n_top)
+    about[slots.UNS_PREPARED] = _about_columns(library_size, renamed)
+    prepared.uns[slots.UNS] |= about
+    prepared.strings_to_categoricals()
+    log.info("prepared: %d cells × %d genes, of which the model sees %d", *prepared.shape, choice.in_model.sum())
+    return prepared
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """The split (cells,), and of the genes that passed (genes,) those that the model sees, by reason."""
+
+    split: pd.Categorical
+    variable: np.ndarray
+    cycle: np.ndarray
+    kept: np.ndarray
+
+    @property
+    def in_model(self) -> np.ndarray:
+        return self.variable | self.cycle | self.kept
+
+    def checked(self, file: str) -> _Choice:
+        """Return this choice, or stop where it leaves nothing to model."""
+        n = int(self.in_model.sum())
+        if n < 2:
+            raise InputError(
+                f"{file}: {n} of {len(self.kept)} gene(s) can be modelled: at least 2 are needed, since rates are "
+                "shares of a cell's counts"
+            )
+        return self
+
+
+@dataclass
+class _Known:
+    """What is known of each gene: names, where they come from, whether it was asked for, and its metrics."""
+
+    symbols: list[str]
+    source: str
+    ids: list[str]
+    kept: np.ndarray
+    metrics: pd.DataFrame
+
+    def of(self, genes: np.ndarray) -> _Known:
+        """Return what is known of some genes (mask)."""
+        symbols, ids = (list(compress(names, genes)) for names in (self.symbols, self.ids))
+        return _Known(symbols, self.source, ids, self.kept[genes], self.metrics[genes])
+
+
+def _know_genes(var: pd.DataFrame, symbols: list[str], source: str, keep: Sequence[str], file: str) -> _Known:
+    ids = gene_ids(var)
+    return _Known(symbols, source, ids, find_kept(var.index, symbols, ids, keep, file), var[[]])
+
+
+def _about_genes(known: _Known, choice: _Choice, n_top: int) -> dict[str, Any]:
+    """Return how the genes were chosen, and how many there are of each kind."""
+    return {
+        "flavor": FLAVOR,
+        "n_top": n_top,
+        "symbols": known.source,
+        "n_highly_variable": int(choice.variable.sum()),
+        "n_cycle": int(choice.cycle.sum()),
+        "n_kept": int(known.kept.sum()),
+        "n_model": int(choice.in_model.sum()),
+        "n_read": len(known.ids),
+        "n_mitochondrial": int(known.metrics[slots.MITO].sum()),
+        "n_ribosomal": int(known.metrics[slots.RIBO].sum()),
+    }
+
+
+def _about_columns(library_size: str | None, renamed: dict[str, str]) -> dict[str, Any]:
+    """Return what ``library_size`` is, and which columns that came in have another name."""
+    what = library_size or "sum over the model's genes"
+    return {"library_size": what, "rest": library_size is not None, slots.RENAMED: renamed}
+
+
+def _need_columns(obs: pd.DataFrame, batch: Sequence[str], split: SplitSettings, file: str) -> None:
+    """Look for every column that must come in, before minutes are spent."""
+    for column in batch:
+        need(obs, column, "batch", file)
+    if split.column is not None:
+        need(obs, split.column, "split.column", file)
+
+
+def _describe_genes(prepared: AnnData, known: _Known, choice: _Choice) -> None:
+    """Add to ``var`` what is known of each gene, and why the model sees it."""
     described = {
-        slots.SYMBOL: np.asarray(symbols, dtype=object),
-        **{str(name): values.to_numpy() for name, values in gene_metrics[seen].items()},
-        slots.HIGHLY_VARIABLE: variable,
-        slots.CYCLE_GENE: of_cycle,
-        slots.KEPT: kept[seen],
-        slots.IN_MODEL: in_model,
+        slots.SYMBOL: np.asarray(known.symbols, dtype=object),
+        **{str(name): values.to_numpy() for name, values in known.metrics.items()},
+        slots.HIGHLY_VARIABLE: choice.variable,
+        slots.CYCLE_GENE: choice.cycle,
+        slots.KEPT: choice.kept,
+        slots.IN_MODEL: choice.in_model,
     }
     for name, values in described.items():
         add_column(prepared.var, name, values, "gene selection")
-    metrics["passed"] = passed
-    prepared.uns[slots.UNS] = {
-        **prepared.uns[slots.UNS],
-        slots.UNS_FILTERS: filters.table(),
-        slots.UNS_QC: metrics,
-        slots.UNS_GENES: {
-            "flavor": FLAVOR,
-            "n_top": genes.n_top,
-            "symbols": symbol_source,
-            "n_highly_variable": int(variable.sum()),
-            "n_cycle": int(of_cycle.sum()),
-            "n_kept": int(kept.sum()),
-            "n_model": int(in_model.sum()),
-            "n_read": counts.n_vars,
-            "n_mitochondrial": int(gene_metrics[slots.MITO].sum()),
-            "n_ribosomal": int(gene_metrics[slots.RIBO].sum()),
-        },
-        slots.UNS_PREPARED: {
-            "library_size": library_size or "sum over the model's genes",
-            "rest": library is not None,
-            slots.RENAMED: renamed,
-        },
-    }
-    prepared.strings_to_categoricals()
-    log.info(
-        "prepared: %d cells × %d genes, of which the model sees %d", prepared.n_obs, prepared.n_vars, in_model.sum()
-    )
-    return prepared
 
 
 def model_counts(prepared: AnnData) -> AnnData:

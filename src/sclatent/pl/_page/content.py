@@ -1,4 +1,4 @@
-"""What the page knows: curves and cells as bytes small enough to embed, and words about them."""
+"""What the page knows: curves and cells as bytes small enough to embed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ import numpy.typing as npt
 
 from sclatent.data import slots
 from sclatent.pl import _style as st
-from sclatent.pl._axes.table import RULE, by_axis, title
 from sclatent.pl._knob import phase_arcs
+from sclatent.pl._page.facts import facts, path_title
 from sclatent.pl._page.route import near_steps, route
-from sclatent.pl._paths import CYCLE, PSEUDO, Path, path, paths
-from sclatent.tl._axes.strength import WEAK
+from sclatent.pl._paths import CYCLE, PSEUDO, path, paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,16 +134,10 @@ def describe_path(
             _numbers(at) for at in route(xy, near_steps(values, position, closed=view.closed), closed=view.closed)
         ],
         "phase": _phases(atlas, position) if view.closed else None,
-        "facts": _facts(name, row, view, knob),
+        "facts": facts(name, row, view, knob),
         "technical": bool(row is not None and str(row.get("kind", "")) == "technical"),
         "blob": pack(b"".join(blobs)),
     }
-
-
-def axes_table(atlas: AnnData) -> pd.DataFrame | None:
-    """Return ``uns["sclatent"]["axes"]`` by axis."""
-    table = atlas.uns.get(slots.UNS, {}).get("axes")
-    return None if table is None else by_axis(table)
 
 
 def _frame(xy: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], list[float], list[float]]:
@@ -233,43 +226,3 @@ def _phases(atlas: AnnData, position: npt.NDArray[np.float64]) -> list[str]:
         return next((st.PHASE_LABELS[p] for p, a, b in arcs if np.mod(angle - a, 2 * np.pi) < b - a), "")
 
     return [at(float(angle)) for angle in position]
-
-
-def path_title(name: str, axes: pd.DataFrame | None) -> str:
-    """Return what a path is called on the page."""
-    return "Cell cycle (the knob)" if name == CYCLE else title(name, axes)
-
-
-def _facts(name: str, row: pd.Series | None, view: Path, knob: Mapping[str, Any]) -> list[list[str]]:
-    """Return what is known of a path, as (what, words)."""
-    facts: list[list[str]] = []
-    empty = int((~view.supported).sum())
-    if name == CYCLE:
-        found = knob.get("path") or {}
-        if found:
-            facts.append(["Cells", f"{int(found['cells']):,} cycling cells"])
-            facts.append(["Latent variance along the knob", f"{float(found['variance_share']):.1%}"])
-    elif row is not None:
-        facts.append(["KL", f"{float(row['kl']):.2f} nats per cell"])
-        if row["strength"] == WEAK:
-            facts.append(["Weak", RULE])
-        if row["evidence"]:
-            facts.append(["Named by", f"{row['evidence']}, which explains {float(row['effect']):.0%} of its variance"])
-        else:
-            facts.append(["Named by", "nothing: no score explains a quarter of its variance"])
-        if row["also"]:
-            facts.append(["Also", str(row["also"])])
-        if "n_seeds" in row.index and np.isfinite(float(row["n_seeds"])) and float(row["n_seeds"]) > 0:
-            facts.append(["Stability", f"came back in {int(row['n_returned'])} of {int(row['n_seeds'])} other seeds"])
-        else:
-            facts.append(["Stability", "not known: trained with one seed"])
-        for key, label in (
-            ("levels_up", f"Upper end ({row['evidence']})"),
-            ("levels_down", f"Lower end ({row['evidence']})"),
-            ("genes_up", "Rising genes"),
-            ("genes_down", "Falling genes"),
-        ):
-            if row[key]:
-                facts.append([label, str(row[key])])
-    facts.append(["Steps without cells", f"{empty} of {len(view.supported)}, greyed out" if empty else "none"])
-    return facts

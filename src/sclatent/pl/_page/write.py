@@ -14,7 +14,8 @@ from sclatent.data import slots
 from sclatent.data.atomic import atomic
 from sclatent.pl import _style as st
 from sclatent.pl._axes.table import left_out, shown
-from sclatent.pl._page.content import axes_table, describe, describe_path, pack, path_title
+from sclatent.pl._page.content import describe, describe_path, pack
+from sclatent.pl._page.facts import axes_table, path_title
 from sclatent.pl._paths import CYCLE, paths, symbols
 
 if TYPE_CHECKING:

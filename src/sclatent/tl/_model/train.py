@@ -16,7 +16,7 @@ import torch
 import sclatent
 from sclatent.data import slots
 from sclatent.data.columns import as_numbers, as_text, called
-from sclatent.model import CountVAE, Diverged, load_model, refit_epochs, refit_vae, rotate_axes, train_vae
+from sclatent.model import CountData, CountVAE, Diverged, load_model, refit_epochs, refit_vae, rotate_axes, train_vae
 from sclatent.settings import NO_FILE, InputError, ModelSettings, did_you_mean, takes_settings
 from sclatent.tl._model.first_angles import first_angles
 from sclatent.tl._model.held_out_fit import summarise
@@ -128,11 +128,7 @@ def train(
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     cells = {part: np.flatnonzero(split == part) for part in slots.SPLITS}
     card = describe(prepared, batch, covariates, library_size, cells[slots.TRAIN])
-    if model.n_latent != "auto" and model.n_latent > len(card["genes"]):
-        raise InputError(
-            f"models.{name}.n_latent: {model.n_latent} axes for {len(card['genes'])} genes: "
-            f"set n_latent to {min(10, len(card['genes']))} or less"
-        )
+    _check_axes(model, len(card["genes"]), name)
     data = inputs(prepared, card)
     halfway = None if checkpoint is None else Path(checkpoint)
     how: dict[str, Any] = {"seed": seed, "device": where, "threads": threads, "progress": progress}
@@ -157,11 +153,7 @@ def train(
     epochs = refit_epochs(len(both), len(history)) if model.refit else 0
     if epochs:
         card["validation"] = summarise(vae, data, cells[slots.VALIDATION])  # while these are still unseen
-        again = None if halfway is None else halfway.with_name(f"{halfway.stem}.refit{halfway.suffix}")
-        refitted = refit_vae(vae, data, both, epochs, checkpoint=again, **how)
-        vae, card["refit"] = (vae, 0) if refitted is None else (refitted, epochs)
-        if again is not None:
-            again.unlink(missing_ok=True)
+        vae, card["refit"] = _refit(vae, data, both, epochs, checkpoint=halfway, **how)
     if halfway is not None:
         halfway.unlink(missing_ok=True)
     rotate_axes(vae, data, evenly(cells[slots.TRAIN], ROTATED), model.rotation)
@@ -171,13 +163,37 @@ def train(
         "device": where,
         "threads": threads,
         "cells": {part: len(index) for part, index in cells.items()},
-        "versions": {
-            "sclatent": sclatent.__version__,
-            "python": platform.python_version(),
-            **{package: version(package) for package in ("torch", "numpy", "scipy", "anndata")},
-        },
+        "versions": _versions(),
     }
     return TrainedModel(vae, card, history)
+
+
+def _check_axes(model: ModelSettings, n_genes: int, name: str) -> None:
+    if model.n_latent != "auto" and model.n_latent > n_genes:
+        raise InputError(
+            f"models.{name}.n_latent: {model.n_latent} axes for {n_genes} genes: "
+            f"set n_latent to {min(10, n_genes)} or less"
+        )
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions that the bytes of a model depend on."""
+    return {
+        "sclatent": sclatent.__version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("torch", "numpy", "scipy", "anndata")},
+    }
+
+
+def _refit(
+    vae: CountVAE, data: CountData, both: np.ndarray, epochs: int, *, checkpoint: Path | None, **how: Any
+) -> tuple[CountVAE, int]:
+    """Let the model learn from the validation cells too; the model as it was, and 0 epochs, if that diverges."""
+    again = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.stem}.refit{checkpoint.suffix}")
+    refitted = refit_vae(vae, data, both, epochs, checkpoint=again, **how)
+    if again is not None:
+        again.unlink(missing_ok=True)
+    return (vae, 0) if refitted is None else (refitted, epochs)
 
 
 def describe(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,27 +97,25 @@ def traverse(
     def draw(cells: Array) -> list[Array]:
         return deviations(trained.vae, data, latent, cells, DRAWS, SEED)
 
-    draws = [means[few] + away for away in draw(few)]
+    def place(z: Array, k: int, x: float) -> Array:
+        if slots.LATENT in latent.uns:  # what one axis gains, others may lose
+            return trained.vae.latent.placed(z, k, x)
+        moved = z.copy()
+        moved[:, k] = x
+        return moved
 
+    draws = [means[few] + away for away in draw(few)]
     reference = mean_fraction(decode, means[cells], cells)
     chosen = score_genes(genes, cycle.var, reference)
     contrasts = chosen.contrasts()
     low, high = np.percentile(means, PERCENTILES, axis=0)
 
     blocks: list[_Block] = []
-    for k in np.flatnonzero(latent.var["active"].to_numpy(dtype=bool)):
+    for k in np.flatnonzero(latent.var["active"].to_numpy(dtype=bool)).tolist():
         position = np.linspace(low[k], high[k], steps)
         density, near = density_on_line(position, means[:, k])
-
-        def at(z: Array, x: float, k: int = int(k)) -> Array:
-            if slots.LATENT in latent.uns:  # what one axis gains, others may lose
-                return trained.vae.latent.placed(z, k, x)
-            moved = z.copy()
-            moved[:, k] = x
-            return moved
-
-        curve = np.array([mean_fraction(decode, at(means[cells], x), cells) for x in position])
-        sd = [spread(decode, lambda z, x=x, at=at: at(z, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
+        curve = np.array([mean_fraction(decode, place(means[cells], k, x), cells) for x in position])
+        sd = [spread(decode, lambda z, x=x, k=k: place(z, k, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
         blocks.append(_Block(str(latent.var_names[k]), position, density, near, curve, sd))
     turn = _turn(decode, knob, draw, steps, contrasts)
     if turn is not None:
@@ -125,26 +123,37 @@ def traverse(
 
     out = _assemble(blocks, chosen, len(genes))
     out.var_names = genes
+    _describe_genes(out, prepared, reference, chosen)
+    if turn is not None:
+        out.var["cycle_peak"], out.var["cycle_amplitude"] = peak_phase(turn.position, turn.curve)
+    out.uns[slots.UNS] = {"traverse": _how(steps, len(cells), len(few))}
+    log.info("decoded %d paths of %d steps over %d genes", len(blocks), steps, len(genes))
+    return out
+
+
+def _how(steps: int, cells: int, few: int) -> dict[str, Any]:
+    """Return what the paths were decoded with."""
+    return {
+        "steps": steps,
+        "cells": cells,
+        "draws": DRAWS,
+        "draws_cells": few,
+        "percentiles": np.asarray(PERCENTILES, dtype=float),
+        "seed": SEED,
+        "min_support": MIN_SUPPORT,
+    }
+
+
+def _describe_genes(out: AnnData, prepared: AnnData, reference: Array, chosen: ScoreGenes) -> None:
+    """Add to ``var`` the symbol of each gene, its mean fraction, and its part in the scores."""
+    import pandas as pd
+
+    genes = out.var_names
     symbol = prepared.var[slots.SYMBOL].astype(str).reindex(genes).to_numpy() if slots.SYMBOL in prepared.var else genes
     out.var[slots.SYMBOL] = np.asarray(symbol, dtype=object)
     out.var["reference"] = reference
     out.var["list_phase"] = pd.Categorical(list_phase(chosen), categories=["", "S", "G2M"])
     out.var["S_control"], out.var["G2M_control"] = chosen.s_control, chosen.g2m_control
-    if turn is not None:
-        out.var["cycle_peak"], out.var["cycle_amplitude"] = peak_phase(turn.position, turn.curve)
-    out.uns[slots.UNS] = {
-        "traverse": {
-            "steps": steps,
-            "cells": len(cells),
-            "draws": DRAWS,
-            "draws_cells": len(few),
-            "percentiles": np.asarray(PERCENTILES, dtype=float),
-            "seed": SEED,
-            "min_support": MIN_SUPPORT,
-        }
-    }
-    log.info("decoded %d paths of %d steps over %d genes", len(blocks), steps, len(genes))
-    return out
 
 
 @dataclass(frozen=True)
