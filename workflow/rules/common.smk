@@ -37,7 +37,7 @@ except InputError as error:
         str(error)
     )  # while the workflow is parsed, this prints the line and nothing else
 
-# On one machine a second try meets the same memory and the same mistake; on a cluster it asks for more of both.
+# On one machine a retry has the same memory and fails again; on a cluster a retry asks for more memory and time.
 RETRIES = 0 if workflow.resource_settings.nodes is None else 2
 
 TRAIN_THREADS = training_threads(
@@ -114,7 +114,7 @@ def per_seed(path):
 
 
 def selected(path):
-    """`path` for the seed that `select` chose; another seed that is not chosen changes nothing for who reads it."""
+    """`path` for the seed that `select` chose; rules that read it do not depend on the other seeds."""
 
     def file(wildcards):
         chosen = checkpoints.select.get(

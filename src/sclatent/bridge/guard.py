@@ -36,7 +36,7 @@ def guard(log: str, name: str) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Be told to stop when the waiting process is killed: nobody else would (Linux only)."""
+    """Get a signal when the waiting process is killed: no other process would send one (Linux only)."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:

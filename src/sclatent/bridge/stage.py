@@ -162,7 +162,7 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(job.threads)))
     # threads that spin while they wait for each other stall a training when other programs want the same cores
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # a bar in a file is read afterwards: a line every ten seconds will do
+    # a progress bar in a log file is read afterwards: one line every ten seconds is enough
     os.environ |= {"MPLBACKEND": "Agg", "TQDM_MININTERVAL": "10"}
     name = " ".join([str(snakemake.rule), *(str(value) for value in snakemake.wildcards)])
     # in a job of its own, that is; a test or a notebook that calls this is not to be taken over
@@ -193,7 +193,7 @@ def stage(snakemake: Any) -> Iterator[Stage]:
             raise SystemExit(1) from None
         log.info("done: %s", used(time.perf_counter() - start))
     if own:
-        gc.freeze()  # the process ends here: to look through all that it holds for garbage takes up to a second
+        gc.freeze()  # the process ends here, and collecting garbage first would take up to a second
 
 
 def used(seconds: float) -> str:
@@ -238,7 +238,7 @@ def _into(path: str) -> Iterator[int]:
 
 
 def _terminated(name: str, number: int, frame: object) -> None:
-    """End in good order when a cluster or a user stops the job, so that scratch files go."""
+    """End in good order when a cluster or a user stops the job, so that scratch files are removed."""
     line = f"{name}: the job was stopped from outside (signal {number}, {signal.Signals(number).name})\n"
     os.write(2, line.encode())  # a handler may interrupt a write to sys.stderr, which must not be entered twice
     raise SystemExit(128 + number)

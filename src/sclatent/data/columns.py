@@ -95,7 +95,7 @@ def as_numbers(column: pd.Series) -> tuple[npt.NDArray[np.float64], str | None]:
 
     Returns
     -------
-    (n_cells,) float64, NaN where there is no value; and the first value that is no number, or None.
+    (n_cells,) float64, NaN where there is no value; and the first value that is not a number, or None.
     """
     import pandas as pd
 

@@ -42,7 +42,7 @@ def read_list(name: str) -> pd.DataFrame:
 
 
 def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.DataFrame:
-    """Return the S and G2/M genes of an organism, or of a file of one's own.
+    """Return the S and G2/M genes of an organism, or of a file of the user's.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ RENAMED = "renamed"
 COUNTS = "counts"
 SD = "sd"
 
-# --- obs: who a cell is -----------------------------------------------------------------------------------------------
+# --- obs: names of cells ----------------------------------------------------------------------------------------------
 SAMPLE = "sample"
 SPLIT = "split"
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")

@@ -29,7 +29,7 @@ class Table:
     rows
         As many fields each; an empty field is an empty string.
     remarks
-        What was done about odd lines, to be logged by who knows what the table is.
+        What was done about odd lines; the caller, which knows what the table is, logs it.
     """
 
     names: list[str] = field(default_factory=list)

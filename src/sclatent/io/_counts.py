@@ -94,7 +94,7 @@ def assemble(
     """Join a matrix with its names, checked: whole-number counts, no cell twice, gene names made unique.
 
     Genes that share a name are kept and told apart by a suffix (``TBCE``, ``TBCE-1``), as scanpy and Seurat do, with a
-    line in the log. A cell that is listed twice is an error: nobody can know which of the two is meant.
+    line in the log. A cell that is listed twice is an error: it is not known which of the two is meant.
     """
     from anndata import AnnData
 

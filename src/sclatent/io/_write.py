@@ -28,7 +28,7 @@ def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
     path
         The file.
     names_only
-        Leave the matrix on disk (anndata's backed mode), for who asks about cells and genes only.
+        Leave the matrix on disk (anndata's backed mode), for callers that need only the names of cells and genes.
 
     Returns
     -------

@@ -237,7 +237,7 @@ class Batches:
         return self.source.take(index), {name: array[index] for name, array in self._cells.items()}
 
     def _gather_there(self, there: dict[str, Tensor], cells: np.ndarray) -> Batch:
-        # counted on the host: to ask the GPU would wait for all that it has queued
+        # counted on the host: to read it from the GPU would wait for everything that the GPU has queued
         n = int((self._host_offsets[cells + 1] - self._host_offsets[cells]).sum())
         index = torch.from_numpy(cells).to(self.device)
         start = there["offsets"][index]

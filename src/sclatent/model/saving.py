@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 FORMAT, READ = 2, (1, 2)
-"""Written, and read: in format 1 the settings of a kind stood beside it."""
+"""The format that is written, and those that are read: in format 1 the options of a kind were keys of the model."""
 
 
 def _in_file(name: str) -> str:

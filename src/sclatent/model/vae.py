@@ -181,7 +181,7 @@ class CountVAE(nn.Module):
 
     @torch.no_grad()
     def predictive(self, batch: Batch, noise: torch.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Rate (B × genes), float64, at one draw of q(z | x), and what the likelihood has beside it, by name.
+        """Rate (B × genes), float64, at one draw of q(z | x), and the other parameters of the likelihood, by name.
 
         Parameters
         ----------

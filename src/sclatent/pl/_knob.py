@@ -124,7 +124,7 @@ def phase_arcs(cells: AnnData) -> list[tuple[str, float, float]]:
         borders = [0.0, float(stage["s_start"]), float(stage["g2m_start"]), 2 * np.pi]
         return list(zip(slots.PHASES, borders[:-1], borders[1:], strict=True))
     told = [str(name) for name in stage.get("phases", slots.PHASES)]
-    if len(told) == 1:  # a part of a cycle: of the rest it is not known what it is
+    if len(told) == 1:  # a part of a cycle: the phase of the other cells is not known
         borders = [
             float(stage[f"{told[0].lower()}_{end}"]) for end in ("start", "end") if f"{told[0].lower()}_{end}" in stage
         ]

@@ -187,7 +187,7 @@ def _zoom(ax: Axes) -> None:
 
 
 def _cell_cycle(models: pd.DataFrame) -> st.Figure:
-    """Best single axis for the S and for the G2/M score, with the second best beside it."""
+    """Draw the best single axis for the S and for the G2/M score, next to the second best."""
     names = _names(models)
     fig = st.figure(8.4, 1.6 + _row(models) * len(names))
     panels = fig.subplots(1, 2, sharey=True)

@@ -52,7 +52,7 @@ def qc(prepared: AnnData) -> st.Figures:
 
 
 def _unknown(chosen: dict[str, Any]) -> list[str]:
-    """Say which kinds of genes nobody could tell among thousands: a share of 0 % is no measurement then."""
+    """Name the kinds of genes that cannot be recognised: a share of 0 % is not a measurement then."""
     n_read = int(chosen.get("n_read", 0))
     kinds = [kind for kind in ("mitochondrial", "ribosomal") if int(chosen.get(f"n_{kind}", 1)) == 0]
     return [f"no {kind} gene is known among {n_read:,}" for kind in kinds] if n_read >= MANY_GENES else []

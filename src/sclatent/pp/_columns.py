@@ -118,7 +118,7 @@ def covariate(obs: pd.DataFrame, column: str, file: str) -> np.ndarray:
     Raises
     ------
     InputError
-        If the column is missing, holds no numbers, has gaps, or is constant.
+        If the column is missing, is not numeric, has missing values, or is constant.
     """
     numbers = _numbers(obs, column, "covariates", file)
     if np.ptp(numbers) == 0:

@@ -70,7 +70,7 @@ def find_cycle(ids: list[str], symbols: list[str], totals: np.ndarray, listed: p
         symbols, list(listed["gene"]), aliases=list(listed["aliases"]), weights=totals, ignore_case=True
     )
     out = np.zeros(len(symbols), dtype=bool)
-    # a list of one's own may hold ids where the built-in ones have a column of them
+    # a user's list may hold ids where the built-in lists have a column of them
     for column in ("ensembl", "gene"):
         by_id = match_genes(ids, [str(gene) or "-" for gene in listed[column]], weights=totals)
         found = np.where(found >= 0, found, by_id)

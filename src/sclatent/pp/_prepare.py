@@ -119,7 +119,8 @@ def prepare(
 
     choice = choose()
     while library is None and silent(prepared, choice.in_model).any():
-        # a library of zero has no rate, so such cells go; the split is drawn anew, and the genes with it
+        # a cell with a library size of zero has no rate, so it is removed;
+        # then the split is drawn again, and the genes are chosen again
         why = "no count in the model's genes"
         drop_silent(prepared, filters, choice.in_model, "cells.no_model_counts", why, passed)
         choice = choose()

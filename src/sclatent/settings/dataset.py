@@ -57,15 +57,15 @@ class Sample(Settings):
     genome: str | None = Field(None, description="10x h5 of Cell Ranger 2: which genome, when the file holds several")
     features: str | None = Field(None, description="10x: the feature type to keep; null: `Gene Expression`")
     orientation: Literal["genes_by_cells", "cells_by_genes"] | None = Field(
-        None, description="dense text: what the rows are by what the columns are; null: detected"
+        None, description="dense text: what rows and columns are; null: detect it"
     )
     round: Literal["nearest", "stochastic"] | None = Field(
         None,
-        description="make whole numbers of estimated counts: `nearest`, or `stochastic`, which keeps the mean of many "
-        "small values; null: fractions are refused",
+        description="how to round estimated counts: `nearest`, or `stochastic`, which keeps the mean of many small "
+        "values; null: fractions are an error",
     )
     round_seed: int = Field(0, ge=0, lt=2**32, description="seed of `round: stochastic`")
-    url: str | None = Field(None, description="where to download `path` from when it is not there")
+    url: str | None = Field(None, description="where to download `path` from if the file is missing")
     sha256: str | None = Field(
         None, pattern=r"^[0-9a-fA-F]{64}$", description="checksum of the file; needed with `url`"
     )
@@ -119,21 +119,22 @@ class DatasetSettings(Settings):
     file: str = Field(exclude=True)
     counts: list[Sample] = Field(min_length=1, description="a path, a mapping (see below), or a list of samples")
     join: Literal["inner", "outer"] = Field(
-        "inner", description="genes of several samples: common to all, or of any (then 0)"
+        "inner", description="genes of several samples: inner: those in all; outer: those in any (0 where absent)"
     )
     metadata: str | None = Field(
         None, description="TSV/CSV of per-cell columns, joined on the barcode in its first column"
     )
     organism: str = Field(
-        "human", description="human or mouse picks the cell-cycle genes; any name if `cycle.genes` is given"
+        "human", description="human or mouse: selects the cell-cycle genes; any name if `cycle.genes` is given"
     )
     batch: Columns = Field([], description="obs column(s) of categories that the decoder is conditioned on")
     covariates: Columns = Field([], description="obs column(s) of numbers that the decoder is conditioned on")
     labels: Columns = Field(
-        [], description="obs columns used only to judge the result: categories, unless they are numbers with fractions"
+        [],
+        description="obs columns used only to evaluate the result: categories, unless they hold numbers with fractions",
     )
     library_size: str | None = Field(
-        None, description="null: the sum over the model's genes; or an obs column with the total over more genes"
+        None, description="null: the sum over the model's genes; else an obs column with the total over more genes"
     )
     split: SplitSettings = Field(SplitSettings(), description="training, validation and test cells")
     cells: CellsSettings = Field(CellsSettings(), description="filters on cells")

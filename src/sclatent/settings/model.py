@@ -64,7 +64,7 @@ BESIDE = {
 
 
 def _move(given: dict[str, Any], key: str, beside: _Beside, default: KindSettings) -> None:
-    """Move `key` from beside its kind into it, or leave it out where it says nothing."""
+    """Move `key` of the model into the settings of its kind, or drop it where it has no effect."""
     kinds, part, value = beside.kinds, beside.kinds.key, resolve(given.pop(key))
     chosen = given.get(part, default)
     if isinstance(chosen, KindSettings):
@@ -103,12 +103,12 @@ class ModelSettings(Settings):
 
     likelihood: Annotated[LikelihoodSettings, OneOf(LIKELIHOODS)] = Field(
         NBSettings(),
-        description="distribution of the counts; bernoulli takes only whether a count is above 0 (open chromatin)",
+        description="distribution of the counts; bernoulli models only whether a count is above 0 (open chromatin)",
     )
     decoder: Annotated[DecoderSettings, OneOf(DECODERS)] = Field(
         MLPSettings(),
         description="from latent axes to genes: a network, a linear map, or a response curve per axis and gene; "
-        "`{kind: additive, pooling: counts}` sets what a kind has (so do keys beside it: `pooling: counts`)",
+        "`{kind: additive, pooling: counts}` sets options of a kind (they can also be keys of the model)",
     )
     latent: Annotated[LatentSettings, OneOf(LATENTS, blocks_of, blocks_in_schema)] = Field(
         GaussianSettings(),
@@ -125,21 +125,21 @@ class ModelSettings(Settings):
     )
     n_latent: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
-        description="number of latent axes; auto: 32, but one per 8 training cells where these are few (at least 10), "
-        "and no more than genes; axes that the data do not need stay empty",
+        description="number of latent axes; auto: 32, but with few training cells one axis per 8 cells (at least 10), "
+        "and never more than genes; axes that the data do not need stay inactive",
     )
     n_hidden: int = Field(128, ge=1, le=8192, description="units of each hidden layer")
     n_layers: int = Field(1, ge=1, le=8, description="hidden layers of the encoder and of the mlp decoder")
-    dropout: float = Field(0.3, ge=0, lt=1, description="fraction of hidden units left out in each training step")
+    dropout: float = Field(0.3, ge=0, lt=1, description="fraction of hidden units dropped in each training step")
     epochs: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="most passes through the training cells; auto: fewer with more cells"
+        "auto", description="maximum number of passes through the training cells; auto: fewer with more cells"
     )
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="cells per training step; auto: 64 to 512, growing with the number of cells"
     )
     learning_rate: float = Field(4e-3, gt=0, le=1, description="highest learning rate of the one-cycle schedule")
     weight_decay: float = Field(
-        0.1, ge=0, description="decoupled weight decay of the matrices; less, as 2,000/cells, beyond 2,000 cells"
+        0.1, ge=0, description="decoupled weight decay of the matrices; beyond 2,000 cells it falls as 2,000/cells"
     )
     patience: int = Field(
         15,
@@ -148,10 +148,10 @@ class ModelSettings(Settings):
     )
     refit: bool = Field(
         True,
-        description="go on after training on training and validation cells together: half as many epochs with 2,000 "
-        "cells, and ever fewer with fewer cells (it would overfit) or more (it would not pay)",
+        description="after training, continue on training and validation cells together: half as many epochs with "
+        "2,000 cells, fewer with fewer cells (overfitting) or with more cells (little gain)",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU when there is one")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU if there is one")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,7 @@
 """Threads that do one compiled call together, and meet in it without going back to the interpreter.
 
 To return to the interpreter costs a thread more than many a part of a step takes: it waits for the lock, and once
-asleep it must be woken. So whoever is early looks again and again, and offers the core to others while it does.
+asleep it must be woken. So a thread that is early polls, and yields the core to other processes while it does.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 from sclatent.model.kernels.vector_math import OPTIONS
 
 LOOKS = 500
-"""So often a thread looks before it offers its core to whoever needs it."""
+"""Polls before a thread yields its core to another process."""
 
 
 def _counter(context: Any, builder: Any, signature: Any, args: Any) -> Any:

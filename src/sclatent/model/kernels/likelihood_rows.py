@@ -179,7 +179,7 @@ def nb_rows(  # type: ignore[no-untyped-def]
             )
         nonzero = 0.0
         m = 0
-        # without branches: which count is large cannot be foretold
+        # without branches: the processor cannot predict which count is large
         for i in range(n):
             g = columns[start + i]
             careful[m] = i

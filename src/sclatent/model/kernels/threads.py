@@ -64,7 +64,7 @@ def one_blas_thread() -> Iterator[None]:
         yield
     finally:
         with _in_turn:
-            # other threads may be within it too: whoever leaves last restores what the first one found
+            # other threads may be inside it too: the last one to leave restores what the first one found
             if len(_limits) == 1:
                 _limits[0].restore_original_limits()
                 _limits.clear()
@@ -99,7 +99,7 @@ def share(n: int, work: Callable[[int, int], object]) -> None:
     others = [_submit(threads, work, *stretch) for stretch in stretches[1:]]
     try:
         work(*stretches[0])
-    finally:  # nobody writes any more once this has returned
+    finally:  # no thread writes any more once this has returned
         wait(others)
     for other in others:
         other.result()
@@ -108,7 +108,7 @@ def share(n: int, work: Callable[[int, int], object]) -> None:
 def together(work: Callable[..., object], *given: object) -> None:
     """Call ``work(part, threads, counter, *given)`` in every thread at once; in it they meet at `counter`, at first 0.
 
-    `work` is compiled and raises nothing, or who waits for the others would wait for ever.
+    `work` is compiled and must not raise, or the threads at the barrier would wait for ever.
     """
     threads, counter = min(_available(), MOST), np.zeros(1, np.int64)
     others: list[Future[object]] = []
@@ -117,7 +117,7 @@ def together(work: Callable[..., object], *given: object) -> None:
             for part in range(1, threads):
                 others.append(_submit(_available(), work, part, threads, counter, *given))
         work(0, threads, counter, *given)
-    except BaseException:  # an interrupt in between: nobody waits for who does not come
+    except BaseException:  # an interrupt in between: no thread waits for one that never starts
         counter[0] = np.iinfo(np.int64).max // 2
         raise
     finally:
@@ -140,6 +140,6 @@ def ahead(work: Callable[[Given], Made], items: Iterable[Given]) -> Iterator[Mad
                 yield ready.result()
         if under_way is not None:
             yield under_way.result()
-    finally:  # after an error too nothing goes on
+    finally:  # after an error too no work is left running
         if under_way is not None:
             wait([under_way])

@@ -18,7 +18,7 @@ OPTIONS: dict[str, Any] = {
     "cache": True,
     "error_model": "numpy",
     "fastmath": {"contract"},
-    "no_cfunc_wrapper": True,  # which nobody calls: an eighth of the compilation
+    "no_cfunc_wrapper": True,  # never called, and an eighth of the compilation
 }
 
 

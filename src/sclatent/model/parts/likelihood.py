@@ -77,7 +77,7 @@ class Likelihood(nn.Module, ABC):
         return []
 
     def shape(self, code: Tensor, categorical: Tensor) -> dict[str, Array]:
-        """Return what the distribution of each count has beside its rate: arrays (1 or cells × genes), by name.
+        """Return the parameters of each count except its rate: arrays (1 or cells × genes), by name.
 
         Parameters
         ----------

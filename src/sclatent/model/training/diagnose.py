@@ -1,4 +1,4 @@
-"""What to say when counts are no counts, or a training goes astray."""
+"""The messages for counts that are negative or not finite, and for a training that diverges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training under way: everything that changes from step to step, the step, and how bad luck is met."""
+"""The state of a training, its step, and the retry after a divergence."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Run:
                 "learning_rate": self._learning_rate(),
             }
         )
-        # before the KL has its full weight a good score is luck
+        # before the KL has its full weight a good score means nothing
         if self.step >= self.schedule.warmup:
             if score > self.best:
                 self.best, self.since, self.best_weights = score, 0, self.average.clone()
@@ -203,7 +203,7 @@ class Run:
     def _restart(self, trouble: Diverged) -> None:
         """Go back to the last good epoch at a quarter of the learning rate; give up the second time."""
         if self.restarts:
-            self.restore(self.good)  # with weights that are no numbers every cell would seem wrong
+            self.restore(self.good)  # with weights that are NaN every cell would look wrong
             raise explain(self.vae, self.objective, self.batches, trouble.cells)
         self.restore(self.good)
         self.restarts = 1

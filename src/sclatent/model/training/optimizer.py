@@ -19,7 +19,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 """The defaults of PyTorch."""
 TO_MEAN, TO_SQUARE, TINY = _f(1.0 - BETA1), _f(1.0 - BETA2), _f(EPSILON)
 PIECE = 1 << 13
-"""So many weights are the share of one thread at least; the norm is a sum over such pieces, whoever does them."""
+"""Least number of weights per thread; the norm is a sum over pieces of this size, whichever thread computes them."""
 
 
 class Mover(NamedTuple):
@@ -69,7 +69,7 @@ class AdamW:
     def step(self, rate: float) -> None:
         """Move the weights against ``flat.gradient`` at this learning rate."""
         if self.fused is not None:
-            # without asking how large it is, which would wait for all that the GPU has queued
+            # without reading the norm, which would wait for everything that the GPU has queued
             gradient = self.flat.gradient
             gradient.mul_((self.largest / torch.dot(gradient, gradient).sqrt()).clamp(max=1.0))
             for group in self.fused.param_groups:
@@ -128,7 +128,7 @@ def scale_of(squares, largest):  # type: ignore[no-untyped-def]
     for square in squares:
         total += square
     norm = math.sqrt(total)
-    # a norm that is not a number spoils all weights, which the next step notices
+    # a norm that is NaN makes all weights NaN, which the next step detects
     return _f(1.0) if norm <= largest else _f(largest / norm)
 
 

@@ -67,7 +67,7 @@ def train_vae(
     checkpoint
         File from which an interrupted training of the same data, settings and versions resumes; removed at the end.
     keep
-        Leave the checkpoint of the finished training, for who goes on from it.
+        Keep the checkpoint of the finished training, so that a refit can continue from it.
     progress
         Show a progress bar on stderr.
     angle

@@ -12,7 +12,7 @@ AVERAGE, AVERAGE_EVERY = 0.99, 5
 class FlatWeights:
     """The parameters of some groups laid end to end; each parameter becomes a view of its stretch.
 
-    A step on thirteen small tensors costs more in calls than in arithmetic. The values never move: whoever changes
+    A step on thirteen small tensors costs more in calls than in arithmetic. The values never move: code that changes
     `values` changes the model.
 
     Attributes
@@ -38,7 +38,7 @@ class FlatWeights:
             start = stop
 
     def connect(self) -> None:
-        """Make the gradient of each parameter its stretch of `gradient`, for whoever writes them in place."""
+        """Make the gradient of each parameter a view of `gradient`, for code that writes gradients in place."""
         for p, place in zip(self.parameters, self._stretches(self.gradient), strict=True):
             p.grad = place
 

@@ -1,4 +1,4 @@
-"""Figures of the latent axes: what they go with, which genes they move, how often they come back."""
+"""Figures of the latent axes: the scores they correlate with, the genes they change, their stability over seeds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def axes(
     stability: pd.DataFrame | None = None,
     weak: bool = False,
 ) -> st.Figures:
-    """Draw what each latent axis goes with and which genes it moves.
+    """Draw which scores each latent axis correlates with and which genes it changes.
 
     Weak axes (column ``strength``) are rows of the heatmap and of the stability, below the strong ones, and no more.
 

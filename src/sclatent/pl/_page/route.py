@@ -51,7 +51,7 @@ def route(xy: npt.ArrayLike, weights: npt.ArrayLike, *, closed: bool = False) ->
     at = np.stack([used // GRID, used % GRID], axis=1) / GRID
     move = STIFFNESS * ((at[:, None] - at[None]) ** 2).sum(axis=2)
     steps = len(weights)
-    # a closed route is found on three turns, of which the middle one feels neither end
+    # a closed route is found over three turns; the middle one does not depend on the ends
     turns = np.tile(np.arange(steps), 3) if closed else np.arange(steps)
     chosen = _best(gain[turns], move)
     if closed:

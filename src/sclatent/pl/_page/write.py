@@ -91,7 +91,7 @@ def page(
 
 
 def _cycle_words(atlas: AnnData) -> str:
-    """Return what the cycle stage said: its verdict, and the sentence that goes with it."""
+    """Return the verdict of the cycle stage and its reason as one line."""
     stage = atlas.uns.get(slots.UNS, {}).get("cycle", {})
     verdict, reason = (str(stage.get(key) or "") for key in ("verdict", "reason"))
     if not verdict:

@@ -32,7 +32,7 @@ class LogNormalSettings(_Fixed):
     kind: Literal["lognormal"] = "lognormal"
     bounded: bool = Field(
         True,
-        description="lognormal: keep μ within ± 2 and σ below 1; without, gradients grow as exp(μ)",
+        description="lognormal: keep μ within ± 2 and σ below 1; otherwise gradients grow as exp(μ)",
     )
 
 
@@ -71,7 +71,7 @@ class DirichletSettings(_Shares):
 
     kind: Literal["dirichlet"] = "dirichlet"
     concentration: float = Field(
-        1.0, ge=0.1, le=1000, description="dirichlet: of the prior; below 1, a cell has few topics"
+        1.0, ge=0.1, le=1000, description="dirichlet: concentration of the prior; below 1, a cell has few topics"
     )
 
 
@@ -96,11 +96,11 @@ class StatesSettings(_Shares):
         0.3,
         ge=0.05,
         lt=1,
-        description="states: of the Gumbel-Softmax draws at the end of the schedule; it falls from 1. Trained models "
-        "draw states themselves",
+        description="states: temperature of the Gumbel-Softmax draws at the end of the schedule; it falls from 1. "
+        "Trained models draw discrete states",
     )
     straight_through: bool = Field(
-        False, description="states: give the decoder states while training too, with the gradient of the relaxed draw"
+        False, description="states: decode discrete states in training too, with the gradient of the relaxed draw"
     )
 
 

@@ -46,8 +46,7 @@ class ScoreFunctionSettings(DrawnSettings):
     kind: Literal["score"] = "score"
     baseline: Baseline = Field(
         "running",
-        description="score: what a draw is compared with: nothing, the mean of the steps before, or the other draws of "
-        "the cell",
+        description="score: baseline of a draw: none, the running mean of earlier steps, or the cell's other draws",
     )
 
     @model_validator(mode="after")

@@ -157,7 +157,7 @@ class AdditiveSettings(DecoderSettings):
 
     kind: Literal["additive"] = "additive"
     pooling: Literal["log", "counts"] = Field(
-        "log", description="additive: response curves add up in the log rates, or, non-negative, in expression"
+        "log", description="additive: response curves are added in the log rates, or (non-negative) in expression"
     )
     sparsity: float = Field(
         1.0, ge=0, description="additive: strength of the Laplace prior on the response curves (nats per unit weight)"

@@ -1,1 +1,1 @@
-"""What the latent axes go with: their names, their genes, how they hold over seeds."""
+"""The latent axes: their names, their genes, their stability over seeds."""

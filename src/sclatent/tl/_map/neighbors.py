@@ -78,12 +78,12 @@ def _approximate(x: npt.NDArray[np.float32], others: int, seed: int) -> tuple[np
     found = NNDescent(x, n_neighbors=others + 1, n_trees=trees, n_iters=rounds, random_state=seed).neighbor_graph
     indices, distances = found[0].astype(np.int64), found[1]
     # a cell is its own nearest neighbour, but not always the first among identical cells; where it is missing, the
-    # farthest of the others goes
+    # farthest of the others is dropped
     itself = indices == np.arange(len(x))[:, None]
     itself[~itself.any(axis=1), -1] = True
     indices, distances = indices[~itself].reshape(len(x), others), distances[~itself].reshape(len(x), others)
     lost = np.flatnonzero((indices < 0).any(axis=1))
-    if len(lost):  # cells for which the search found too few
+    if len(lost):  # cells for which the search found too few neighbours
         near = NearestNeighbors(n_neighbors=others + 1).fit(x).kneighbors(x[lost], return_distance=False)
         for row, cells in zip(lost, near, strict=True):
             indices[row] = cells[cells != row][:others]

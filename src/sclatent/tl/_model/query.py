@@ -165,7 +165,7 @@ def _fill(
             ).astype(np.float64)
         )
         measured = fraction[:, have].sum(axis=1)
-        # the cell's depth is what was measured over the share that could be measured
+        # depth of the cell: the counts that were measured, over the share of the genes that could be measured
         expected = fraction[:, ~have] * (seen[rows] / np.maximum(measured, 1e-6))[:, None]
         parts.append(csr_matrix(expected.astype(np.float32)))
         shares.append(1 - measured / fraction.sum(axis=1))

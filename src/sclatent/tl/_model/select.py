@@ -59,7 +59,7 @@ def select(
         )
     for seed in failed:
         log.warning("seed %s is left out: its validation log-likelihood is not finite", seed)
-    # without validation cells there is nothing to choose by: the first seed then
+    # without validation cells no seed can be preferred: take the first
     seed = min(finite, key=lambda s: (-finite[s], s)) if finite else min(values)
     usable = {s: latents[s] for s in latents if s not in failed}
     table = stability(usable, seed, {s: frame.set_index("axis")["name"] for s, frame in axes.items()})

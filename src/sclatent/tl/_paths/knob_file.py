@@ -91,7 +91,7 @@ def phase_angle(knob: AnnData, phase: float | str) -> float:
     Raises
     ------
     InputError
-        If the phase is no number and has another name.
+        If the phase is neither a number nor one of the names.
     """
     if isinstance(phase, str):
         phases = knob.uns[slots.UNS][KNOB]["phases"]
