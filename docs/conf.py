@@ -27,6 +27,7 @@ default_role = "py:obj"
 
 autosummary_generate = False
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
 numpydoc_show_class_members = False

@@ -59,6 +59,16 @@ class Stage:
         Only those that the rule declares are there: the default of another would be wrong, and another value of it
         would not run the rule again.
 
+        Parameters
+        ----------
+        function
+            A stage function.
+
+        Returns
+        -------
+        dict
+            Keywords of `function`.
+
         Raises
         ------
         KeyError

@@ -46,6 +46,17 @@ def _leaves(annotation: Any) -> typing.Iterator[Any]:
 
 
 def taken_by(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the keys of a dataset file that a stage function takes as keywords."""
+    """Return the keys of a dataset file that a stage function takes as keywords.
+
+    Parameters
+    ----------
+    function
+        A function that `takes_settings` wraps.
+
+    Returns
+    -------
+    tuple of str
+        The names.
+    """
     taken: tuple[str, ...] = function.takes_settings  # type: ignore[attr-defined]
     return taken

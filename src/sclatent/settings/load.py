@@ -124,7 +124,18 @@ def from_section_json(text: str) -> DatasetSettings:
 
 
 def sections_from_json(text: str) -> dict[str, Any]:
-    """Return the sections that `section_json` was asked for and no others, checked, and what the file is called."""
+    """Return the sections that `section_json` was asked for and no others, checked, and what the file is called.
+
+    Parameters
+    ----------
+    text
+        What `section_json` returned.
+
+    Returns
+    -------
+    dict
+        Settings by the name of the section.
+    """
     settings = from_section_json(text)
     return {key: getattr(settings, key) for key in ("file", *json.loads(text))}
 

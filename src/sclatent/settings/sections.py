@@ -13,7 +13,7 @@ class SplitSettings(Settings):
     """Which cells train, which choose, which judge."""
 
     validation: float = Field(0.1, gt=0, lt=0.5, description="fraction of cells for early stopping and seed selection")
-    test: float = Field(0.1, gt=0, lt=0.5, description="fraction of cells that only ever enter the metrics")
+    test: float = Field(0.1, gt=0, lt=0.5, description="fraction of cells that are used for the metrics only")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the random split")
     column: str | None = Field(None, description="obs column with train / validation / test, instead of a random split")
 
@@ -32,24 +32,24 @@ class CellsSettings(Settings):
     """Which cells stay."""
 
     min_genes: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="cells with fewer detected genes go; auto: the smaller of 200 and 5 % of the genes"
+        "auto", description="remove cells with fewer detected genes; auto: the smaller of 200 and 5 % of the genes"
     )
-    min_counts: int | None = Field(None, ge=0, description="cells with fewer counts go")
-    max_counts: int | None = Field(None, ge=1, description="cells with more counts go")
+    min_counts: int | None = Field(None, ge=0, description="remove cells with fewer counts")
+    max_counts: int | None = Field(None, ge=1, description="remove cells with more counts")
     max_percent_mito: float | None = Field(
-        None, ge=0, le=100, description="cells with more mitochondrial counts (%) go"
+        None, ge=0, le=100, description="remove cells with more mitochondrial counts (%)"
     )
     doublets: bool = Field(
-        False, description="score doublets with scrublet, per sample or batch, and drop the called ones"
+        False, description="score doublets with scrublet, per sample or batch, and remove the cells that it calls"
     )
 
 
 class GenesSettings(Settings):
-    """Which genes stay, and which the model sees."""
+    """Which genes are kept, and which are modelled."""
 
-    n_top: int = Field(2000, ge=1, description="number of highly variable genes the model sees")
-    min_cells: int = Field(3, ge=0, description="genes seen in fewer cells go")
-    keep: list[str] = Field([], description="genes the model sees whatever their variability")
+    n_top: int = Field(2000, ge=1, description="number of highly variable genes to model")
+    min_cells: int = Field(3, ge=0, description="remove genes that are detected in fewer cells")
+    keep: list[str] = Field([], description="genes to model whatever their variability")
     symbols: str | None = Field(None, description="var column with gene symbols, when the names are identifiers")
 
 

@@ -29,6 +29,16 @@ def takes_settings(function: Callable[P, R]) -> Callable[P, R]:
     `DatasetSettings`, whatever form of them was given: a section may be a mapping, a list of columns one name.
     ``file``, if the function has it, is what messages call the place where the settings stand.
 
+    Parameters
+    ----------
+    function
+        A stage function whose keywords have the names of settings.
+
+    Returns
+    -------
+    callable
+        The same function; its keywords are checked, and defaults filled in.
+
     Raises
     ------
     InputError

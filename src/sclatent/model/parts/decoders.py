@@ -61,6 +61,13 @@ class Decoder(nn.Module, ABC):
         """Start with `weight` (entries × genes) as the linear effect of some entries of the code on the logits.
 
         A kind that has no such part ignores it.
+
+        Parameters
+        ----------
+        entries
+            Positions in the code.
+        weight
+            Effects on the logits (entries × genes).
         """
 
     def penalty(self) -> Tensor | None:

@@ -245,7 +245,13 @@ class Latent(ABC):
         """
 
     def turning(self) -> list[slice]:
-        """Return the stretches of axes that can be turned among themselves."""
+        """Return the stretches of axes that can be turned among themselves.
+
+        Returns
+        -------
+        list of slice
+            Ranges of axes; empty if no axis can be rotated.
+        """
         return [slice(0, self.n_axes)] if self.rotates else []
 
     @abstractmethod

@@ -113,6 +113,23 @@ def early_model(
 ) -> tuple[CountVAE, float]:
     """Train for the first `share` (0 to 1) of the schedule, on the CPU with one thread.
 
+    Parameters
+    ----------
+    data
+        Counts and covariates of all cells.
+    train
+        Positions of the training cells.
+    settings
+        One model of the dataset file.
+    share
+        Share of the schedule, 0 to 1.
+    n_levels
+        Number of levels of each categorical column.
+    rest
+        Whether library sizes count more genes than `data` has.
+    seed
+        Same seed, same bytes.
+
     Returns
     -------
     The model with the weights of the last step, not their average, and the weight that the KL then has. Above 0 a share

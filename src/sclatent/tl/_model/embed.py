@@ -26,6 +26,18 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     model, in the order of ``uns["genes"]``): see `loadings`. With ``latent: states`` also ``obs["state"]``, the
     likeliest state (named as its axis), and ``obsm["state_probability"]``. An axis of ``latent: circle`` is an angle
     (radians, within ± π, ``var["angle"]``), its SD a circular one.
+
+    Parameters
+    ----------
+    prepared
+        Cells × genes with whole-number counts in ``X``; must hold every gene of the model.
+    trained
+        The trained model.
+
+    Returns
+    -------
+    AnnData
+        Cells × axes.
     """
     from anndata import AnnData
 

@@ -28,6 +28,12 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
     card
         The card of a trained model: ``genes``, ``batch``, ``levels``, ``covariates``, ``centre``, ``scale``, ``rest``.
 
+    Returns
+    -------
+    CountData
+        Counts of the model's genes (n × genes), library sizes (n,), codes of the batch columns and scaled covariates (n
+        × columns).
+
     Raises
     ------
     InputError

@@ -54,7 +54,13 @@ class TrainedModel:
     history: pd.DataFrame
 
     def save(self, folder: Path | str) -> None:
-        """Write ``model.safetensors``, ``model.json`` and ``history.tsv``."""
+        """Write ``model.safetensors``, ``model.json`` and ``history.tsv``.
+
+        Parameters
+        ----------
+        folder
+            Where the three files go; made if it is missing.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         half = folder / (HISTORY + ".part")
@@ -64,7 +70,23 @@ class TrainedModel:
 
     @classmethod
     def load(cls, folder: Path | str) -> TrainedModel:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        folder
+            A folder with the three files.
+
+        Returns
+        -------
+        TrainedModel
+            The model on the CPU.
+
+        Raises
+        ------
+        InputError
+            A file is missing, damaged, or of another version.
+        """
         folder = Path(folder)
         vae, card = load_model(CountVAE, folder)
         if "trained" not in card:
@@ -117,6 +139,11 @@ def train(
     start
         What `sclatent.tl.cycle` returned for these cells, at whose angles a circle among the latents starts; without,
         it starts at random. Only the angles of the training cells are looked at.
+
+    Returns
+    -------
+    TrainedModel
+        The model, its card and its history.
 
     Raises
     ------
