@@ -244,6 +244,16 @@ def test_download_with_checksum(site, tmp_path, monkeypatch):
     assert list(target.parent.iterdir()) == [], "nothing half-written"
 
 
+def test_a_download_without_an_end(site, tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    folder, url = site
+    (folder / "a.h5ad").write_bytes(bytes(300_000))
+    monkeypatch.setattr("sclatent.io._download.LARGEST", 100_000)
+    with pytest.raises(InputError, match="it is larger than the room on the disk"):
+        fetch(tmp_path / "data/a.h5ad", url=f"{url}/a.h5ad", sha256="0" * 64)
+    assert list((tmp_path / "data").iterdir()) == [], "nothing half-written"
+
+
 def test_a_host_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(InputError, match="cannot fetch"):

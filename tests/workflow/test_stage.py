@@ -228,3 +228,11 @@ def test_a_section_that_the_rule_does_not_pass_is_not_there(tmp_path):
     with pytest.raises(KeyError, match="mixing takes `batch`, which the rule does not declare"):
         # its default instead would be wrong, and another value would not re-run the rule
         job.parts(tl.mixing)
+
+
+def test_a_name_in_the_log_moves_no_cursor_and_makes_no_line_of_its_own(script, tmp_path):
+    body = "import logging\nlogging.getLogger('sclatent').info('cell %s', 'a\\x1b[2J\\n12:00:00 done: all')"
+    _, _, err, log = finish(script(body), tmp_path)
+    assert err == ""
+    assert log[-3].endswith("cell a\\x1b[2J")
+    assert log[-2] == "    12:00:00 done: all"

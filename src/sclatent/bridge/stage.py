@@ -21,6 +21,7 @@ import sclatent
 from sclatent.bridge.files import read_json
 from sclatent.bridge.guard import guard
 from sclatent.settings import InputError, ModelSettings, sections_from_json, taken_by
+from sclatent.settings.errors import printable
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -213,6 +214,14 @@ def used(seconds: float) -> str:
     return f"{seconds:.1f} s, {usage.ru_utime + usage.ru_stime:.1f} s of CPU, at most {peak:.2f} GB of memory"
 
 
+class _Printable(logging.Formatter):
+    """Writes a name of the user's as it is shown: it neither moves a terminal's cursor nor makes a line of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        first, *more = super().format(record).split("\n")
+        return "\n".join([printable(first), *(f"    {printable(line)}" for line in more)])
+
+
 @contextlib.contextmanager
 def _into(path: str) -> Iterator[int]:
     """Send standard output and error, down to the file descriptors, to `path`; yield a descriptor of the terminal."""
@@ -221,7 +230,7 @@ def _into(path: str) -> Iterator[int]:
     sys.stderr.flush()
     saved = [os.dup(1), os.dup(2)]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    handler.setFormatter(_Printable("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     root = logging.getLogger()
     previous, level = root.handlers[:], root.level
     root.handlers[:] = [handler]

@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 import gzip
+import io
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from sclatent.settings.errors import InputError
+from sclatent.settings.errors import InputError, check_file
 
 GZIP, HDF5 = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n"
 MARKS = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces"}
 LONGEST_LINE = 1 << 27
 """Characters of one line: a row of twenty million cells is shorter."""
+RATIO, SLACK = 100, 1 << 22
+"""How many times larger than its gzipped file a text may be, and how many bytes more; real ones are three to thirty."""
 _FOR_SPREADSHEETS = re.compile(r'\s*"?sep=(.|\\t)"?[,;\t]*\s*')
 
 
 def starts_with(path: Path, magic: bytes) -> bool:
     """Tell whether a file starts with these bytes."""
+    check_file(path)
     with path.open("rb") as file:
         return file.read(len(magic)) == magic
 
 
-def open_text(path: Path) -> IO[str]:
-    """Open a file as UTF-8 text, unpacked if its content is gzip; a byte order mark is left out."""
+class _Unpacked(gzip.GzipFile):
+    """A gzipped file that ends with a line where it unpacks to more than a limit."""
+
+    def __init__(self, path: Path, limit: float) -> None:
+        super().__init__(path, "rb")
+        self.limit, self.unpacked = limit, 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            return b"".join(iter(lambda: self.read1(1 << 20), b""))
+        return self._counted(super().read(size))
+
+    def read1(self, size: int = -1) -> bytes:
+        return self._counted(super().read1(size))
+
+    def _counted(self, data: bytes) -> bytes:
+        self.unpacked += len(data)
+        if self.unpacked > self.limit:
+            raise InputError(
+                f"{self.name}: unpacks to more than {RATIO} times its size, which real text does not: fetch it again"
+            )
+        return data
+
+
+def open_text(path: Path, *, zeros: bool = False) -> IO[str]:
+    """Open a file as UTF-8 text, unpacked if its content is gzip; a byte order mark is left out.
+
+    Reading ends with `InputError` where more is unpacked than real text is packed to; not if there may be `zeros`
+    mostly, as in a table of counts, which pack a thousandfold.
+    """
     if starts_with(path, GZIP):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+        limit = math.inf if zeros else SLACK + RATIO * path.stat().st_size
+        return io.TextIOWrapper(_Unpacked(path, limit), encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
     return path.open(encoding="utf-8-sig", newline="")
 
 

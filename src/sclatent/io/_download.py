@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
+import shutil
 from pathlib import Path
+from typing import Any
 
 from sclatent.settings import InputError
 
 log = logging.getLogger(__name__)
+
+LARGEST = 1 << 40
+"""Bytes of a download; no single file of counts is as large."""
+_SPARE = 1 << 28
+"""Bytes that a download leaves free on the disk."""
+_SECONDS = 60
+"""A server that is silent for so long is given up."""
 
 
 def fetch(path: str | Path, *, url: str | None = None, sha256: str | None = None) -> Path:
@@ -58,9 +68,21 @@ def _download(path: Path, url: str, sha256: str | None) -> None:
     import pooch
 
     log.info("%s: fetching %s", path, url)
+    if not url.startswith(("https://", "http://")):
+        raise InputError(f"{path}: cannot fetch {url}: only https:// and http:// are fetched from")
+
+    def downloader(url: str, output_file: str, mover: Any) -> None:
+        with Path(output_file).open("wb") as file:
+            # a file-like object is written to chunk by chunk, so that a stream without an end is noticed
+            pooch.HTTPDownloader(timeout=_SECONDS)(url, _Limited(file, path, url), mover)
+
     try:
         pooch.get_logger().setLevel(logging.WARNING)
-        pooch.retrieve(url, known_hash=f"sha256:{sha256}" if sha256 else None, fname=path.name, path=path.parent)
+        known = f"sha256:{sha256}" if sha256 else None
+        # it comes under another name, which becomes `path` once the checksum is right
+        pooch.retrieve(url, known_hash=known, fname=path.name, path=path.parent, downloader=downloader)
+    except InputError:
+        raise
     except ValueError as error:
         if "hash" in str(error).lower():
             raise InputError(
@@ -69,3 +91,20 @@ def _download(path: Path, url: str, sha256: str | None) -> None:
         raise InputError(f"{path}: cannot fetch {url}: {error}") from error
     except OSError as error:  # requests' exceptions are OSErrors
         raise InputError(f"{path}: cannot fetch {url}: {error}") from error
+
+
+class _Limited(io.RawIOBase):
+    """A file that takes no more than a download may be, and leaves room on the disk."""
+
+    def __init__(self, file: io.BufferedWriter, path: Path, url: str) -> None:
+        self.file, self.path, self.url = file, path, url
+        self.room = min(LARGEST, shutil.disk_usage(path.parent).free - _SPARE)
+
+    def write(self, data: Any) -> int:
+        self.room -= len(data)
+        if self.room < 0:
+            raise InputError(
+                f"{self.path}: cannot fetch {self.url}: it is larger than the room on the disk, or than "
+                f"{LARGEST >> 40} TB: make room, or fetch it yourself"
+            )
+        return self.file.write(data)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _TRUTH = ({"True": True, "False": False}, {"TRUE": True, "FALSE": False}, {"true": True, "false": False})
 
 
-def read_metadata(path: Path) -> pd.DataFrame:
+def read_metadata(path: str | Path) -> pd.DataFrame:
     """Read a table of per-cell columns (TSV or CSV, gzipped or not); the first column holds the barcodes.
 
     A column is text unless every value is written like a number (`sclatent.settings.words.numbers`), or all are truth
@@ -49,6 +49,7 @@ def read_metadata(path: Path) -> pd.DataFrame:
     """
     import pandas as pd
 
+    path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file (metadata)")
     with parsing(path, "a table of metadata"):

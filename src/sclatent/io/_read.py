@@ -9,6 +9,7 @@ from sclatent.data.textfiles import GZIP, HDF5, starts_with
 from sclatent.io._counts import parsing
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
+from sclatent.settings.errors import check_file
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -70,6 +71,7 @@ def read_counts(
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file")
+    check_file(path)
     if round not in (None, "nearest", "stochastic"):
         raise InputError(f"{path}: `round: {round}`: must be nearest or stochastic")
     kind = _format(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +18,141 @@ SMALL = 1 << 26
 """Bytes that may be asked for without a question."""
 _RATIO = 2000
 """How many times more than it takes on disk an array may hold: gzip packs zeros a thousandfold."""
+_TOGETHER = 1 << 29
+"""Bytes that the arrays of one group may ask for together without a question."""
+_LOOKED_AT = 2000
+"""Texts of an array whose length is looked at."""
 _SAMPLE = 1_000_000
 
 
 def check_sizes(node: Any, path: Path) -> None:
     """Stop if an array, or one anywhere in a group, declares far more than the file holds for it.
 
+    Nothing is read but what the file says of itself, and of names a few. An array that lies in another file, and one
+    that would have to be unpickled, is refused.
+
     Raises
     ------
     InputError
         Naming the first such array.
     """
-    if not hasattr(node, "shape"):
-        for key in list(node.keys()) if hasattr(node, "keys") else ():
-            check_sizes(node[key], path)
-        return
-    if node.shape is None:  # an empty place
-        return
-    size = math.prod(node.shape) * max(1, node.dtype.itemsize)
-    if size <= SMALL or getattr(node, "is_virtual", False) or getattr(node, "external", None):
-        return
-    if size > _RATIO * _stored(node, path):
+    size = stored = 0
+    for array in _arrays(node, path, set()):
+        declared, held = _check_array(array, path)
+        size, stored = size + declared, stored + held
+    if size > _TOGETHER + _RATIO * stored:
         raise InputError(
-            f"{path}: {str(node.name).strip('/')} declares {' × '.join(map(str, node.shape))} values, which the file "
-            "does not hold: it is damaged or cut short: fetch it again"
+            f"{path}: {_name(node) or 'what is in it'} declares {size / 1e9:,.0f} GB, which the file does not hold: "
+            "it is damaged or cut short: fetch it again"
         )
+
+
+def keys_of(node: Any) -> list[str]:
+    """Return what is in a group; of anything else, such as an array that took its place, nothing."""
+    return list(node.keys()) if hasattr(node, "keys") else []
+
+
+def _name(node: Any) -> str:
+    return str(node.name).strip("/")
+
+
+def _arrays(node: Any, path: Path, seen: set[int]) -> Iterator[Any]:
+    """Yield the arrays in a group, each once: links of HDF5 may lead in circles."""
+    if hasattr(node, "id"):
+        import h5py
+
+        if node.file.filename != str(path):
+            raise _elsewhere(path, _name(node), node.file.filename)
+        address = int(h5py.h5o.get_info(node.id).addr)
+        if address in seen:
+            return
+        seen.add(address)
+        for value in node.attrs.values():
+            if isinstance(value, h5py.Reference) and value:  # old files keep the levels of a column elsewhere
+                yield from _arrays(node.file[value], path, seen)
+    if hasattr(node, "shape"):
+        yield node
+        return
+    for key in keys_of(node):
+        if hasattr(node, "id"):
+            link = node.get(key, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise _elsewhere(path, f"{_name(node)}/{key}".strip("/"), link.filename)
+            if node.get(key) is None:  # a link to nothing
+                continue
+        yield from _arrays(node[key], path, seen)
+
+
+def _check_array(node: Any, path: Path) -> tuple[int, int]:
+    """Check one array; return how many bytes it declares and how many it takes on disk."""
+    if node.shape is None:  # an empty place
+        return 0, 0
+    stored = _stored(node, path)
+    if getattr(node, "external", None):
+        raise _elsewhere(path, _name(node), node.external[0][0])
+    if getattr(node, "is_virtual", False):
+        others = [source.file_name for source in node.virtual_sources() if source.file_name != "."]
+        if others:
+            raise _elsewhere(path, _name(node), others[0])
+        stored = path.stat().st_size
+    _check_codecs(node, path)
+    item = max(1, node.dtype.itemsize)
+    size = math.prod(node.shape) * item
+    block = math.prod(getattr(node, "chunks", None) or ()) * item
+    what = ""
+    if size > SMALL and size > _RATIO * stored:
+        what = f"{' × '.join(map(str, node.shape))} values"
+    elif block > SMALL and block > _RATIO * max(stored, 1):
+        what = f"blocks of {' × '.join(map(str, node.chunks))} values"
+    elif hasattr(node, "id") and node.dtype.kind == "O" and node.size:
+        letters = _letters(node)
+        if letters > SMALL + 2 * path.stat().st_size:
+            what = f"{letters:,.0f} letters"
+    if what:
+        raise InputError(
+            f"{path}: {_name(node)} declares {what}, which the file does not hold: it is damaged or cut short: "
+            "fetch it again"
+        )
+    return size, stored
+
+
+def _elsewhere(path: Path, name: str, other: object) -> InputError:
+    return InputError(
+        f"{path}: {name} is kept in another file ('{other}'), which is not followed: write it into one file"
+    )
+
+
+def _letters(node: Any) -> float:
+    """Return about how many letters the texts of an array have: many may stand at one place of the file."""
+    at = range(node.size) if node.size <= _LOOKED_AT else sorted(random.sample(range(node.size), _LOOKED_AT))
+    shape = node.shape
+    longest = sum(len(node[np.unravel_index(i, shape)]) for i in at) if _is_text(node) else 0
+    return longest * node.size / len(at)
+
+
+def _is_text(node: Any) -> bool:
+    import h5py
+
+    return h5py.check_string_dtype(node.dtype) is not None or h5py.check_vlen_dtype(node.dtype) is not None
+
+
+def _check_codecs(node: Any, path: Path) -> None:
+    """Stop at a zarr array that is packed in a way of which nobody knows what it does, such as by pickle."""
+    about = getattr(node, "metadata", None)
+    if about is None:
+        return
+    packed = [*(about.filters or ()), about.compressor] if about.zarr_format == 2 else about.codecs
+    for codec in packed:
+        if codec is not None and type(codec).__module__.split(".")[0] not in ("zarr", "numcodecs"):
+            raise _unknown(path, node, type(codec).__name__)
+        if str(getattr(codec, "codec_id", "")) == "pickle":
+            raise _unknown(path, node, "pickle")
+
+
+def _unknown(path: Path, node: Any, codec: str) -> InputError:
+    return InputError(
+        f"{path}: {_name(node)} is packed with '{codec}', which could run code: write it again as plain arrays"
+    )
 
 
 def _stored(node: Any, path: Path) -> int:
@@ -111,7 +223,11 @@ def _misfit(path: Path, where: str, what: str) -> InputError:
 
 
 def first_values(node: Any, path: Path) -> np.ndarray:
-    """Return about the first million values of a matrix on disk, dense or sparse; none if it is no matrix."""
+    """Return about the first million values of a matrix on disk, dense or sparse; none if it is no sound one."""
+    try:
+        check_sizes(node, path)
+    except InputError:
+        return np.zeros(0)
     if hasattr(node, "shape"):
         if len(node.shape) != 2 or node.shape[1] > _SAMPLE:
             return np.zeros(0)

@@ -22,7 +22,7 @@ from sclatent.settings.sections import (
 )
 from sclatent.settings.words import Plain, numbers
 
-_SCHEMES = ("https://", "http://", "ftp://")
+_SCHEMES = ("https://", "http://")
 ORGANISMS = ("human", "mouse")
 """Organisms with a built-in list of cell-cycle genes."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

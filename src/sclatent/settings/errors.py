@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -14,7 +15,38 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(_shown(" ".join(message.split())))
+
+
+_LONGEST = 2000
+"""Signs of a line: a name in a file may be a million."""
+
+
+def _shown(line: str) -> str:
+    """Return a line that a terminal shows as it is: other signs, which could move its cursor, as their code."""
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST - 600]} […] {line[-500:]}"
+    return printable(line)
+
+
+def printable(text: str) -> str:
+    r"""Return text with a code such as ``\x1b`` for every sign that is not shown or steers what shows it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def check_file(path: str | Path) -> None:
+    """Stop if `path` is a pipe, a device or a socket, which may be read for ever; a file, a folder or nothing passes.
+
+    Raises
+    ------
+    InputError
+        If there is something else at `path`.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise InputError(f"{path}: is a pipe or a device, not a file: give the path of a file")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

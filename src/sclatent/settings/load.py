@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sclatent.settings.dataset import DatasetSettings
-from sclatent.settings.errors import InputError, did_you_mean
+from sclatent.settings.errors import InputError, check_file, did_you_mean
 from sclatent.settings.words import resolve
 from sclatent.settings.yaml12 import read_yaml
 
@@ -169,6 +169,7 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
             raise InputError(f"{settings.file}: {key}: {path}: Snakemake takes braces for wildcards: rename the file")
         try:
             there = Path(path).exists()
+            check_file(path)
             near = (
                 sorted(p.name for p in Path(path).parent.iterdir()) if not there and Path(path).parent.is_dir() else []
             )

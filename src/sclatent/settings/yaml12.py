@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from sclatent.settings.errors import InputError
+from sclatent.settings.errors import InputError, check_file
 from sclatent.settings.words import Plain
 
 
@@ -42,6 +42,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
 
 _LARGEST = 100_000
 """Values in a dataset file; aliases of aliases of lists soon fill any memory."""
+_LARGEST_FILE = 1 << 20
 _ADVICE = {
     "mapping values are not allowed": ": is this line indented more than the one above, or a value with a colon in it "
     "not quoted?",
@@ -85,6 +86,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        check_file(path)
+        if path.is_file() and path.stat().st_size > _LARGEST_FILE:
+            raise InputError(
+                f"{path}: {path.stat().st_size:,} bytes are too many for a dataset file, which is YAML that names the "
+                "counts (`counts: FILE`), not the counts themselves"
+            )
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -105,6 +112,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: {where}{said}{hint}") from None
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        # what PyYAML raises on a tag such as !!bool, !!int or !!timestamp before a word that is none
+        raise InputError(f"{path}: a tag (!!) that does not fit its value: {error}: remove the tag") from None
     except RecursionError:
         raise InputError(f"{path}: lists within lists, too deep to be read") from None
     if _size(content, {}) > _LARGEST:

@@ -16,7 +16,7 @@ from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
-from sclatent.io._sizes import check_chunks, check_sizes, first_values, read_sparse
+from sclatent.io._sizes import check_chunks, check_sizes, first_values, keys_of, read_sparse
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _read(file: Any, path: Path, layer: str | None, kind: str, rounding: Roundin
 
 def _group(file: Any, name: str) -> list[str]:
     """Return what is in a group; nothing if it is not there, or an empty place that anndata wrote for None."""
-    return list(file[name].keys()) if name in file and hasattr(file[name], "keys") else []
+    return keys_of(file[name]) if name in file else []
 
 
 def _table(group: Any, path: Path) -> pd.DataFrame:
@@ -102,6 +102,10 @@ def _table(group: Any, path: Path) -> pd.DataFrame:
     name = str(group.name).strip("/")
     if group.attrs.get("encoding-type") != "dataframe":
         raise InputError(f"{path}: {name} is no table of anndata: write the file again with a newer anndata")
+    named = [str(column) for column in (group.attrs["_index"], *group.attrs["column-order"])]
+    strange = [column for column in named if column.startswith("/") or ".." in column.split("/")]
+    if strange:
+        raise InputError(f"{path}: {name} names a column outside of it ('{strange[0]}'): the file is damaged")
     check_chunks(group[group.attrs["_index"]], path, f"the names in {name}")
     return read_elem(group)
 
@@ -219,7 +223,7 @@ def _matrix(group: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path, where:
 
 
 def _filled(group: Any) -> bool:
-    return hasattr(group, "keys") and len(list(group.keys())) > 0
+    return len(keys_of(group)) > 0
 
 
 def _other_places(file: Any, path: Path, where: str) -> str:

@@ -61,7 +61,7 @@ def read_header(path: Path) -> tuple[list[str], str, int]:
     line ``sep=;`` is for spreadsheets.
     """
     comments: list[str] = []
-    with open_text(path) as file:
+    with open_text(path, zeros=True) as file:
         reader = lines(file, path)
         for line in reader:
             if line.strip() and not line.startswith(("#", "%")) and not is_for_spreadsheets(line):

@@ -12,7 +12,7 @@ from scipy import sparse
 from sclatent.io._counts import assemble, parsing
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
-from sclatent.io._sizes import check_sizes, first_values
+from sclatent.io._sizes import check_sizes, first_values, keys_of
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _gene_names(var: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset, str]:
-    known = list(file["layers"]) if "layers" in file else []
+    known = keys_of(file.get("layers"))
     if layer is None:
         return file["matrix"], "matrix"
     if layer not in known:
@@ -109,7 +109,7 @@ def _other_places(file: h5py.File, path: Path, layer: str | None) -> str:
     found = []
     if layer is not None and looks_whole(first_values(file["matrix"], path)):
         found.append("matrix holds whole numbers (remove `layer`)")
-    for name in file.get("layers", ()):
+    for name in keys_of(file.get("layers")):
         if name != layer and looks_whole(first_values(file[f"layers/{name}"], path)):
             found.append(f"layers['{name}'] holds whole numbers (use `layer: {name}`)")
     return f"; {'; '.join(found)}" if found else "; no other matrix of the file holds whole numbers"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sclatent.data.genes import look_like_ids
-from sclatent.data.textfiles import GZIP, lines, open_text, starts_with
+from sclatent.data.textfiles import lines, open_text
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_RATIO = 100
-"""How many times larger than its gzipped file a list of names may be; real ones are three to ten times larger."""
-_SLACK = 1 << 22
 _HEADER = re.compile(
     r"x|v\d+|(cell|bc|barcode|gene|feature|ensembl|index|id|name|symbol)s?([ _.-]?(id|name|barcode|symbol|type)s?)?",
     re.IGNORECASE,
@@ -99,16 +96,9 @@ def _table(path: Path, sides: tuple[int, int]) -> list[list[str]]:
 
 def _fields(path: Path) -> list[list[str]]:
     """Return the tab-separated fields of every line of a list of names; empty lines are left out."""
-    limit = path.stat().st_size * (_RATIO if starts_with(path, GZIP) else 1) + _SLACK
     rows: list[list[str]] = []
-    read = 0
     with open_text(path) as file:
         for line in lines(file, path):
-            read += len(line)
-            if read > limit:
-                raise InputError(
-                    f"{path}: unpacks to more than {_RATIO} times its size: this is no list of names: fetch it again"
-                )
             if text := line.rstrip("\r\n"):
                 rows.append(_unquoted(text.split("\t"), text))
     return rows

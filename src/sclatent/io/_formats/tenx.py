@@ -10,7 +10,7 @@ import numpy as np
 
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._rounding import Rounding
-from sclatent.io._sizes import check_sizes, read_sparse
+from sclatent.io._sizes import check_sizes, keys_of, read_sparse
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -32,15 +32,17 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None, roundin
     import pandas as pd
 
     with parsing(path, "10x h5"), h5py.File(path, "r") as file:
-        if "matrix" in file and "features" in file["matrix"]:
+        if "features" in keys_of(file.get("matrix")):
             group, version = file["matrix"], 3
+            check_sizes(group, path)
             table = group["features"]
-            check_sizes(table, path)
+            if not keys_of(table):
+                raise InputError(f"{path}: matrix/features is no table of genes: the file is damaged: fetch it again")
             var = _columns(table, path, name="name", gene_ids="id", feature_types="feature_type", genome="genome")
         else:
             group, version = file[_genome(file, path, genome)], 2
+            check_sizes(group, path)
             var = _columns(group, path, name="gene_names", gene_ids="genes")
-        check_sizes(group["barcodes"], path)
         obs = pd.DataFrame(index=_text(group["barcodes"]))
         n_genes, n_cells = (int(n) for n in group["shape"][:2])
         # genes × cells by columns is, read the other way, cells × genes by rows
@@ -59,9 +61,6 @@ def _columns(group: h5py.Group, path: Path, *, name: str, **columns: str) -> pd.
     """Return the genes of a 10x file: names, else ids, as index, and those of the columns that are there."""
     import pandas as pd
 
-    for key in (name, *columns.values()):
-        if key in group:
-            check_sizes(group[key], path)
     found = {column: _text(group[key]) for column, key in columns.items() if key in group}
     names = _text(group[name]) if name in group else found.get("gene_ids")
     if names is None:
@@ -70,7 +69,7 @@ def _columns(group: h5py.Group, path: Path, *, name: str, **columns: str) -> pd.
 
 
 def _genome(file: h5py.File, path: Path, genome: str | None) -> str:
-    known = [name for name in file if hasattr(file[name], "keys") and "barcodes" in file[name]]
+    known = [name for name in file if "barcodes" in keys_of(file.get(name))]
     if not known:
         raise InputError(f"{path}: no 10x matrix in it (found: {', '.join(file) or 'nothing'})")
     if genome is None and len(known) > 1:

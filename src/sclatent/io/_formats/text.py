@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 ENDINGS = (".csv", ".tsv", ".txt", ".tab")
 _ENTRIES = 16_000_000
 """Entries that are parsed at once, so that a large table never stands in memory as a whole."""
+_ROWS = 1 << 20
+"""Rows that a table may have; a larger one has a row for every four bytes of its file at most."""
 _BARCODE = re.compile(r"(.*[^A-Za-z])?[ACGTN]{8,}([^A-Za-z].*)?")
 _USUAL = re.compile(
     r"MT-.+|RP[SL]\d+[AXYL]?|ACTB|GAPDH|B2M|MALAT1|CD\d+[A-Z]?|HLA-.+|COL\d+A\d+|S100A\d+", re.IGNORECASE
@@ -49,10 +51,11 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
     """
     import pandas as pd
 
-    with parsing(path, "a table"), open_text(path) as file:
+    with parsing(path, "a table"), open_text(path, zeros=True) as file:
         header, separator, skip = read_header(path)
         table = Rows(file, path, skip, separator)
         rows: list[str] = []
+        most = _ROWS + path.stat().st_size // 4
         blocks: list[sparse.csr_matrix] = []
         width: list[str] = []
         try:
@@ -62,7 +65,7 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
                 sep=separator,
                 header=None,
                 index_col=False,
-                chunksize=max(1, _ENTRIES // len(header)),
+                chunksize=min(max(1, _ENTRIES // len(header)), _ROWS),
                 dtype={0: str},
                 keep_default_na=False,
                 low_memory=False,
@@ -70,6 +73,8 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
         except pd.errors.EmptyDataError:
             raise InputError(f"{path}: cannot be read as a table: a header and nothing below it") from None
         for block in reader:
+            if len(rows) > most:
+                raise InputError(f"{path}: unpacks to more rows than a table of its size holds: fetch it again")
             width = width or column_names(header, block.shape[1], path)
             rows += list(block[0])
             blocks.append(_numbers(block.iloc[:, 1:], list(block[0]), width, path))
