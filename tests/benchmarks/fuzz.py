@@ -6,8 +6,8 @@
 
 Every input is made from a sound file by a seed, so a number names it. They are read in a process of their own, which is
 replaced after a crash, a hang or too much memory. What counts as a failure: any other exception than `InputError`, more
-than one line, a sign that is not printable in it, more than 1 GB of memory, 20 seconds, a signal, a pickle that is
-loaded, and counts that change when they are written and read again.
+than one line, a sign that is not printable in it, more than 1 GB of memory, 20 seconds of CPU, a signal, a
+pickle that is loaded, and counts that change when they are written and read again.
 """
 
 from __future__ import annotations
@@ -108,6 +108,7 @@ def work(connection: Connection, bases: dict[str, Path], folder: Path) -> None:
         except EOFError:
             return
         scratch = Path(tempfile.mkdtemp(dir=folder))
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         connection.send(judge(kind, number, bases[kind], scratch))
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -129,13 +130,16 @@ class Worker:
     def judge(self, kind: str, number: int) -> tuple[str, str]:
         self.connection.send((kind, number))
         verdict = "hang", f"no answer in {SECONDS:.0f} s"
-        if self.connection.poll(SECONDS):
+        if self.connection.poll(10 * SECONDS):  # by the clock, where others want the same cores
             try:
                 verdict = self.connection.recv()
             except (EOFError, ConnectionResetError):
                 self.process.join()
                 code = self.process.exitcode or 0
-                verdict = "crash", f"ended with {signal.Signals(-code).name if code < 0 else code}"
+                verdict = (
+                    "hang" if code == -signal.SIGPROF else "crash",
+                    f"ended with {signal.Signals(-code).name if code < 0 else code}",
+                )
         if verdict[0] in ("hang", "crash", "memory"):
             self.process.kill()
             self.process.join()

@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import zarr
 
 import sclatent as sl
 from sclatent.data.genes import cycle_genes

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 import sclatent
-from sclatent.bridge import DEMO_COUNTS, VERSIONS, memory, source_files
+from sclatent.bridge import DEMO_COUNTS, VERSIONS, memory, read_config, source_files
+from sclatent.bridge.resources import megabytes
 from sclatent.data import DEMOS
-from sclatent.settings import json_schema, load_dataset
+from sclatent.settings import InputError, json_schema, load_dataset
 
 from .conftest import ROOT, SNAKEFILES, Study, said
 
@@ -95,6 +96,18 @@ def test_a_mistake_in_the_dataset_file_is_one_line(study: Study, snakefile, cont
     assert done.returncode == 1
     assert len(said(done)) == 1, done.stdout
     assert said(done)[0].startswith(f"config/bad.yaml: {line}"), said(done)
+
+
+@pytest.mark.parametrize("name", ["$(touch pwned)", "`touch pwned`", 'a"b', "a'b", "a\\b", "a\nb", "a\x1b[2Jb"])
+def test_a_name_that_a_shell_would_take_apart_is_one_line(study: Study, name, monkeypatch):
+    """Snakemake hands the names of input files to the shells of a cluster; who packed a folder chose those in it."""
+    monkeypatch.chdir(study.folder)
+    for file in (f"{name}/a.h5ad", f"tenx/{name}matrix.mtx"):
+        study.write(file, "")
+    for counts in (f"{name}/a.h5ad", "tenx"):
+        study.dataset("a", counts=counts)
+        with pytest.raises(InputError, match=r"^config/a.yaml: counts: .*a shell of a cluster does not take as a name"):
+            read_config({"datasets": ["config/a.yaml"]})
 
 
 def test_two_datasets_of_one_name_are_one_line(study: Study):
@@ -187,13 +200,35 @@ def test_a_10x_folder_is_declared_by_its_files(tmp_path):
     assert source_files(str(tmp_path / "web_summary.html")) == [str(tmp_path / "web_summary.html")]
 
 
-def test_memory_grows_with_the_input_and_with_each_attempt():
-    class Input:
-        size_mb = 100
+def test_memory_grows_with_the_input_and_with_each_attempt(tmp_path):
+    counts = tmp_path / "counts.h5ad"
+    counts.write_bytes(bytes(10**6))
+    ask = memory(2000, 1000)
+    assert ask(None, input=[str(counts)], attempt=1) == 3000
+    assert ask(None, input=[str(counts)], attempt=3) == 6750
 
-    ask = memory(2000, 10)
-    assert ask(None, input=Input, attempt=1) == 3000
-    assert ask(None, input=Input, attempt=3) == 6750
+
+def test_a_file_that_is_not_there_yet_counts_as_what_it_is_made_of(tmp_path):
+    """A group of jobs is submitted before the files are there that its first jobs write."""
+    of = tmp_path / "results/a"
+    (of / "nb").mkdir(parents=True)
+    (of / "counts.h5ad").write_bytes(bytes(3_000_000))
+    assert megabytes([of / "prepared.h5ad", of / "cycle.h5ad"]) == 3
+    assert megabytes([of / "model_counts.h5ad"]) == 3
+    assert megabytes([of / "nb/atlas.h5ad"]) == 3
+    (of / "prepared.h5ad").write_bytes(bytes(2_000_000))
+    assert megabytes([of / "nb/atlas.h5ad", of / "nb/knob.json"]) == 2
+    assert megabytes([tmp_path / "nothing.h5ad", tmp_path / "atlas.h5ad"]) == 0
+
+
+def test_a_zarr_store_is_as_large_as_all_that_is_in_it(tmp_path):
+    (tmp_path / "a.zarr/X/data").mkdir(parents=True)
+    (tmp_path / "a.zarr/X/data/0").write_bytes(bytes(5_000_000))
+    for name in (".zgroup", ".zattrs"):
+        (tmp_path / "a.zarr" / name).write_text("{}")
+    files = source_files(str(tmp_path / "a.zarr"))
+    assert len(files) == 2
+    assert megabytes(files) == pytest.approx(5, rel=0.01)
 
 
 def test_demo_counts_are_those_of_the_library():

@@ -8,7 +8,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from sclatent.settings import DatasetSettings, InputError, did_you_mean, load_datasets, missing_files
+from sclatent.settings import DatasetSettings, InputError, check_path, did_you_mean, load_datasets, missing_files
 
 DEMO_COUNTS = ("demo/demo.h5ad", "demo/pbmc68k.h5ad")
 """Count files that the rule `demo_counts` writes; dataset files name them like any other counts."""
@@ -60,6 +60,10 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
     datasets = load_datasets(config[DATASETS])
     for settings in datasets.values():
         missing_files(settings, made=DEMO_COUNTS)
+        for sample in settings.counts:
+            # whoever packed a folder chose the names in it
+            for file in source_files(sample.path):
+                check_path(file, f"{settings.file}: counts: {file}")
     return datasets
 
 

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+_AS_LARGE_AS = {"atlas.h5ad": "prepared.h5ad", "prepared.h5ad": "counts.h5ad", "model_counts.h5ad": "counts.h5ad"}
+"""Files that may not be there yet when a group of jobs is submitted, and what is there by then."""
+_OF_ZARR = (".zgroup", ".zattrs", ".zmetadata", "zarr.json")
 
 
 def memory(base_mb: int, per_input_mb: float) -> Callable[..., int]:
@@ -24,7 +29,7 @@ def memory(base_mb: int, per_input_mb: float) -> Callable[..., int]:
     """
 
     def mem_mb(wildcards: Any, input: Any, attempt: int) -> int:
-        return math.ceil((base_mb + per_input_mb * input.size_mb) * 1.5 ** (attempt - 1))
+        return math.ceil((base_mb + per_input_mb * megabytes(input)) * 1.5 ** (attempt - 1))
 
     return mem_mb
 
@@ -46,9 +51,36 @@ def minutes(base: int, per_input_mb: float = 0.0) -> Callable[..., int]:
     """
 
     def runtime(wildcards: Any, input: Any, attempt: int) -> int:
-        return math.ceil((base + per_input_mb * input.size_mb) * 2 ** (attempt - 1))
+        return math.ceil((base + per_input_mb * megabytes(input)) * 2 ** (attempt - 1))
 
     return runtime
+
+
+def megabytes(files: Iterable[str]) -> float:
+    """Return the size of the input files of a job.
+
+    In a group, what the first job writes is not there when all are submitted: the atlas counts as large as the prepared
+    counts that it will hold, other files as nothing. Of a zarr store the rules know the files at its top alone; here
+    all below counts.
+    """
+    return sum(map(_bytes, sorted({_whole(Path(file)) for file in files}))) / 1e6
+
+
+def _whole(path: Path) -> Path:
+    return path.parent if path.name in _OF_ZARR else path
+
+
+def _bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    if path.exists():
+        return path.stat().st_size
+    other = _AS_LARGE_AS.get(path.name)
+    if other is None:
+        return 0
+    # the atlas of a model lies one folder below
+    found = next((folder / other for folder in list(path.parents)[:2] if (folder / other).exists()), None)
+    return _bytes(path.parent / other) if found is None else _bytes(found)
 
 
 def training_threads(asked: Mapping[str, Any], default: int) -> int:

@@ -6,6 +6,7 @@ from sclatent.settings.describe import configuration_table, json_schema, write_d
 from sclatent.settings.errors import InputError, did_you_mean
 from sclatent.settings.kinds.parts import DecoderSettings, LatentSettings, LikelihoodSettings, ObjectiveSettings
 from sclatent.settings.load import (
+    check_path,
     first_line,
     from_section_json,
     load_dataset,
@@ -44,6 +45,7 @@ __all__ = [
     "Sample",
     "SplitSettings",
     "TraverseSettings",
+    "check_path",
     "configuration_table",
     "did_you_mean",
     "first_line",

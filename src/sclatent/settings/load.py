@@ -165,8 +165,7 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
     for key, path in named:
         if path is None or path in made:
             continue
-        if "{" in path or "}" in path:
-            raise InputError(f"{settings.file}: {key}: {path}: Snakemake takes braces for wildcards: rename the file")
+        check_path(path, f"{settings.file}: {key}: {path}")
         try:
             there = Path(path).exists()
             check_file(path)
@@ -180,6 +179,23 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
         if not there:
             hint = did_you_mean(Path(path).name, near) or f" (paths are relative to {Path.cwd()})"
             raise InputError(f"{settings.file}: {key}: no such file: {path}{hint}")
+
+
+def check_path(path: str, where: str) -> None:
+    """Stop at a path that Snakemake would not take as a name.
+
+    It takes braces for wildcards, and hands the names of input files to shells of a cluster, where `$(…)` would run.
+
+    Raises
+    ------
+    InputError
+        Beginning with `where`.
+    """
+    if "{" in path or "}" in path:
+        raise InputError(f"{where}: Snakemake takes braces for wildcards: rename the file")
+    odd = next((sign for sign in path if sign in "$`\"'\\" or not sign.isprintable()), None)
+    if odd is not None:
+        raise InputError(f"{where}: holds {odd!r}, which a shell of a cluster does not take as a name: rename it")
 
 
 _EXAMPLES = {"seeds": "[0, 1, 2]", "models": "{nb: {likelihood: nb}}"}

@@ -85,7 +85,7 @@ def gene_table(path: Path, sides: tuple[int, int], symbols: Path | None = None) 
 
 def _table(path: Path, sides: tuple[int, int]) -> list[list[str]]:
     """Return the fields of every line, without a header and without the row numbers that R writes."""
-    rows = _fields(path)
+    rows = _fields(path, 10 * max(sides) + 1000)
     longer = len(rows) - 1 in sides and len(rows) not in sides
     if longer and all(_HEADER.fullmatch(field) for field in rows[0] if field):
         log.info("%s: the first line is a header ('%s')", path, " ".join(rows[0])[:60])
@@ -94,11 +94,13 @@ def _table(path: Path, sides: tuple[int, int]) -> list[list[str]]:
     return [row[1:] for row in rows] if numbered else rows
 
 
-def _fields(path: Path) -> list[list[str]]:
-    """Return the tab-separated fields of every line of a list of names; empty lines are left out."""
+def _fields(path: Path, most: int) -> list[list[str]]:
+    """Return the tab-separated fields of at most so many lines of a list of names; empty lines are left out."""
     rows: list[list[str]] = []
     with open_text(path) as file:
         for line in lines(file, path):
+            if len(rows) > most:
+                raise InputError(f"{path}: holds more than {most} names, many more than the matrix has rows or columns")
             if text := line.rstrip("\r\n"):
                 rows.append(_unquoted(text.split("\t"), text))
     return rows
