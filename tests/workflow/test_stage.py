@@ -32,7 +32,7 @@ class Named(dict):
 
 
 snakemake = SimpleNamespace(
-    rule="try", input=Named(), output=["out"], params=Named(), wildcards=Named(dataset="a"), threads=2,
+    rule="try", input=Named(), output=["results/out.h5ad"], params=Named(), wildcards=Named(dataset="a"), threads=2,
     resources=Named(fixed_threads=1), log=["logs/try.log"],
 )
 with bridge.stage(snakemake) as job:
@@ -41,7 +41,7 @@ with bridge.stage(snakemake) as job:
 
 @pytest.fixture
 def script(tmp_path: Path):
-    def start(body: str) -> subprocess.Popen[str]:
+    def start(body: str, **how: object) -> subprocess.Popen[str]:
         lines = "".join(f"    {line}\n" for line in body.splitlines())
         (tmp_path / "script.py").write_text(PREAMBLE + lines)
         return subprocess.Popen(
@@ -51,13 +51,14 @@ def script(tmp_path: Path):
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            **how,
         )
 
     return start
 
 
 def finish(process: subprocess.Popen[str], tmp_path: Path) -> tuple[int, str, str, list[str]]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     return process.returncode, out, err, (tmp_path / "logs/try.log").read_text().splitlines()
 
 
@@ -236,3 +237,106 @@ def test_a_name_in_the_log_moves_no_cursor_and_makes_no_line_of_its_own(script, 
     assert err == ""
     assert log[-3].endswith("cell a\\x1b[2J")
     assert log[-2] == "    12:00:00 done: all"
+
+
+def test_a_job_whose_whole_process_group_was_killed_is_said_by_the_next(script, tmp_path):
+    """As a cluster does at the limit of memory or time: nobody is left to write into the log."""
+    body = "import time\nprint('at work', flush=True)\ntime.sleep(60)"
+    process = script(body, start_new_session=True)
+    log = tmp_path / "logs/try.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "at work" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    assert log.read_text().endswith("at work\n")
+    code, _, _, lines = finish(script("print('again')"), tmp_path)
+    assert code == 0
+    assert "the attempt before this one" in lines[1]
+    assert "ended without a word: it was killed with all its processes" in lines[1]
+    _, _, _, lines = finish(script("print('once more')"), tmp_path)
+    assert not any("without a word" in line for line in lines)
+
+
+def test_a_second_run_of_a_job_that_is_at_work_is_one_line(script, tmp_path):
+    first = script("import sys, time\nprint('at work', flush=True)\ntime.sleep(60)")
+    log = tmp_path / "logs/try.log"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and "at work" in log.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    code, _, err, lines = finish(script("print('second')"), tmp_path)
+    assert code == 1
+    assert re.fullmatch(
+        r"logs/try.log: another run is at this job \(process \d+, since .*\): wait for it, or stop it\n", err
+    )
+    assert "at work" in lines
+    assert "second" not in lines
+    os.kill(first.pid, signal.SIGTERM)
+    first.communicate(timeout=30)
+    assert not list((tmp_path / "logs").glob(".*running"))
+
+
+FULL = """
+import numpy as np
+from sclatent.io import write_h5ad, write_table
+import anndata, pandas as pd, torch
+matrix = np.random.default_rng(0).poisson(3.0, (2000, 700)).astype('f4')
+"""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        "write_h5ad(anndata.AnnData(matrix), job.output[0])",
+        "write_table(pd.DataFrame(matrix), job.output[0])",
+        "import matplotlib.pyplot as plt, sclatent as sl\nf = plt.figure(figsize=(90, 90))\n"
+        "f.figimage(np.random.default_rng(0).random((2000, 2000)))\nsl.pl.save({'a': f}, 'results/figures')",
+    ],
+)
+def test_a_file_that_may_not_grow_is_one_line_and_leaves_nothing(script, tmp_path, write):
+    """The limit of a file's size stands for a full disk, which needs a mount: see the test below."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))\n"
+    code, _, err, log = finish(script(FULL + limit + write), tmp_path)
+    assert code == 1
+    (line,) = err.splitlines()
+    assert line == log[-1]
+    assert "cannot be written: it met the limit of a file's size (ulimit -f): raise it, and run again" in line
+    left = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert left == []
+
+
+@pytest.mark.parametrize("megabytes", [1, 3])
+def test_a_full_disk_is_one_line_and_leaves_nothing(script, tmp_path, megabytes):
+    results = tmp_path / "results"
+    results.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(results)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        body = FULL + "write_h5ad(anndata.AnnData(np.random.default_rng(0).random((2000, 700))), job.output[0])"
+        code, _, err, log = finish(script(body), tmp_path)
+        left = list(results.rglob("*"))
+        subprocess.run(["mount", "-o", "remount,ro", str(results)], check=True)
+        again = finish(script(body), tmp_path)
+    finally:
+        subprocess.run(["umount", str(results)], check=True)
+    assert code == 1
+    (line,) = err.splitlines()
+    assert line == log[-1]
+    assert "cannot be written: the disk is full: make room, and run again" in line
+    assert left == []
+    assert "can only be read: write elsewhere, or mount it to be written" in again[2]
+    assert len(again[2].splitlines()) == 1
+
+
+def test_a_checkpoint_without_room_leaves_nothing_and_stops_nothing(tmp_path, caplog, monkeypatch):
+    from sclatent.model.training import checkpoint
+
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    checkpoint.write(tmp_path / "a.pt", {})
+    assert list(tmp_path.iterdir()) == []
+    assert "a.pt: cannot be written (PytorchStreamWriter failed writing file" in caplog.text

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import sclatent
 from sclatent.bridge.files import read_json
 from sclatent.bridge.guard import guard
+from sclatent.bridge.trouble import AtWork, about_disk, mark_of
 from sclatent.settings import InputError, ModelSettings, sections_from_json, taken_by
 from sclatent.settings.errors import printable
 
@@ -182,29 +183,43 @@ def stage(snakemake: Any) -> Iterator[Stage]:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         guard(snakemake.log[0], name)
     signal.signal(signal.SIGTERM, functools.partial(_terminated, name))
-    with _into(snakemake.log[0]) as terminal:
+    with _alone(snakemake.log[0]) as before, _into(snakemake.log[0]) as terminal:
         log.info("%s (sclatent %s, threads: %d)", name, sclatent.__version__, job.threads)
+        if before:
+            log.warning("%s: %s", name, before)
         try:
             yield job
         except InputError as error:
-            line = str(error)
-            print(line, file=sys.stderr, flush=True)
-            os.write(terminal, f"{line}\n".encode())
-            raise SystemExit(1) from None
+            raise _end(str(error), terminal) from None
         except MemoryError as error:
             traceback.print_exc()
             line = f"{name}: out of memory ({str(error) or 'allocation failed'}): run it where there is more"
-            print(line, file=sys.stderr, flush=True)
-            os.write(terminal, f"{line}\n".encode())
-            raise SystemExit(1) from None
-        except Exception:
-            text = traceback.format_exc()
-            sys.stderr.write(text)
-            os.write(terminal, text.encode())
-            raise SystemExit(1) from None
+            raise _end(line, terminal) from None
+        except Exception as error:
+            line = about_disk(error, Path(next(iter(job.output))).parent)
+            raise _end(f"{name}: {line}" if line else traceback.format_exc().rstrip(), terminal) from None
         log.info("done: %s", used(time.perf_counter() - start))
     if own:
         gc.freeze()  # the process ends here, and collecting garbage first would take up to a second
+
+
+@contextlib.contextmanager
+def _alone(path: str) -> Iterator[str]:
+    """End with a line if another run is at the same job, before its log is written over."""
+    try:
+        with mark_of(path) as before:
+            yield before
+    except AtWork as error:
+        print(error, file=sys.stderr, flush=True)
+        raise SystemExit(1) from None
+
+
+def _end(text: str, terminal: int) -> SystemExit:
+    """Say in the log and on the terminal how a job ended."""
+    with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+        print(text, file=sys.stderr, flush=True)
+    os.write(terminal, f"{text}\n".encode())
+    return SystemExit(1)
 
 
 def used(seconds: float) -> str:
@@ -244,8 +259,9 @@ def _into(path: str) -> Iterator[int]:
     try:
         yield saved[1]
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
         faulthandler.disable()
         logging.captureWarnings(False)
         root.handlers[:] = previous

@@ -27,6 +27,9 @@ def watch(job: int, log: str, name: str) -> int:
     line = said(number, name, usage.ru_maxrss / 1e6)
     with open(log, "a", encoding="utf-8") as file:  # noqa: PTH123
         file.write(f"{line}\n")
+    mark = os.path.join(os.path.dirname(log), f".{os.path.basename(log)}.running")  # noqa: PTH118, PTH119, PTH120
+    if os.path.exists(mark):  # noqa: PTH110
+        os.remove(mark)  # noqa: PTH107
     print(line, file=sys.stderr, flush=True)
     return 128 + number
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sclatent.data.atomic import atomic
 from sclatent.io._counts import parsing
+from sclatent.io._hdf5 import created
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,6 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
     path
         The file; missing folders are made.
     """
-    import h5py
     from anndata.experimental import write_dispatched
 
     def shuffled(write: Any, store: Any, key: str, content: Any, *, dataset_kwargs: Any, iospec: Any) -> None:
@@ -66,7 +66,7 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
         write(store, key, content, dataset_kwargs={} if scalar else COMPRESSION)
 
     adata.strings_to_categoricals()  # as anndata's own writer does, which cannot be told to shuffle
-    with atomic(path) as scratch, h5py.File(scratch, "w") as file:
+    with atomic(path) as scratch, created(scratch) as file:
         write_dispatched(file, "/", adata, callback=shuffled)
 
 

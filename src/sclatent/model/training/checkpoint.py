@@ -34,11 +34,22 @@ def key_of(data: CountData, *what: object) -> str:
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Write the state beside `path`, then rename, so that a kill leaves the last whole one."""
+    """Write the state beside `path`, then rename, so that a kill leaves the last whole one.
+
+    Where there is no room for it, nothing is left, and the training goes on: it could not be resumed, that is all.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(path.name + ".part")
-    torch.save(state, half)
-    half.replace(path)
+    try:
+        torch.save(state, half)
+        half.replace(path)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter on a full disk
+        half.unlink(missing_ok=True)
+        log.warning("%s: cannot be written (%s): the training goes on, and could not resume", path, _first(error))
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def read(path: Path, key: str) -> dict[str, Any] | None:

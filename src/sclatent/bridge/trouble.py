@@ -1,0 +1,108 @@
+"""What a job says of a disk that takes nothing more, and of an attempt that ended without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sclatent.settings import InputError
+
+_DISK = {
+    errno.ENOSPC: ("No space left on device", "the disk is full: make room"),
+    errno.EDQUOT: ("Disk quota exceeded", "your quota is used up: make room"),
+    errno.EFBIG: ("File too large", "it met the limit of a file's size (ulimit -f): raise it"),
+    errno.EROFS: ("Read-only file system", "the folder can only be read: write elsewhere, or mount it to be written"),
+    errno.EACCES: ("Permission denied", "you may not write there: ask its owner, or write elsewhere"),
+    errno.EPERM: ("Operation not permitted", "you may not write there: ask its owner, or write elsewhere"),
+    errno.ESTALE: ("Stale file handle", "the network file system lost it: see that it is mounted"),
+    errno.EIO: ("Input/output error", "the disk or the network file system failed: see that it is well"),
+}
+_LEAST = 1 << 16
+"""Bytes free on a disk that is not full."""
+
+
+def about_disk(error: BaseException, folder: Path) -> str:
+    """Return what is wrong with the disk if an error comes of it, and what to do; else nothing.
+
+    HDF5 and PyTorch hand on the number of the system's error in words, or not at all: then what is free decides.
+
+    Parameters
+    ----------
+    error
+        What was raised; its causes are looked at too.
+    folder
+        Where the job writes.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        for number, (words, said) in _DISK.items():
+            if getattr(seen, "errno", None) == number or (
+                isinstance(seen, OSError | RuntimeError) and words in str(seen)
+            ):
+                return f"{folder} cannot be written: {said}, and run again: nothing half-written was left"
+        seen = seen.__cause__ or seen.__context__
+    if isinstance(error, OSError | RuntimeError) and _full(folder):
+        return f"{folder} cannot be written: {_DISK[errno.ENOSPC][1]}, and run again: nothing half-written was left"
+    return ""
+
+
+def _full(folder: Path) -> bool:
+    there = next((place for place in (folder, *folder.parents) if place.exists()), Path())
+    with contextlib.suppress(OSError):
+        room = os.statvfs(there)
+        return room.f_bavail * room.f_frsize < _LEAST
+    return False
+
+
+@contextlib.contextmanager
+def mark_of(log: str | Path) -> Iterator[str]:
+    """Keep a mark beside the log while a job runs; yield a line if the attempt before it left its own.
+
+    A kill of a whole process group, as of a cluster's at its end, or a machine that goes down, leaves nobody to say so.
+
+    Raises
+    ------
+    InputError
+        If that attempt is still at work on this machine.
+    """
+    mark = Path(log).with_name(f".{Path(log).name}.running")
+    line = ""
+    host, process, started = _read(mark)
+    if host == socket.gethostname() and process != os.getpid() and _at_work(process):
+        raise AtWork(f"{log}: another run is at this job (process {process}, since {started}): wait for it, or stop it")
+    if started:
+        line = (
+            f"the attempt before this one, of {started} on {host}, ended without a word: it was killed with all its "
+            "processes, as for too much memory or time, or the machine went down"
+        )
+    with contextlib.suppress(OSError):
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text(f"{socket.gethostname()}\t{os.getpid()}\t{time.strftime('%F %T')}\n", encoding="utf-8")
+    try:
+        yield line
+    finally:
+        with contextlib.suppress(OSError):
+            mark.unlink(missing_ok=True)
+
+
+class AtWork(InputError):
+    """Another run is at the same job."""
+
+
+def _read(mark: Path) -> tuple[str, int, str]:
+    """Return host, process and time of a mark; nothing, 0 and nothing if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        host, process, started = mark.read_text(encoding="utf-8").strip().split("\t")
+        return host, int(process), started
+    return "", 0, ""
+
+
+def _at_work(process: int) -> bool:
+    """Tell whether a process of Python has this number."""
+    command = Path(f"/proc/{process}/cmdline")
+    return command.exists() and b"python" in command.read_bytes()
