@@ -119,8 +119,7 @@ def prepare(
 
     choice = choose()
     while library is None and silent(prepared, choice.in_model).any():
-        # a cell with a library size of zero has no rate, so it is removed;
-        # then the split is drawn again, and the genes are chosen again
+        # a library size of zero has no rate: such cells go, and split and genes are drawn and chosen again
         why = "no count in the model's genes"
         drop_silent(prepared, filters, choice.in_model, "cells.no_model_counts", why, passed)
         choice = choose()
