@@ -12,7 +12,8 @@ from sclatent.model import LATENTS, Latent, Posterior
 from sclatent.model.parts.latents.implicit import beta_draw, gamma_draw, slope_of_beta, slope_of_gamma
 from sclatent.settings.kinds import parts as kinds
 
-OTHERS = [kind for kind in LATENTS if kind not in ("gaussian", "circle")]  # the circle: test_model_circle.py
+ELSEWHERE = ("gaussian", "circle", "mixture", "flow")  # test_model_circle.py, test_model_learned.py
+OTHERS = [kind for kind in LATENTS if kind not in ELSEWHERE]
 RANDOM = [kind for kind in OTHERS if kind != "point"]
 DENSE = [kind for kind in RANDOM if kind != "states"]
 SHARES = ("dirichlet", "logistic-normal", "states")

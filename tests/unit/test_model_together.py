@@ -116,9 +116,9 @@ def test_what_else_does_not(given: dict, said: str) -> None:
 
 
 @pytest.mark.parametrize("objective", list(OBJECTIVES))
-@pytest.mark.parametrize("decoder", list(DECODERS))
 @pytest.mark.parametrize("other", [kind for kind in LATENTS if kind != "gaussian"])
-def test_blocks_of_a_gaussian_and_another(other: str, decoder: str, objective: str) -> None:
+def test_blocks_of_a_gaussian_and_another(other: str, objective: str) -> None:
+    decoder = list(DECODERS)[(list(LATENTS).index(other) + list(OBJECTIVES).index(objective)) % 3]
     given = {"latent": {"gaussian": 2, other: 3}, "objective": objective, "decoder": decoder}
     given |= {"n_hidden": 8, "epochs": 2, "batch_size": 25}
     if (other, objective) in REFUSED:

@@ -150,7 +150,7 @@ def test_where_the_noise_comes_from(world) -> None:  # type: ignore[no-untyped-d
     assert share["end", "encoder", "draws"] > 0.3
     pd.testing.assert_frame_equal(table, sl.tl.gradient_noise(prepared, model, cells=20, batches=6))
     fig = sl.pl.gradient_noise(table)
-    assert [ax.get_title() for ax in fig.axes] == ["encoder", "decoder"]
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["encoder", "decoder"]
     plt.close(fig)
     for name in ("batches", "masks", "draws"):
         with pytest.raises(InputError, match=f"gradient_noise: {name}: 1 says nothing of a variance"):

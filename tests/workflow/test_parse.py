@@ -23,10 +23,29 @@ def test_both_snakefiles_plan_every_stage_of_the_demo(study: Study, snakefile):
     for path in ("config.yaml", "datasets/demo.yaml", "datasets/pbmc68k.yaml"):
         study.write(f"config/{path}", (ROOT / "config" / path).read_text())
     planned = study.planned(snakefile=snakefile)
-    assert set(planned) == {*VERSIONS, "all"}
+    assert set(planned) == {*VERSIONS, "all"} - {"gradients", "plot_gradients"}  # which the demo does not ask for
     assert planned["read"] == 2
     demo = [load_dataset(ROOT / f"config/datasets/{name}.yaml") for name in DEMOS]
     assert planned["train"] == sum(len(dataset.models) * len(dataset.seeds) for dataset in demo)
+
+
+def test_gradients_are_measured_where_the_dataset_file_says_so(study: Study):
+    study.dataset(
+        "a", counts="demo/demo.h5ad", gradients=True, seeds=[0, 1], models={"x": {}, "y": {"latent": "gamma"}}
+    )
+    study.select("a")
+    planned = study.planned()
+    assert planned["gradients"] == planned["plot_gradients"] == 2
+    done = study.run("-n", "results/a/x/gradients.tsv")
+    assert done.returncode == 0
+
+
+def test_a_circle_waits_for_the_cycle_stage_and_nothing_else_does(study: Study):
+    models = {"plain": {}, "round": {"latent": {"gaussian": 15, "circle": 1}}}
+    study.dataset("a", counts="demo/demo.h5ad", models=models)
+    study.select("a")
+    assert "cycle" in study.planned("results/a/round/seed-0/model.json")
+    assert "cycle" not in study.planned("results/a/plain/seed-0/model.json")
 
 
 def test_every_stage_has_a_version_and_a_script():

@@ -100,7 +100,7 @@ def cycle_of_circle(wildcards):
     """The angles at which the training of a circle starts; a model without one has no use for them."""
     latent = DATASETS[wildcards.dataset].models[wildcards.model].latent
     circle = any(part.angles for part in latent.parts)
-    return [f"results/{wildcards.dataset}/cycle.h5ad"] if circle else []
+    return f"results/{wildcards.dataset}/cycle.h5ad" if circle else []
 
 
 def per_seed(path):

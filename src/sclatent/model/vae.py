@@ -60,9 +60,10 @@ class CountVAE(nn.Module):
         self.n_levels, self.n_continuous = tuple(int(n) for n in n_levels), n_continuous
         generator = torch.Generator().manual_seed(seed)
         self.n_design = sum(self.n_levels) + n_continuous
-        self.latent = make_latent(settings.latent, settings.n_axes)
         # layers fill themselves from the global generator before ours does: leave that one as it was
         with torch.random.fork_rng(devices=[]):
+            self.latent = make_latent(settings.latent, settings.n_axes)
+            self.latent.fill(generator)
             self.modality = Modality(
                 n_genes,
                 settings,

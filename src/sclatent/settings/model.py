@@ -115,7 +115,7 @@ class ModelSettings(Settings):
         description="what the latent axes are; gaussian: normal, with a diagonal covariance; fullrank: with a full "
         "one; point: no distribution; lognormal, exponential, gamma: amounts above 0; beta: from 0 to 1; circle: "
         "angles; dirichlet, logistic-normal: shares that add up to 1; states: each cell is in one of n_latent states; "
-        "`{gaussian: 28, lognormal: 4}` is made of blocks",
+        "mixture: normal, within one of several states; flow: normal, bent; `{gaussian: 28, lognormal: 4}`: blocks",
     )
     objective: Annotated[ObjectiveSettings, OneOf(OBJECTIVES)] = Field(
         PathwiseSettings(),

@@ -244,6 +244,17 @@ class Latent(ABC):
             q(z | x) of these cells.
         """
 
+    def fill(self, generator: torch.Generator) -> None:  # noqa: B027  most have nothing to fill
+        """Fill what the latent itself learns; such a kind is a `torch.nn.Module` too."""
+
+    def fast(self) -> list[nn.Parameter]:
+        """Return what the latent itself learns and that learns faster than the weights of networks."""
+        return []
+
+    def states(self, z: Tensor) -> Tensor | None:
+        """Return the probability of each state (cells × states) at positions along the axes; None: there are none."""
+        return None
+
     def turning(self) -> list[slice]:
         """Return the stretches of axes that can be turned among themselves.
 

@@ -43,7 +43,7 @@ def parameter_groups(vae: CountVAE, weight_decay: float) -> list[dict[str, Any]]
     """Weight matrices decay; the gene-wise bias and dispersion learn faster."""
     decays: list[Tensor] = []
     plain: list[Tensor] = []
-    fast = [*vae.likelihood.gene_wise(), vae.decoder.bias]
+    fast = [*vae.likelihood.gene_wise(), vae.decoder.bias, *vae.latent.fast()]
     for name, parameter in vae.named_parameters():
         if any(parameter is one for one in fast):
             continue

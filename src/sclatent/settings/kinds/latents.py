@@ -104,6 +104,21 @@ class StatesSettings(_Shares):
     )
 
 
+class MixtureSettings(_Fixed):
+    """Normal axes under a mixture of states."""
+
+    kind: Literal["mixture"] = "mixture"
+    states: int = Field(10, ge=2, le=1024, description="mixture: normal states that the prior is made of")
+
+
+class FlowSettings(LatentSettings):
+    """Normal axes whose posterior an affine flow bends."""
+
+    fewest: ClassVar[int] = 2
+    kind: Literal["flow"] = "flow"
+    layers: int = Field(2, ge=1, le=32, description="flow: affine coupling layers, the same for all cells")
+
+
 for one in (
     PointSettings,
     FullRankSettings,
@@ -115,5 +130,7 @@ for one in (
     DirichletSettings,
     LogisticNormalSettings,
     StatesSettings,
+    MixtureSettings,
+    FlowSettings,
 ):
     add(LATENTS, one)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import torch
 
 from sclatent.data import slots
 from sclatent.model import ACTIVE_VARIANCE, CountData, CountVAE
@@ -23,9 +24,9 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
 
     ``X`` holds posterior means and ``layers["sd"]`` their SDs (float32); ``obs``: ``split``; ``var``: ``kl`` (mean over
     cells, nats) and ``active`` (variance of the posterior mean above 0.01); ``varm["loadings"]`` (axes × genes of the
-    model, in the order of ``uns["genes"]``): see `loadings`. With ``latent: states`` also ``obs["state"]``, the
-    likeliest state (named as its axis), and ``obsm["state_probability"]``. An axis of ``latent: circle`` is an angle
-    (radians, within ± π, ``var["angle"]``), its SD a circular one.
+    model, in the order of ``uns["genes"]``): see `loadings`. With ``latent: states`` or ``mixture`` also
+    ``obs["state"]``, the likeliest state (named as its axis, if it has one), and ``obsm["state_probability"]``. An axis
+    of ``latent: circle`` is an angle (radians, within ± π, ``var["angle"]``), its SD a circular one.
 
     Parameters
     ----------
@@ -46,11 +47,13 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     names = [f"axis_{k + 1}" for k in range(mean.shape[1])]
     obs = prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy()
     chosen, obsm = trained.vae.settings.latent, {}
-    states, angles = _kinds(chosen, mean.shape[1])
-    if states.any():
-        probability, labels = mean[:, states], [name for name, one in zip(names, states, strict=True) if one]
+    with torch.no_grad():
+        probability = trained.vae.latent.states(torch.from_numpy(mean))
+    if probability is not None:
+        labels = _state_names(chosen, names, probability.shape[1])
         obs[slots.STATE] = pd.Categorical([labels[k] for k in probability.argmax(1)], categories=labels)
-        obsm[slots.STATE_PROBABILITY] = probability
+        obsm[slots.STATE_PROBABILITY] = probability.numpy()
+    angles = _over_axes(chosen, "angles", mean.shape[1])
     var = pd.DataFrame(
         {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)},
         index=pd.Index(names),
@@ -70,10 +73,16 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     )
 
 
-def _kinds(latent: LatentSettings, n_axes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which axes are states, and which are angles."""
-    parts = list(zip(latent.parts, latent.sizes(n_axes), strict=True))
-    return tuple(np.concatenate([np.full(n, getattr(one, what)) for one, n in parts]) for what in ("relaxed", "angles"))  # type: ignore[return-value]
+def _over_axes(latent: LatentSettings, what: str, n_axes: int) -> np.ndarray:
+    """Return for each axis what the settings of its block say of `what`, a truth value."""
+    parts = zip(latent.parts, latent.sizes(n_axes), strict=True)
+    return np.concatenate([np.full(n, getattr(one, what)) for one, n in parts])
+
+
+def _state_names(latent: LatentSettings, names: list[str], n: int) -> list[str]:
+    """Return the names of states: those of their axes, where each has one."""
+    own = [name for name, state in zip(names, _over_axes(latent, "relaxed", len(names)), strict=True) if state]
+    return own if len(own) == n else [f"state_{k + 1}" for k in range(n)]
 
 
 def active_axes(mean: np.ndarray) -> np.ndarray:

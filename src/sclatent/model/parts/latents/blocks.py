@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sclatent.model.parts.latent import LATENTS, Axes, Latent, Posterior
 from sclatent.settings.kinds.blocks import BlocksSettings
@@ -114,15 +114,17 @@ class BlocksPosterior(Posterior):
         return Axes(*(np.concatenate(part, axis=-1) for part in zip(*found, strict=True)))
 
 
-class Blocks(Latent):
+class Blocks(nn.Module, Latent):  # type: ignore[misc]
     """Blocks of axes side by side, in the order of the settings."""
 
     settings = BlocksSettings
 
     def __init__(self, settings: LatentSettings, n_axes: int) -> None:
-        super().__init__(settings, n_axes)
+        nn.Module.__init__(self)
+        Latent.__init__(self, settings, n_axes)
         assert isinstance(settings, BlocksSettings)
         self.parts = [LATENTS[one.kind](one, n) for one, n in settings.blocks]
+        self.learned = nn.ModuleList(part for part in self.parts if isinstance(part, nn.Module))
         sizes = [(one.n_axes, one.n_code, one.n_noise, one.n_parameters) for one in self.parts]
         self.axes, self.codes, self.noises, self.heads = map(_places, zip(*sizes, strict=True))
         self.n_code, self.n_noise, self.n_parameters = (last[-1].stop for last in (self.codes, self.noises, self.heads))
@@ -131,6 +133,20 @@ class Blocks(Latent):
         """Return the posterior of all blocks."""
         made = [one.posterior(raw[..., at], progress) for one, at in zip(self.parts, self.heads, strict=True)]
         return BlocksPosterior(made, self.axes, self.codes, self.noises)
+
+    def fill(self, generator: torch.Generator) -> None:
+        """Fill what the blocks learn."""
+        for one in self.parts:
+            one.fill(generator)
+
+    def fast(self) -> list[nn.Parameter]:
+        """Return what the blocks learn faster."""
+        return [parameter for one in self.parts for parameter in one.fast()]
+
+    def states(self, z: Tensor) -> Tensor | None:
+        """Return the probability of each state of the first block that has states."""
+        found = (one.states(z[..., at]) for one, at in zip(self.parts, self.axes, strict=True))
+        return next((one for one in found if one is not None), None)
 
     def turning(self) -> list[slice]:
         """Return the axes of each block that can be turned."""

@@ -101,3 +101,7 @@ class States(Bounded):
         """Return the posterior."""
         assert isinstance(self.given, StatesSettings)
         return StatesPosterior(raw, self.temperature(progress), self.given.straight_through)
+
+    def states(self, z: Tensor) -> Tensor:
+        """Return the positions: an axis is the probability of a state."""
+        return z
