@@ -9,7 +9,7 @@ from scipy import sparse
 
 import sclatent as sl
 from sclatent.io import read_counts, read_dataset
-from sclatent.io._rounding import Rounding, round_counts
+from sclatent.io._rounding import Rounder, Rounding
 from sclatent.settings import InputError, load_dataset
 
 
@@ -71,11 +71,11 @@ def test_stochastic_draws_are_the_seed_s_and_none_else(tmp_path, estimated):
 def test_stochastic_keeps_the_mean_of_many_small_values(monkeypatch):
     monkeypatch.setattr("sclatent.io._rounding._BLOCK", 1000)
     values = np.full(100_000, 0.2)
-    drawn = round_counts(values, "x", "X", Rounding("stochastic"))
+    drawn = Rounder(Rounding("stochastic")).round(values)
     # five standard errors
     assert abs(drawn.mean() - 0.2) < 5 * np.sqrt(0.2 * 0.8 / len(values))
     assert set(drawn) == {0, 1}
-    assert round_counts(values, "x", "X", Rounding("nearest")).sum() == 0
+    assert Rounder(Rounding("nearest")).round(values).sum() == 0
 
 
 def test_a_real_set_of_estimates(shared_data):

@@ -23,7 +23,7 @@ from sclatent.pp import (
     random_split,
     score_doublets,
 )
-from sclatent.pp._pass import subset
+from sclatent.data.blocks import subset
 from sclatent.settings import SplitSettings
 
 

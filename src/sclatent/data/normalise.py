@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sclatent.data.blocks import change_values, row_blocks
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
-
-_ROWS = 8192
-
 
 def log_scaled(counts: csr_matrix, factor: np.ndarray) -> csr_matrix:
     """Return log(1 + count · factor of its cell), CSR float32, sharing the indices of `counts`.
@@ -22,20 +21,25 @@ def log_scaled(counts: csr_matrix, factor: np.ndarray) -> csr_matrix:
     factor
         (n_cells,), in whose precision the arithmetic is done, a few thousand cells at a time.
     """
-    from scipy.sparse import csr_matrix
 
-    data = np.empty(counts.nnz, dtype=np.float32)
-    for start in range(0, counts.shape[0], _ROWS):
-        ends = counts.indptr[start : start + _ROWS + 1]
-        part = slice(ends[0], ends[-1])
-        data[part] = np.log1p(counts.data[part] * np.repeat(factor[start : start + _ROWS], np.diff(ends)))
-    return csr_matrix((data, counts.indices, counts.indptr), shape=counts.shape)
+    def scaled(rows: slice, block: csr_matrix) -> np.ndarray:
+        return np.log1p(block.data * np.repeat(factor[rows], np.diff(block.indptr))).astype(np.float32)
+
+    return change_values(counts, scaled)
 
 
-def cell_sums(counts: csr_matrix) -> np.ndarray:
-    """Return the sum of each cell (n_cells,), float64."""
+def cell_sums(counts: csr_matrix, genes: np.ndarray | None = None) -> np.ndarray:
+    """Return the sum of each cell (n_cells,), float64; over the `genes` of a mask, if there is one."""
+    weight = np.ones(counts.shape[1]) if genes is None else genes.astype(np.float64)
     out = np.empty(counts.shape[0])
-    for start in range(0, counts.shape[0], _ROWS):
-        part = slice(start, start + _ROWS)
-        out[part] = np.asarray(counts[part].sum(axis=1, dtype=np.float64)).ravel()
+    for rows, block in row_blocks(counts):
+        out[rows] = block @ weight
+    return out
+
+
+def gene_sums(counts: csr_matrix) -> np.ndarray:
+    """Return the sum of each gene (n_genes,), float64."""
+    out = np.zeros(counts.shape[1])
+    for _, block in row_blocks(counts):
+        out += np.asarray(block.sum(axis=0, dtype=np.float64)).ravel()
     return out

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from sclatent.data import slots
+from sclatent.data.blocks import subset
 from sclatent.data.gene_ids import raw_ids
 from sclatent.data.genes import swapped
+from sclatent.data.normalise import cell_sums
 from sclatent.io._numbers import to_counts
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
@@ -126,7 +129,7 @@ def assemble(
         "path": str(path),
         "n_cells": adata.n_obs,
         "n_genes": adata.n_vars,
-        "total": float(counts.data.sum(dtype=np.float64)),
+        "total": float(cell_sums(counts).sum()),
     }
     adata.uns[slots.UNS] = {slots.UNS_READ: info}
     log.info(
@@ -146,6 +149,8 @@ def _only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, 
     if not sums.any():
         return matrix, var
     log.warning("%s: left out what is no gene but a sum over reads: %s", path, ", ".join(map(str, var.index[sums])))
+    if sparse.isspmatrix_csr(matrix):
+        return subset(matrix, np.ones(matrix.shape[0], dtype=bool), ~sums), var[~sums]
     return matrix[:, np.flatnonzero(~sums)], var[~sums]
 
 

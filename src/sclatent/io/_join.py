@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data import slots
+from sclatent.data.blocks import CountStore, row_blocks
 from sclatent.data.gene_ids import raw_ids, strip_version
 from sclatent.io._counts import tidy, unique
 from sclatent.settings import InputError
@@ -57,14 +58,11 @@ def join_samples(samples: list[AnnData], names: list[str], join: str, file: str)
     log.info("%d samples joined by gene %s: %d genes (%s)", len(samples), by, len(genes), join)
     _tell_losses(samples, names, keys, genes, by, join)
 
-    blocks, tables = [], []
+    stacked, tables = CountStore(len(genes)), []
     for name, adata, key in zip(names, samples, keys, strict=True):
         to = genes.get_indexer(key)
-        matrix = adata.X if join == "outer" else adata.X[:, np.flatnonzero(to >= 0)]
-        to = to[to >= 0]
-        block = sparse.csr_matrix((matrix.data, to[matrix.indices], matrix.indptr), shape=(adata.n_obs, len(genes)))
-        block.sort_indices()
-        blocks.append(block)
+        for _, block in row_blocks(adata.X):
+            stacked.append(_placed(block, to, len(genes)))
         obs = adata.obs.copy()
         obs.index = pd.Index([f"{barcode}-{name}" for barcode in obs.index], dtype=object)
         tables.append(obs)
@@ -76,11 +74,18 @@ def join_samples(samples: list[AnnData], names: list[str], join: str, file: str)
     var = tidy(var, file, "var")
     var.index = pd.Index(unique(list(var.index)), dtype=object)
     obs = tidy(pd.concat(tables), file, "obs")
-    matrix = sparse.vstack(blocks, format="csr")
     if not obs.index.is_unique:
         twice = obs.index[obs.index.duplicated()][0]
         raise InputError(f"{file}: counts: joining makes the cell name '{twice}' twice: choose other sample names")
-    return AnnData(matrix, obs=obs, var=var)
+    return AnnData(stacked.matrix(), obs=obs, var=var)
+
+
+def _placed(block: sparse.csr_matrix, to: np.ndarray, n_genes: int) -> sparse.csr_matrix:
+    """Return rows with every gene at its place `to` among those of all samples; those that have none (-1) go."""
+    block = block[:, np.flatnonzero(to >= 0)]
+    block = sparse.csr_matrix((block.data, to[to >= 0][block.indices], block.indptr), shape=(block.shape[0], n_genes))
+    block.sort_indices()
+    return block
 
 
 def _keys(samples: list[AnnData], names: list[str], file: str) -> tuple[list[pd.Index], str]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from sclatent.io._rounding import Rounding, refuse_logs, round_counts
+from sclatent.data.blocks import change_rows, row_blocks
+from sclatent.io._rounding import Rounder, Rounding, refuse_logs
 from sclatent.settings import InputError
 
 log = logging.getLogger(__name__)
@@ -81,34 +84,39 @@ def looks_whole(values: np.ndarray) -> bool:
     """Tell whether these values may be counts: whole, or whole but for rounding, and not shares that all are near 0."""
     if values.dtype.kind not in "buif" or not values.size or first_odd(values) is not None:
         return False
-    return not _distance(values).vanishing
+    distance = Distance()
+    distance.add(values)
+    return not distance.vanishing
 
 
-class Distance(NamedTuple):
-    """How far values are from whole numbers."""
+@dataclass
+class Distance:
+    """How far values are from whole numbers, added up over blocks of them."""
 
-    changed: int
-    largest: float
-    vanishing: bool
-    """Most of them are no zeros but become zeros when rounded, as shares of a whole do."""
+    changed: int = 0
+    largest: float = 0.0
+    filled: int = 0
+    gone: int = 0
 
+    def add(self, values: np.ndarray) -> None:
+        """Look at further values."""
+        if values.dtype.kind != "f":
+            return
+        for start in range(0, values.size, _BLOCK):
+            block = values[start : start + _BLOCK]
+            whole = np.rint(block)
+            away = np.abs(block - whole)
+            moved = np.count_nonzero(away)
+            self.filled += int(np.count_nonzero(block))
+            if moved:
+                self.changed += int(moved)
+                self.largest = max(self.largest, float(away.max()))
+                self.gone += int(np.count_nonzero(away[whole == 0]))
 
-def _distance(values: np.ndarray) -> Distance:
-    if values.dtype.kind != "f":
-        return Distance(0, 0.0, False)
-    changed = filled = gone = 0
-    largest = 0.0
-    for start in range(0, values.size, _BLOCK):
-        block = values[start : start + _BLOCK]
-        whole = np.rint(block)
-        away = np.abs(block - whole)
-        moved = np.count_nonzero(away)
-        filled += int(np.count_nonzero(block))
-        if moved:
-            changed += int(moved)
-            largest = max(largest, float(away.max()))
-            gone += int(np.count_nonzero(away[whole == 0]))
-    return Distance(changed, largest, gone > filled / 2)
+    @property
+    def vanishing(self) -> bool:
+        """Whether most of them are no zeros but become zeros when rounded, as shares of a whole do."""
+        return self.gone > self.filled / 2
 
 
 def to_counts(
@@ -150,13 +158,9 @@ def to_counts(
         raise InputError(f"{path}: {where} holds values of type {matrix.dtype}, not numbers")
     counts = matrix.tocsr() if sparse.issparse(matrix) else sparse.csr_matrix(plain_floats(np.asarray(matrix), path))
     # duplicates are summed in the type of the file: float32 could lose a unit here
-    if not counts.has_canonical_format:
-        counts = counts.copy() if counts is matrix else counts
-        counts.sum_duplicates()
-    found = first_odd(counts.data, fractions=rounding is not None)
-    distance = _distance(counts.data) if found is None and rounding is None else Distance(0, 0.0, False)
-    if distance.vanishing:
-        found = int(np.argmax((counts.data != 0) & (np.abs(counts.data) <= WHOLE))), "fraction"
+    if not all(block.has_canonical_format for _, block in row_blocks(counts)):
+        counts = change_rows(counts, _summed)
+    found, distance = _look(counts, fractions=rounding is not None)
     if found is not None:
         at, kind = found
         row = int(np.searchsorted(counts.indptr, at, side="right") - 1)
@@ -164,9 +168,12 @@ def to_counts(
         place = f"{counts.data[at]:g} (cell '{cells[row]}', gene '{genes[int(counts.indices[at])]}')"
         elsewhere = other() if kind in ("fraction", "negative") else ""
         raise InputError(f"{path}: {where} holds {found_what}, {place}: {advice}{elsewhere}")
+    change = np.rint if distance.changed else None
+    rounder = None
     if rounding is not None:
         refuse_logs(counts, path, where)
-        counts = _with(counts, round_counts(counts.data, path, where, rounding))
+        rounder = Rounder(rounding)
+        change = rounder.round
     elif distance.changed:
         log.info(
             "%s: %d of the %d values of %s are whole but for a rounding error (at most %.2g): taken as whole",
@@ -176,17 +183,48 @@ def to_counts(
             where,
             distance.largest,
         )
-        counts = _with(counts, np.rint(counts.data))
     # a matrix that is as it should be is handed back, not copied: it may fill most of the memory
-    if counts.dtype != np.float32 or not isinstance(counts, sparse.csr_matrix):
-        counts = sparse.csr_matrix(counts, dtype=np.float32)
-    if np.count_nonzero(counts.data) < counts.nnz:
-        counts = counts.copy()
-        counts.eliminate_zeros()
+    if change is not None or counts.dtype != np.float32 or _zeros(counts):
+        counts = change_rows(counts, partial(_plain, change))
+    if rounder is not None:
+        rounder.tell(path, where)
+    if not isinstance(counts, sparse.csr_matrix):
+        counts = sparse.csr_matrix(counts)
     if counts.nnz == 0:
         raise InputError(f"{path}: {where} holds nothing but zeros ({counts.shape[0]} cells × {counts.shape[1]} genes)")
     return counts
 
 
-def _with(counts: sparse.csr_matrix, values: np.ndarray) -> sparse.csr_matrix:
-    return sparse.csr_matrix((values, counts.indices, counts.indptr), shape=counts.shape)
+def _summed(_: slice, block: sparse.csr_matrix) -> sparse.csr_matrix:
+    block = block.copy()
+    block.sum_duplicates()
+    return block
+
+
+def _look(counts: sparse.csr_matrix, *, fractions: bool) -> tuple[tuple[int, str] | None, Distance]:
+    """Return place and kind of the first value that is no count, and how far the values are from whole numbers."""
+    distance, vanishing = Distance(), None
+    for rows, block in row_blocks(counts):
+        start = int(counts.indptr[rows.start])
+        odd = first_odd(block.data, fractions=fractions)
+        if odd is not None:
+            return (start + odd[0], odd[1]), distance
+        if not fractions:
+            distance.add(block.data)
+            gone = (block.data != 0) & (np.abs(block.data) <= WHOLE) if vanishing is None else np.zeros(0, bool)
+            vanishing = start + int(np.argmax(gone)) if gone.any() else vanishing
+    return ((vanishing, "fraction") if distance.vanishing and vanishing is not None else None), distance
+
+
+def _zeros(counts: sparse.csr_matrix) -> bool:
+    return not all(np.count_nonzero(block.data) == block.nnz for _, block in row_blocks(counts))
+
+
+def _plain(change: Callable[[np.ndarray], np.ndarray] | None, _: slice, block: sparse.csr_matrix) -> sparse.csr_matrix:
+    """Return a block with its values changed, as float32 and without stored zeros."""
+    values = block.data if change is None else change(block.data)
+    block = sparse.csr_matrix((values.astype(np.float32), block.indices, block.indptr), shape=block.shape)
+    if np.count_nonzero(block.data) < block.nnz:
+        block = block.copy()
+        block.eliminate_zeros()
+    return block

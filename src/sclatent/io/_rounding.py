@@ -44,59 +44,75 @@ class Rounding:
     told: dict[str, Any] = field(default_factory=dict)
 
 
-def round_counts(values: np.ndarray, path: str | Path, where: str, rounding: Rounding) -> np.ndarray:
-    """Return the values as whole numbers, and note in `rounding` and in the log what that changed."""
-    rng = np.random.default_rng(rounding.seed)
-    out = np.empty(values.size, values.dtype)
-    changed = lost = 0
-    moved = largest = before = after = 0.0
-    for start in range(0, values.size, _BLOCK):
-        block = values[start : start + _BLOCK].astype(np.float64)
-        if rounding.how == "nearest":
-            new = np.rint(block)
-        else:
-            new = np.floor(block)
-            new += rng.random(block.size) < block - new
-        new = np.maximum(new, 0)
-        by = np.abs(new - block)
-        changed += int(np.count_nonzero(by))
-        lost += int(np.count_nonzero((new == 0) & (block != 0)))
-        moved += float(by.sum())
-        largest = max(largest, float(by.max(initial=0)))
-        before += float(block.sum())
-        after += float(new.sum())
-        out[start : start + _BLOCK] = new
-    rounding.told = {
-        "how": rounding.how,
-        **({"seed": rounding.seed} if rounding.how == "stochastic" else {}),
-        "n_values": int(values.size),
-        "n_changed": changed,
-        "share_changed": changed / max(1, values.size),
-        "n_to_zero": lost,
-        "mean_change": moved / max(1, changed),
-        "largest_change": largest,
-        "sum_before": before,
-        "sum_after": after,
-    }
-    if not changed:
-        log.info("%s: `round: %s` had nothing to change: the values of %s are whole", path, rounding.how, where)
+class Rounder:
+    """Makes whole numbers of values, block by block, and says at the end what that changed.
+
+    Parameters
+    ----------
+    rounding
+        How; what it changed is noted there.
+    """
+
+    def __init__(self, rounding: Rounding) -> None:
+        self.rounding, self.rng = rounding, np.random.default_rng(rounding.seed)
+        self.n = self.changed = self.lost = 0
+        self.moved = self.largest = self.before = self.after = 0.0
+
+    def round(self, values: np.ndarray) -> np.ndarray:
+        """Return the next values as whole numbers, of the same type."""
+        out = np.empty(values.size, values.dtype)
+        for start in range(0, values.size, _BLOCK):
+            block = values[start : start + _BLOCK].astype(np.float64)
+            if self.rounding.how == "nearest":
+                new = np.rint(block)
+            else:
+                new = np.floor(block)
+                new += self.rng.random(block.size) < block - new
+            new = np.maximum(new, 0)
+            by = np.abs(new - block)
+            self.changed += int(np.count_nonzero(by))
+            self.lost += int(np.count_nonzero((new == 0) & (block != 0)))
+            self.moved += float(by.sum())
+            self.largest = max(self.largest, float(by.max(initial=0)))
+            self.before += float(block.sum())
+            self.after += float(new.sum())
+            out[start : start + _BLOCK] = new
+        self.n += values.size
         return out
-    log.warning(
-        "%s: `round: %s` changed %d of the %d values of %s that are not 0 (%.1f %%), by %.3g on average and %.3g at "
-        "most; %d became 0; the sum was %.10g and is %.10g",
-        path,
-        rounding.how,
-        changed,
-        values.size,
-        where,
-        100 * rounding.told["share_changed"],
-        rounding.told["mean_change"],
-        largest,
-        lost,
-        before,
-        after,
-    )
-    return out
+
+    def tell(self, path: str | Path, where: str) -> None:
+        """Note in `rounding` and in the log what was changed."""
+        how = self.rounding.how
+        self.rounding.told = {
+            "how": how,
+            **({"seed": self.rounding.seed} if how == "stochastic" else {}),
+            "n_values": self.n,
+            "n_changed": self.changed,
+            "share_changed": self.changed / max(1, self.n),
+            "n_to_zero": self.lost,
+            "mean_change": self.moved / max(1, self.changed),
+            "largest_change": self.largest,
+            "sum_before": self.before,
+            "sum_after": self.after,
+        }
+        if not self.changed:
+            log.info("%s: `round: %s` had nothing to change: the values of %s are whole", path, how, where)
+            return
+        log.warning(
+            "%s: `round: %s` changed %d of the %d values of %s that are not 0 (%.1f %%), by %.3g on average and %.3g "
+            "at most; %d became 0; the sum was %.10g and is %.10g",
+            path,
+            how,
+            self.changed,
+            self.n,
+            where,
+            100 * self.changed / max(1, self.n),
+            self.moved / max(1, self.changed),
+            self.largest,
+            self.lost,
+            self.before,
+            self.after,
+        )
 
 
 def refuse_logs(counts: sparse.csr_matrix, path: str | Path, where: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
+from sclatent.data import blocks
+from sclatent.data.blocks import CountStore, csr_of, transposed
 from sclatent.io._numbers import plain_floats
 from sclatent.settings import InputError
 
@@ -181,7 +182,7 @@ def check_chunks(array: Any, path: Path, what: str) -> None:
 
 
 def read_sparse(group: Any, shape: tuple[int, int], by: str, path: Path, where: str) -> Any:
-    """Return the CSR or CSC matrix that a group holds as ``data``, ``indices`` and ``indptr``.
+    """Return the matrix that a group holds as ``data``, ``indices`` and ``indptr``, as CSR, in the file's type.
 
     Parameters
     ----------
@@ -209,13 +210,27 @@ def read_sparse(group: Any, shape: tuple[int, int], by: str, path: Path, where: 
     ends = plain_floats(np.asarray(indptr[:]), path)
     if ends[0] != 0 or ends[-1] != data.shape[0] or (np.diff(ends.astype(np.int64)) < 0).any():
         raise _misfit(path, where, f"indptr does not go from 0 to the {data.shape[0]} values in steps that only rise")
-    at = plain_floats(np.asarray(indices[:]), path)
-    if at.size and (at.min() < 0 or at.max() >= minor):
-        raise _misfit(
-            path, where, f"there is an index {at.min() if at.min() < 0 else at.max()}, expected 0 to {minor - 1}"
-        )
-    form = sparse.csr_matrix if by == "csr" else sparse.csc_matrix
-    return form((plain_floats(np.asarray(data[:]), path), at, ends), shape=shape)
+    store = CountStore(minor, in_memory=None if indices.size * 8 <= blocks.IN_MEMORY else 0)
+    for rows in _stretches(ends.astype(np.int64)):
+        part = slice(int(ends[rows.start]), int(ends[rows.stop]))
+        at = plain_floats(np.asarray(indices[part]), path)
+        if at.size and (at.min() < 0 or at.max() >= minor):
+            raise _misfit(
+                path, where, f"there is an index {at.min() if at.min() < 0 else at.max()}, expected 0 to {minor - 1}"
+            )
+        values = plain_floats(np.asarray(data[part]), path)
+        offsets = ends[rows.start : rows.stop + 1].astype(np.int64) - part.start
+        store.append(csr_of(values, at.astype(np.int32, copy=False), offsets, minor))
+    matrix = store.matrix()
+    return matrix if by == "csr" else transposed(matrix)
+
+
+def _stretches(ends: np.ndarray) -> Iterator[slice]:
+    """Yield stretches of rows of some million values."""
+    start = 0
+    while start < len(ends) - 1:
+        stop = int(np.searchsorted(ends, ends[start] + blocks.BLOCK, side="right")) - 1
+        yield slice(start, start := max(start + 1, stop))
 
 
 def _misfit(path: Path, where: str, what: str) -> InputError:

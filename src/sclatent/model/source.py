@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -15,6 +15,10 @@ from sclatent.model.kernels.sparse_rows import gather_rows, gene_sums, row_sums,
 
 CHUNK = 4096
 """Rows that are looked at together where all are."""
+RUN, RUNS = 128, 256
+"""Training cells that are read together from disk, and how many such runs are shuffled together."""
+HELD = 1 << 22
+"""Counts that may have been read from disk before their memory is given back."""
 
 
 class Rows(NamedTuple):
@@ -86,6 +90,23 @@ class CountSource(ABC):
             A hash.
         """
 
+    def order(self, rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
+        """Return `cells` in the random order in which an epoch of training asks for them.
+
+        Parameters
+        ----------
+        rng
+            What the order is drawn from.
+        cells
+            Positions of the training cells.
+
+        Returns
+        -------
+        ndarray
+            The same positions.
+        """
+        return rng.permutation(cells)
+
     def arrays(self) -> dict[str, np.ndarray] | None:
         """Return offsets, columns and values of all rows if they are in memory, for a GPU to hold.
 
@@ -115,6 +136,9 @@ class CountSource(ABC):
     @cached_property
     def row_sums(self) -> tuple[np.ndarray, np.ndarray]:
         """Σ x and Σ log x! of every row, float64 (cells,) each."""
+        return self._row_sums()
+
+    def _row_sums(self) -> tuple[np.ndarray, np.ndarray]:
         total, log_factorial = np.zeros((2, self.shape[0]))
         for start, part in self._chunks(np.arange(self.shape[0])):
             stretch = slice(start, start + len(part.offsets) - 1)
@@ -266,9 +290,75 @@ class CSRCounts(CountSource):
         digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=20)
         for array in (self.matrix.indptr, self.matrix.indices, self.matrix.data):
             digest.update(repr(array.dtype.str).encode())
-            digest.update(np.ascontiguousarray(array).view(np.uint8).data)
+            for start in range(0, len(array), HELD):
+                stretch = np.ascontiguousarray(array[start : start + HELD])
+                digest.update(stretch.view(np.uint8).data)
+                self._read(len(stretch))
         return digest.hexdigest()
+
+    def _read(self, n: int) -> None:
+        """Be told that `n` more counts were read."""
 
     def subset(self, index: np.ndarray) -> CSRCounts:
         """Return the rows at positions `index`, copied."""
         return CSRCounts(self.matrix[index])
+
+
+class MappedCounts(CSRCounts):
+    """A CSR matrix in a file that is mapped into memory: memory holds what was read last.
+
+    Training reads runs of neighbouring cells, many of which are shuffled together, since to jump from cell to cell
+    would read the file many times over where it does not fit into memory.
+
+    Parameters
+    ----------
+    matrix
+        Cells × genes, its arrays mapped from a file.
+    release
+        Gives back the memory of what was read of a matrix.
+    """
+
+    def __init__(self, matrix: csr_matrix, release: Callable[[csr_matrix], None]) -> None:
+        super().__init__(matrix)
+        self._release, self._held = release, 0
+
+    def order(self, rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
+        """Return `cells` in random order: runs of neighbours are, and within many such runs all cells."""
+        runs = np.array_split(np.sort(cells), max(1, -(-len(cells) // RUN)))
+        runs = [runs[i] for i in rng.permutation(len(runs))]
+        return np.concatenate([rng.permutation(np.concatenate(runs[i : i + RUNS])) for i in range(0, len(runs), RUNS)])
+
+    def _read(self, n: int) -> None:
+        self._held += n
+        if self._held > HELD:
+            self._held = 0
+            self._release(self.matrix)
+
+    def rows(self, index: np.ndarray) -> Rows:
+        """Return the rows at positions `index`."""
+        rows = super().rows(index)
+        self._read(len(rows.values))
+        return rows
+
+    def take(self, index: np.ndarray) -> tuple[Any, ...]:
+        """Return what `sparse_rows.take_rows` makes of the rows at positions `index`."""
+        taken = super().take(index)
+        self._read(int(taken[0][-1]))
+        return taken
+
+    @cached_property
+    def row_sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Σ x and Σ log x! of every row."""
+        return self._row_sums()
+
+    def gene_sums(self, index: np.ndarray) -> np.ndarray:
+        """Σ x of every gene over the rows `index`."""
+        return CountSource.gene_sums(self, index)
+
+    def wrong(self) -> Wrong | None:
+        """Return what is negative or not finite."""
+        return CountSource.wrong(self)
+
+    def subset(self, index: np.ndarray) -> CountSource:
+        """Return the rows at positions `index` as a source, not copied."""
+        return CountSource.subset(self, index)

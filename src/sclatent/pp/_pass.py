@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.blocks import row_blocks, subset
+from sclatent.data.normalise import cell_sums
 from sclatent.pp._quality import Filters, filter_cells, score_doublets
 from sclatent.pp._split import check_number
 from sclatent.settings import CellsSettings, InputError
@@ -16,10 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from scipy.sparse import csr_matrix
-
-_ROWS = 8192
-"""Cells that are worked on at once where a step would copy the counts."""
-
 
 def pass_cells(
     matrix: csr_matrix,
@@ -36,7 +34,8 @@ def pass_cells(
 
     passed = filter_cells(metrics, cells, matrix.shape[1], filters, has_mito=has_mito)
     if cells.doublets:
-        score, called = score_doublets(AnnData(matrix[passed]), _groups(obs[passed], batch), seed)
+        every = np.ones(matrix.shape[1], dtype=bool)
+        score, called = score_doublets(AnnData(subset(matrix, passed, every)), _groups(obs[passed], batch), seed)
         metrics[slots.DOUBLET_SCORE] = _spread(score, passed, np.nan)
         metrics[slots.PREDICTED_DOUBLET] = _spread(called, passed, False)
         filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
@@ -55,9 +54,8 @@ def pass_genes(
 ) -> np.ndarray:
     """Return which genes are seen in enough of the cells that passed, or are to be kept."""
     seen = np.zeros(len(names), dtype=np.int64)
-    for rows in range(0, matrix.shape[0], _ROWS):  # numpy counts in a copy, twice as large as the indices
-        block = matrix[rows : rows + _ROWS][passed[rows : rows + _ROWS]]
-        seen += np.bincount(block.indices, minlength=len(names))
+    for rows, block in row_blocks(matrix):
+        seen += np.bincount(block[passed[rows]].indices, minlength=len(names))
     min_cells = max(1, min_cells)
     genes = (seen >= min_cells) | (kept & (seen > 0))
     filters.add("genes.min_cells", min_cells, "genes", genes, f"seen in fewer than {min_cells} of the cells left")
@@ -69,26 +67,9 @@ def pass_genes(
     return genes
 
 
-def subset(matrix: csr_matrix, cells: np.ndarray, genes: np.ndarray) -> csr_matrix:
-    """Return the rows and columns asked for, with no copy of all columns in between; `matrix` itself if it is all."""
-    from scipy.sparse import csr_matrix
-
-    if genes.all():
-        return matrix if cells.all() else matrix[cells]
-    stays = genes[matrix.indices]
-    stays &= np.repeat(cells, np.diff(matrix.indptr))
-    full = np.diff(matrix.indptr) > 0
-    left = np.zeros(matrix.shape[0], dtype=matrix.indptr.dtype)
-    left[full] = np.add.reduceat(stays, matrix.indptr[:-1][full], dtype=left.dtype)
-    indices = matrix.indices[stays]
-    np.take(np.cumsum(genes, dtype=indices.dtype) - 1, indices, out=indices, mode="clip")  # in place: no third copy
-    indptr = np.concatenate([[0], np.cumsum(left[cells])])
-    return csr_matrix((matrix.data[stays], indices, indptr), shape=(int(cells.sum()), int(genes.sum())))
-
-
 def silent(prepared: AnnData, genes: np.ndarray) -> np.ndarray:
     """Return which cells have no count in `genes`."""
-    return np.asarray(prepared.X[:, np.flatnonzero(genes)].sum(axis=1)).ravel() == 0
+    return cell_sums(prepared.X, genes) == 0
 
 
 def drop_silent(prepared: AnnData, filters: Filters, genes: np.ndarray, key: str, why: str, passed: np.ndarray) -> None:
@@ -98,7 +79,10 @@ def drop_silent(prepared: AnnData, filters: Filters, genes: np.ndarray, key: str
         return
     filters.add(key, 1, "cells", ~without, why)
     passed[np.flatnonzero(passed)[without]] = False
+    left = subset(prepared.X, ~without, np.ones(prepared.n_vars, dtype=bool))
+    prepared.X = None  # anndata would hold all that is left in memory
     prepared._inplace_subset_obs(~without)
+    prepared.X = left
 
 
 def _groups(obs: pd.DataFrame, batch: Sequence[str]) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.blocks import subset
 from sclatent.data.columns import add_column
 from sclatent.data.gene_ids import gene_ids
 from sclatent.data.genes import cycle_genes
@@ -18,7 +19,7 @@ from sclatent.data.normalise import cell_sums
 from sclatent.io._numbers import to_counts
 from sclatent.pp._columns import check_library, given, library_column, need, place_columns, settle
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
-from sclatent.pp._pass import drop_silent, pass_cells, pass_genes, silent, subset
+from sclatent.pp._pass import drop_silent, pass_cells, pass_genes, silent
 from sclatent.pp._quality import Filters, qc_metrics
 from sclatent.pp._split import split_cells
 from sclatent.pp._variable import FLAVOR, highly_variable
@@ -268,7 +269,7 @@ def _library_size(
     prepared: AnnData, in_model: np.ndarray, size: np.ndarray | None, column: str | None, file: str
 ) -> np.ndarray:
     """Return the library sizes, float32 (n_cells,): those given, checked, or the counts of the model's genes."""
-    total = cell_sums(prepared.X[:, np.flatnonzero(in_model)])
+    total = cell_sums(prepared.X, in_model)
     if size is None:
         size = total
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.blocks import row_blocks
 from sclatent.pp._families import qc_genes
 from sclatent.settings import CellsSettings, InputError
 
@@ -89,17 +90,22 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
     var
         ``mt``, ``ribo``, ``spike_in``, ``n_cells_by_counts``, ``total_counts``.
     """
+    import pandas as pd
     import scanpy as sc
     from anndata import AnnData as New
 
     kinds = qc_genes(adata.var, symbols)
-    work = New(adata.X, var=kinds.reset_index(drop=True).rename(index=str))
-    obs, var = sc.pp.calculate_qc_metrics(work, qc_vars=list(kinds), percent_top=None, log1p=False)
+    about = kinds.reset_index(drop=True).rename(index=str)
     metrics = [slots.N_GENES, slots.TOTAL_COUNTS, slots.PCT_MITO, slots.PCT_RIBO]
-    metrics += [slots.PCT_SPIKE_IN] if work.var[slots.SPIKE_IN].any() else []
-    obs = obs[metrics].fillna(0.0).set_axis(adata.obs_names)
-    var = work.var[list(kinds)].join(var[[slots.N_CELLS, slots.TOTAL_COUNTS]]).set_axis(adata.var_names)
-    return obs, var
+    metrics += [slots.PCT_SPIKE_IN] if about[slots.SPIKE_IN].any() else []
+    tables, sums = [], pd.DataFrame(0.0, index=about.index, columns=[slots.N_CELLS, slots.TOTAL_COUNTS])
+    for _, block in row_blocks(adata.X):
+        work = New(block, var=about)
+        obs, var = sc.pp.calculate_qc_metrics(work, qc_vars=list(kinds), percent_top=None, log1p=False)
+        tables.append(obs[metrics].fillna(0.0))
+        sums += var[list(sums)]
+    sums = sums.astype({name: var[name].dtype for name in sums})
+    return pd.concat(tables).set_axis(adata.obs_names), about.join(sums).set_axis(adata.var_names)
 
 
 def filter_cells(

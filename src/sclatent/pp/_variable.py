@@ -7,10 +7,13 @@ gives the same genes, which a test holds against it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
+
+from sclatent.data.blocks import row_blocks
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -61,16 +64,15 @@ def highly_variable(
     ----------
     Lause, Berens & Kobak 2021, Genome Biology 22:258.
     """
-    cells = np.arange(counts.shape[0]) if cells is None else np.asarray(cells)
+    cells = np.arange(counts.shape[0]) if cells is None else np.sort(cells)
     allowed = np.ones(counts.shape[1], dtype=bool) if genes is None else np.asarray(genes, dtype=bool)
     chosen = np.zeros(counts.shape[1], dtype=bool)
     varies = _varies(counts, cells) & allowed
     if varies.sum() <= n_top:
         return varies
-    total = _sums(counts, cells, varies)[1]
+    total = _sums(counts, cells, np.zeros(len(cells), np.int64), varies)[1]
     votes = _votes(cells[total > 0], None if batch is None else np.asarray(batch, dtype=str))
-    clip = float(np.sqrt(len(votes[0])))
-    variances = np.stack([_residual_variance(counts, voters, varies, clip)[varies] for voters in votes])
+    variances = _residual_variances(counts, votes, varies)[:, varies]
     chosen[np.flatnonzero(varies)[_best(variances, n_top)]] = True
     return chosen
 
@@ -100,30 +102,49 @@ def _best(variances: np.ndarray, n_top: int) -> np.ndarray:
     return np.lexsort((median, -among.sum(axis=0)))[:n_top]
 
 
+def _blocks(counts: csr_matrix, cells: np.ndarray) -> Iterator[tuple[csr_matrix, slice, np.ndarray]]:
+    """Yield blocks of rows, which of the `cells` (sorted) are in each, and their places in it."""
+    for rows, block in row_blocks(counts):
+        some = slice(*np.searchsorted(cells, (rows.start, rows.stop)))
+        if some.stop > some.start:
+            yield block, some, cells[some] - rows.start
+
+
 def _varies(counts: csr_matrix, cells: np.ndarray) -> np.ndarray:
     """Return which genes are not the same in all of `cells`."""
     low = np.full(counts.shape[1], np.inf, dtype=np.float32)
     high = np.full(counts.shape[1], -np.inf, dtype=np.float32)
     seen = np.zeros(counts.shape[1], dtype=np.int64)
-    _range(counts.indptr, counts.indices, counts.data, cells, low, high, seen)
+    for block, _, at in _blocks(counts, cells):
+        _range(block.indptr, block.indices, block.data, at, low, high, seen)
     low[seen < len(cells)] = np.minimum(low[seen < len(cells)], 0)
     high[seen < len(cells)] = np.maximum(high[seen < len(cells)], 0)
     return high > low
 
 
-def _sums(counts: csr_matrix, cells: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums of the counts of `genes` in `cells`, by gene (0 for other genes) and by cell, in float64."""
-    by_gene, by_cell = np.zeros(counts.shape[1]), np.zeros(len(cells))
-    _add(counts.indptr, counts.indices, counts.data, cells, genes, by_gene, by_cell)
+def _sums(
+    counts: csr_matrix, cells: np.ndarray, group: np.ndarray, genes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums of the counts of `genes` in `cells`, by group and gene (0 for other genes) and by cell."""
+    by_gene, by_cell = np.zeros((group.max() + 1, counts.shape[1])), np.zeros(len(cells))
+    for block, some, at in _blocks(counts, cells):
+        _add(block.indptr, block.indices, block.data, at, group[some], genes, by_gene, by_cell[some])
     return by_gene, by_cell
 
 
-def _residual_variance(counts: csr_matrix, cells: np.ndarray, genes: np.ndarray, clip: float) -> np.ndarray:
-    """Return the variance over `cells` of the residuals of every gene (0 where a gene is not among `genes`)."""
-    by_gene, by_cell = _sums(counts, cells, genes)
-    first, second = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
-    _moments(counts.indptr, counts.indices, counts.data, cells, by_gene, by_cell, clip, THETA, first, second)
-    return second / len(cells) - (first / len(cells)) ** 2
+def _residual_variances(counts: csr_matrix, votes: list[np.ndarray], genes: np.ndarray) -> np.ndarray:
+    """Return the variance of the residuals of every gene (0 where it is not among `genes`) over the cells of a vote."""
+    cells = np.concatenate(votes)
+    order = np.argsort(cells, kind="stable")
+    cells, group = cells[order], np.repeat(np.arange(len(votes)), [len(vote) for vote in votes])[order]
+    by_gene, by_cell = _sums(counts, cells, group, genes)
+    total, clip = by_gene.sum(axis=1), float(np.sqrt(len(votes[0])))
+    first, second = np.zeros_like(by_gene), np.zeros_like(by_gene)
+    for block, some, at in _blocks(counts, cells):
+        arrays = block.indptr, block.indices, block.data, at, group[some]
+        _moments(*arrays, by_gene, by_cell[some], total, clip, THETA, first, second)
+    n = np.array([[len(vote)] for vote in votes])
+    return second / n - (first / n) ** 2
 
 
 @numba.njit(cache=True)
@@ -137,29 +158,33 @@ def _range(indptr, indices, data, cells, low, high, seen):  # type: ignore[no-un
 
 
 @numba.njit(cache=True)
-def _add(indptr, indices, data, cells, genes, by_gene, by_cell):  # type: ignore[no-untyped-def]
+def _add(indptr, indices, data, cells, group, genes, by_gene, by_cell):  # type: ignore[no-untyped-def]
     for row in range(len(cells)):
+        sums = by_gene[group[row]]
         for at in range(indptr[cells[row]], indptr[cells[row] + 1]):
             if genes[indices[at]]:
-                by_gene[indices[at]] += data[at]
+                sums[indices[at]] += data[at]
                 by_cell[row] += data[at]
 
 
 @numba.njit(cache=True)
-def _moments(indptr, indices, data, cells, by_gene, by_cell, clip, theta, first, second):  # type: ignore[no-untyped-def]
+def _moments(  # type: ignore[no-untyped-def]
+    indptr, indices, data, cells, group, by_gene, by_cell, total, clip, theta, first, second
+):
     """Add up the clipped residuals and their squares: those of zeros for all genes, mended where there is a count."""
-    total = by_gene.sum()
     for row in range(len(cells)):
-        share = by_cell[row] / total
-        for gene in range(len(by_gene)):
-            mu = by_gene[gene] * share
+        sums, one, two = by_gene[group[row]], first[group[row]], second[group[row]]
+        share = by_cell[row] / total[group[row]]
+        for gene in range(len(sums)):
+            mu = sums[gene] * share
             zero = max(-np.sqrt(mu / (1.0 + mu / theta)), -clip)
-            first[gene] += zero
-            second[gene] += zero * zero
+            one[gene] += zero
+            two[gene] += zero * zero
         for at in range(indptr[cells[row]], indptr[cells[row] + 1]):
-            mu = by_gene[indices[at]] * share
+            gene = indices[at]
+            mu = sums[gene] * share
             if mu > 0:
                 zero = max(-np.sqrt(mu / (1.0 + mu / theta)), -clip)
                 residual = min(max((data[at] - mu) / np.sqrt(mu + mu * mu / theta), -clip), clip)
-                first[indices[at]] += residual - zero
-                second[indices[at]] += residual * residual - zero * zero
+                one[gene] += residual - zero
+                two[gene] += residual * residual - zero * zero

@@ -6,8 +6,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from scipy import sparse
-
 from sclatent.data.textfiles import may_be_cut
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._formats.mtx import Header, read_header, read_mtx
@@ -68,8 +66,7 @@ def read_10x_folder(
         turned = _cells_in_rows(header, len(obs), len(var), by_cells=not mtx.name.removesuffix(".gz").endswith(_TENX))
         fits(sides if turned else sides[::-1], obs, var, path, mtx.name)
         _refuse_spliced(var, genes)
-        matrix = read_mtx(mtx)
-        matrix = matrix if turned else sparse.csr_matrix(matrix.T)
+        matrix = read_mtx(mtx, turned=not turned)
     log.info("%s: read as %s", mtx, "cells × genes" if turned else "genes × cells")
     for file in (mtx, genes, barcodes):
         if remark := may_be_cut(file):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from sclatent.data.blocks import CountStore
 from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._numbers import looks_whole, plain_floats
@@ -206,11 +207,10 @@ def _matrix(group: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path, where:
         if absent:
             log.warning("%s: %d chunks of %s are not there: zarr takes them as zeros", path, absent, where)
         rows = max(1, _ROWS // max(1, group.shape[1]))
-        blocks = [
-            sparse.csr_matrix(plain_floats(np.asarray(group[at : at + rows]), path))
-            for at in range(0, group.shape[0], rows)
-        ]
-        return sparse.vstack(blocks, format="csr") if blocks else np.zeros(group.shape)
+        store = CountStore(group.shape[1])
+        for at in range(0, group.shape[0], rows):
+            store.append(sparse.csr_matrix(plain_floats(np.asarray(group[at : at + rows]), path)))
+        return store.matrix()
     about = group.attrs
     # `h5sparse_*` is what anndata wrote before 0.7
     form = str(about.get("encoding-type", about.get("h5sparse_format", "")))

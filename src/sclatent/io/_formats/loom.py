@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from sclatent.data.blocks import CountStore
 from sclatent.io._counts import assemble, parsing
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
@@ -53,11 +54,10 @@ def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None
         # slabs of whole storage chunks, so that no chunk is decompressed twice
         wide = dataset.chunks[1] if dataset.chunks else 1
         step = max(wide, _CELLS // max(1, n_genes) // wide * wide)
-        slabs = [
-            sparse.csr_matrix(plain_floats(np.asarray(dataset[:, at : at + step]), path).T)
-            for at in range(0, n_cells, step)
-        ]
-        matrix = sparse.vstack(slabs, format="csr") if slabs else np.zeros((n_cells, n_genes))
+        store = CountStore(n_genes)
+        for at in range(0, n_cells, step):
+            store.append(sparse.csr_matrix(plain_floats(np.asarray(dataset[:, at : at + step]), path).T))
+        matrix = store.matrix()
         return assemble(
             matrix,
             _cell_names(obs, n_cells, path),

@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from sclatent.data.blocks import RowSorter
 from sclatent.data.textfiles import GZIP, open_text, starts_with
 from sclatent.settings import InputError
 
@@ -47,8 +48,8 @@ def read_header(path: Path) -> Header:
         return _header(file, path)
 
 
-def read_mtx(path: Path) -> sparse.csr_matrix:
-    """Read a Matrix Market file, gzipped or not, as it stands (rows × columns).
+def read_mtx(path: Path, *, turned: bool = False) -> sparse.csr_matrix:
+    """Read a Matrix Market file, gzipped or not, as it stands (rows × columns), or `turned` (columns × rows).
 
     Entries that are listed twice are added up. Blanks at the end of a line, and a last line without an end, are fine.
 
@@ -59,17 +60,14 @@ def read_mtx(path: Path) -> sparse.csr_matrix:
     """
     with open_text(path) as file:
         header = _header(file, path)
-        parts = list(_dense(file, header, path) if header.dense else _entries(file, header, path))
-    rows, columns, values = (
-        np.concatenate([part[i] for part in parts]) if parts else np.zeros(0, dtype)
-        for i, dtype in enumerate((np.int32, np.int32, np.float64))
-    )
-    del parts
-    if header.symmetric:
-        off = rows != columns
-        rows, columns = np.concatenate([rows, columns[off]]), np.concatenate([columns, rows[off]])
-        values = np.concatenate([values, values[off]])
-    return sparse.csr_matrix((values, (rows, columns)), shape=(header.n_rows, header.n_columns))
+        shape = (header.n_rows, header.n_columns)
+        sorter = RowSorter(shape[::-1] if turned else shape, header.n_entries)
+        for rows, columns, values in _dense(file, header, path) if header.dense else _entries(file, header, path):
+            sorter.add(*((columns, rows) if turned else (rows, columns)), values)
+            if header.symmetric:
+                off = rows != columns
+                sorter.add(columns[off], rows[off], values[off])
+    return sorter.matrix()
 
 
 def _header(file: IO[str], path: Path) -> Header:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sclatent.data.blocks import subset
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_sizes, keys_of, read_sparse
@@ -109,7 +110,7 @@ def choose(
     by = "genome" if genome is not None or "feature_types" not in var else "feature_types"
     kinds = ", ".join(f"{n} {kind}" for kind, n in var[by][~keep].value_counts().items())
     log.info("%s: kept %d of %d rows; left out: %s", path, keep.sum(), len(keep), kinds)
-    return matrix[:, np.flatnonzero(keep)], var[keep]
+    return subset(matrix, np.ones(matrix.shape[0], dtype=bool), keep), var[keep]
 
 
 def _text(dataset: h5py.Dataset) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from sclatent.data.blocks import CountStore, transposed
 from sclatent.data.genes import clean_names, cycle_genes, look_like_ids
 from sclatent.data.textfiles import MARKS, may_be_cut, open_text
 from sclatent.io._counts import assemble, parsing
@@ -56,7 +57,7 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
         table = Rows(file, path, skip, separator)
         rows: list[str] = []
         most = _ROWS + path.stat().st_size // 4
-        blocks: list[sparse.csr_matrix] = []
+        store: CountStore | None = None
         width: list[str] = []
         try:
             # no word stands for a missing value: there are genes called NA and NAN
@@ -77,8 +78,9 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
                 raise InputError(f"{path}: unpacks to more rows than a table of its size holds: fetch it again")
             width = width or column_names(header, block.shape[1], path)
             rows += list(block[0])
-            blocks.append(_numbers(block.iloc[:, 1:], list(block[0]), width, path))
-    matrix = sparse.vstack(blocks, format="csr")
+            store = CountStore(len(width)) if store is None else store
+            store.append(_numbers(block.iloc[:, 1:], list(block[0]), width, path))
+    matrix = sparse.csr_matrix((0, len(width))) if store is None else store.matrix()
     if orientation is None:
         orientation, reason = _orientation(rows, width, short=len(header) == len(width))
     else:
@@ -87,7 +89,7 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
     if remark := may_be_cut(path):
         log.info("%s: %s", path, remark)
     if orientation == "genes_by_cells":
-        matrix, cells, genes = matrix.T.tocsr(), width, rows
+        matrix, cells, genes = transposed(matrix), width, rows
     else:
         cells, genes = rows, width
     info = {"format": "dense text", "orientation": orientation, "orientation_reason": reason}

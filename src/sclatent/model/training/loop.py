@@ -126,7 +126,7 @@ class Run:
     def _pass(self) -> tuple[float, float]:
         """One epoch of steps; return the mean fit and KL of the training cells."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
-        minibatches = self.schedule.minibatches(self.order.permutation(self.train))
+        minibatches = self.schedule.minibatches(self.batches.source.order(self.order, self.train))
         gathered = ahead(partial(prepare, self.vae, self.batches), minibatches) if self.compiled else repeat(None)
         for cells, counts in zip(minibatches, gathered, strict=False):
             sums += self._step(cells, counts)

@@ -9,9 +9,10 @@ import pandas as pd
 from scipy.sparse import csr_matrix, issparse
 
 from sclatent.data import slots
+from sclatent.data.blocks import change_rows, is_mapped, release
 from sclatent.data.columns import as_numbers, as_text, called
 from sclatent.data.normalise import cell_sums
-from sclatent.model import CountData
+from sclatent.model import CountData, MappedCounts
 from sclatent.settings import InputError
 
 if TYPE_CHECKING:
@@ -41,8 +42,10 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
     """
     position = _positions(prepared, card)
     whole = len(position) == prepared.n_vars and bool((np.diff(position) == 1).all())
-    counts = prepared.X if whole else prepared.X[:, position]
+    counts = prepared.X
     counts = counts.tocsr().astype(np.float32, copy=False) if issparse(counts) else csr_matrix(counts, dtype=np.float32)
+    if not whole:
+        counts = change_rows(counts, lambda _, block: block[:, position], len(position))
     total = cell_sums(counts)
     library = total
     if card["rest"]:
@@ -54,7 +57,8 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
                 f"library_size: cell '{prepared.obs_names[cell]}' has {library[cell]:g}, less than the {total[cell]:g} "
                 "counts of the model's genes: name a column that is a total over more genes, or leave it out"
             )
-    return CountData(counts, library, _codes(prepared, card), _values(prepared, card))
+    source = MappedCounts(counts, release) if is_mapped(counts) else counts
+    return CountData(source, library, _codes(prepared, card), _values(prepared, card))
 
 
 def conditions(prepared: AnnData, card: dict[str, Any]) -> CountData:

@@ -1,0 +1,264 @@
+"""Counts in a scratch file give what counts in memory give, stage by stage, and nothing is left on disk."""
+
+import gzip
+import logging
+import tempfile
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import io, sparse
+
+import sclatent as sl
+from sclatent.data import blocks
+from sclatent.data.blocks import ArrayStore, CountStore, RowSorter, is_mapped, row_blocks, subset, transposed
+
+
+@pytest.fixture
+def on_disk(monkeypatch):
+    """Return a function: from its call on no counts are held in memory, and blocks are small."""
+
+    def switch():
+        monkeypatch.setattr(blocks, "IN_MEMORY", 100)
+        monkeypatch.setattr(blocks, "BLOCK", 997)
+
+    return switch
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return sl.simulate(400, 300, seed=3)
+
+
+def random(n=500, m=60, seed=0, dtype=np.float32):
+    matrix = sparse.random(n, m, 0.2, format="csr", random_state=seed, data_rvs=lambda k: np.arange(1, k + 1) % 9 + 1)
+    matrix[7] = 0
+    matrix.eliminate_zeros()
+    return matrix.astype(dtype)
+
+
+def same(a, b):
+    """Hold every part of two AnnData against each other, bit by bit."""
+    assert a.X.dtype == b.X.dtype
+    for name in ("data", "indices", "indptr"):
+        assert np.array_equal(getattr(a.X, name), getattr(b.X, name)), name
+    pd.testing.assert_frame_equal(a.obs, b.obs)
+    pd.testing.assert_frame_equal(a.var, b.var)
+    assert set(a.uns) == set(b.uns)
+
+
+def test_a_store_of_blocks_is_the_matrix_and_leaves_no_file(tmp_path, monkeypatch, on_disk):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    matrix = random()
+    on_disk()
+    store = CountStore(matrix.shape[1])
+    for _, block in row_blocks(matrix):
+        store.append(block)
+    made = store.matrix()
+    assert is_mapped(made) and not is_mapped(matrix)
+    assert (made != matrix).nnz == 0 and made.dtype == matrix.dtype
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="read-only"):
+        made.data[0] = 5
+
+
+def test_blocks_cover_every_row_once_and_hold_few_values(on_disk):
+    on_disk()
+    matrix = random()
+    parts = list(row_blocks(matrix))
+    assert [part.start for part, _ in parts] == [0, *[part.stop for part, _ in parts][:-1]]
+    assert parts[-1][0].stop == matrix.shape[0] and len(parts) > 5
+    assert max(block.nnz for _, block in parts) <= blocks.BLOCK
+    assert (sparse.vstack([block for _, block in parts]) != matrix).nnz == 0
+    # a row longer than a block comes alone
+    wide = sparse.csr_matrix(np.ones((3, 2000), np.float32))
+    assert [block.shape[0] for _, block in row_blocks(wide)] == [1, 1, 1]
+    assert list(row_blocks(sparse.csr_matrix((0, 5)))) == []
+
+
+def test_an_empty_store_is_an_empty_matrix():
+    assert CountStore(4).matrix().shape == (0, 4)
+    assert ArrayStore().array(np.float32).dtype == np.float32
+    assert RowSorter((3, 4), 0).matrix().shape == (3, 4)
+
+
+def test_offsets_beyond_32_bits_are_not_copied_into_the_columns():
+    offsets = np.array([0, 2**31 + 5], dtype=np.int64)
+    matrix = blocks.csr_of(np.zeros(3, np.float32), np.zeros(3, np.int32), offsets, 7)
+    assert matrix.indices.dtype == np.int32 and matrix.indptr.dtype == np.int64
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_subset_transpose_and_sorting_are_those_of_scipy(disk, on_disk):
+    matrix, rng = random(), np.random.default_rng(0)
+    if disk:
+        on_disk()
+    cells, genes = rng.random(500) < 0.5, rng.random(60) < 0.5
+    assert (subset(matrix, cells, genes) != matrix[cells][:, genes]).nnz == 0
+    assert (transposed(matrix) != matrix.T.tocsr()).nnz == 0
+    assert is_mapped(transposed(matrix)) == disk
+    entries, order = matrix.tocoo(), rng.permutation(matrix.nnz)
+    sorter = RowSorter(matrix.shape, matrix.nnz)
+    for some in np.array_split(order, 7):
+        sorter.add(entries.row[some], entries.col[some], entries.data[some])
+    sorter.add(np.array([3]), np.array([5]), np.array([2], np.float32))
+    matrix[3, 5] += 2
+    assert (sorter.matrix() != matrix).nnz == 0
+
+
+def test_a_stage_file_is_the_same_from_memory_and_from_disk(tmp_path, counts, on_disk):
+    counts = counts.copy()
+    counts.layers["more"] = counts.X.copy()
+    counts.uns["list"] = {"a": np.arange(3), "b": "text"}
+    sl.io.write_h5ad(counts, tmp_path / "memory.h5ad")
+    on_disk()
+    read = sl.io.read_h5ad(tmp_path / "memory.h5ad")
+    assert is_mapped(read.X) and is_mapped(read.layers["more"])
+    same(read, ad.read_h5ad(tmp_path / "memory.h5ad"))
+    sl.io.write_h5ad(read, tmp_path / "disk.h5ad")
+    again = ad.read_h5ad(tmp_path / "disk.h5ad")
+    same(again, ad.read_h5ad(tmp_path / "memory.h5ad"))
+    assert again.uns["list"]["b"] == "text"
+    with h5py.File(tmp_path / "disk.h5ad") as file, h5py.File(tmp_path / "memory.h5ad") as other:
+        assert file["X/data"].compression == other["X/data"].compression == "gzip"
+        assert dict(file["X"].attrs).keys() == dict(other["X"].attrs).keys()
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "dense", "layer", "10x", "mtx", "turned mtx", "text", "loom", "zarr"])
+def test_every_format_is_read_the_same_from_memory_and_in_blocks(kind, tmp_path, on_disk):
+    matrix = random(dtype=np.float64)
+    path = _written(kind, matrix, tmp_path)
+    layer = "counts" if kind == "layer" else None
+    here = sl.io.read_counts(path, layer=layer)
+    on_disk()
+    there = sl.io.read_counts(path, layer=layer)
+    assert is_mapped(there.X) and not is_mapped(here.X)
+    same(here, there)
+    assert here.uns["sclatent"]["read"] == there.uns["sclatent"]["read"]
+    assert (here.X != matrix.astype(np.float32)).nnz == 0
+
+
+def _written(kind, matrix, folder: Path) -> Path:
+    obs = pd.DataFrame(index=[f"cell{i}" for i in range(matrix.shape[0])])
+    var = pd.DataFrame(index=[f"MT-{i}" for i in range(matrix.shape[1])])
+    path = folder / "counts.h5ad"
+    if kind in ("csr", "csc", "dense", "layer", "zarr"):
+        x = {"csc": sparse.csc_matrix(matrix), "dense": matrix.toarray()}.get(kind, matrix)
+        adata = ad.AnnData(x, obs=obs, var=var, layers={"counts": matrix})
+        if kind == "zarr":
+            path = folder / "counts.zarr"
+            adata.write_zarr(path)
+        else:
+            adata.write_h5ad(path)
+    elif kind == "10x":
+        path = folder / "counts.h5"
+        with h5py.File(path, "w") as file:
+            group = file.create_group("matrix")
+            for name in ("data", "indices", "indptr"):
+                group[name] = getattr(matrix, name).astype(np.int64)
+            group["shape"], group["barcodes"] = matrix.shape[::-1], np.array(obs.index, dtype="S")
+            for name, values in (("id", var.index), ("name", var.index), ("feature_type", ["Gene Expression"] * 60)):
+                group[f"features/{name}"] = np.array(values, dtype="S")
+    elif "mtx" in kind:
+        path = folder / "tenx"
+        path.mkdir()
+        (path / "barcodes.tsv").write_text("".join(f"{name}\n" for name in obs.index))
+        (path / "features.tsv").write_text("".join(f"{n}\t{n}\tGene Expression\n" for n in var.index))
+        with gzip.open(path / "matrix.mtx.gz", "wb") as file:
+            io.mmwrite(file, (matrix if kind == "turned mtx" else matrix.T).tocoo().astype(np.int64))
+    elif kind == "text":
+        path = folder / "counts.csv.gz"
+        pd.DataFrame(matrix.toarray().T.astype(int), index=var.index, columns=obs.index).to_csv(path)
+    else:
+        path = folder / "counts.loom"
+        with h5py.File(path, "w") as file:
+            file["matrix"] = matrix.toarray().T
+            file["row_attrs/Gene"] = np.array(var.index, dtype="S")
+            file["col_attrs/CellID"] = np.array(obs.index, dtype="S")
+    return path
+
+
+@pytest.mark.parametrize("how", ["nearest", "stochastic"])
+def test_rounding_in_blocks_draws_the_same(how, tmp_path, on_disk):
+    matrix = random(dtype=np.float64)
+    matrix.data += np.random.default_rng(1).random(matrix.nnz) / 2
+    path = _written("csr", matrix, tmp_path)
+    here = sl.io.read_counts(path, round=how)
+    on_disk()
+    there = sl.io.read_counts(path, round=how)
+    same(here, there)
+    told, other = here.uns["sclatent"]["read"]["round"], there.uns["sclatent"]["read"]["round"]
+    assert told == pytest.approx(other) or all(
+        told[k] == other[k] or abs(told[k] - other[k]) < 1e-9 * abs(told[k]) for k in told
+    )
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.5, np.nan, 2.0**25])
+def test_the_first_value_that_is_no_count_is_named_in_blocks_too(value, tmp_path, on_disk):
+    matrix = random(dtype=np.float64)
+    matrix.data[5000] = value
+    path = _written("csr", matrix, tmp_path)
+    with pytest.raises(sl.InputError) as here:
+        sl.io.read_counts(path)
+    on_disk()
+    with pytest.raises(sl.InputError) as there:
+        sl.io.read_counts(path)
+    assert str(here.value) == str(there.value)
+
+
+def test_repeated_entries_add_up_in_blocks(tmp_path, on_disk):
+    matrix = random(dtype=np.float64)
+    twice = sparse.csr_matrix(matrix.shape)
+    twice.data, twice.indices = np.repeat(matrix.data, 2), np.repeat(matrix.indices, 2)
+    twice.indptr = matrix.indptr * 2
+    adata = ad.AnnData(twice)
+    adata.obs_names, adata.var_names = (
+        [f"c{i}" for i in range(matrix.shape[0])],
+        [f"MT-{i}" for i in range(matrix.shape[1])],
+    )
+    adata.write_h5ad(tmp_path / "twice.h5ad")
+    on_disk()
+    read = sl.io.read_counts(tmp_path / "twice.h5ad")
+    assert is_mapped(read.X) and (read.X != 2 * matrix.astype(np.float32)).nnz == 0
+
+
+def test_samples_are_joined_the_same(tmp_path, on_disk):
+    first, second = random(seed=1), random(seed=2)
+    for name, matrix, genes in (("a", first, range(60)), ("b", second, range(90, 30, -1))):
+        ad.AnnData(
+            matrix,
+            obs=pd.DataFrame(index=[f"cell{i}" for i in range(500)]),
+            var=pd.DataFrame(index=[f"MT-{i}" for i in genes]),
+        ).write_h5ad(tmp_path / f"{name}.h5ad")
+    samples = [{"name": name, "path": str(tmp_path / f"{name}.h5ad")} for name in "ab"]
+    for join in ("inner", "outer"):
+        here = sl.io.read_dataset(counts=samples, join=join)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blocks, "IN_MEMORY", 100)
+            patch.setattr(blocks, "BLOCK", 997)
+            there = sl.io.read_dataset(counts=samples, join=join)
+        assert is_mapped(there.X)
+        same(here, there)
+
+
+@pytest.mark.parametrize("library_size", [None, "total"])
+def test_prepare_takes_the_same_cells_and_genes(library_size, counts, tmp_path, on_disk, caplog):
+    caplog.set_level(logging.INFO)
+    counts = counts.copy()
+    counts.obs["total"] = np.asarray(counts.X.sum(axis=1)).ravel() + 10.0
+    sl.io.write_h5ad(counts, tmp_path / "counts.h5ad")
+    settings = {"batch": ["batch"], "genes": {"n_top": 60}, "library_size": library_size}
+    here = sl.pp.prepare(sl.io.read_h5ad(tmp_path / "counts.h5ad"), **settings)
+    said = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    on_disk()
+    there = sl.pp.prepare(sl.io.read_h5ad(tmp_path / "counts.h5ad"), **settings)
+    assert is_mapped(there.X)
+    same(here, there)
+    pd.testing.assert_frame_equal(here.uns["sclatent"]["qc"], there.uns["sclatent"]["qc"])
+    pd.testing.assert_frame_equal(here.uns["sclatent"]["filters"], there.uns["sclatent"]["filters"])
+    assert said == [record.getMessage() for record in caplog.records]
+    same(sl.pp.model_counts(here), sl.pp.model_counts(there))
