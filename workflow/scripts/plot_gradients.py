@@ -1,4 +1,3 @@
-import _src
 from sclatent import bridge
 
 with bridge.stage(snakemake) as job:

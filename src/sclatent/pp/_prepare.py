@@ -105,9 +105,8 @@ def prepare(
 
     prepared = AnnData(subset(matrix, passed, seen), obs=counts.obs[passed].copy(), var=counts.var[seen].copy())
     prepared.uns[slots.UNS] = {slots.UNS_READ: counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})}
-    drop_silent(
-        prepared, filters, np.ones(prepared.n_vars, dtype=bool), "cells.no_counts", "no count in the genes left", passed
-    )
+    every = np.ones(prepared.n_vars, dtype=bool)
+    drop_silent(prepared, filters, every, "cells.no_counts", "no count in the genes left", passed)
     renamed = place_columns(prepared, metrics, batch, covariates, file)
     left = known.of(seen)
     totals, spikes = (left.metrics[name].to_numpy() for name in (slots.TOTAL_COUNTS, slots.SPIKE_IN))
