@@ -282,6 +282,18 @@ def plot_models() -> dict[str, Any]:
     return sl.pl.models(compare(), {run: metrics()}, {run: history}, axes={run: arrays()["axes"]})
 
 
+def gradients() -> dict[str, pd.DataFrame]:
+    given = (world().prepared, trained())
+    variance = sl.tl.gradient_variance(*given, objectives=["stl"], cells=8, repeats=20)
+    noise = sl.tl.gradient_noise(*given, cells=20, batches=4, moments=("end",))
+    return {"variance": variance.assign(seconds=1.0, relative_per_second=1.0), "noise": noise}
+
+
+def plot_gradients() -> dict[str, Any]:
+    tables = gradients()
+    return {"variance": sl.pl.gradient_variance(tables["variance"]), "noise": sl.pl.gradient_noise(tables["noise"])}
+
+
 STAGES: dict[str, Callable[[], Any]] = {
     "demo_counts": lambda: {name: sl.data.demo(name) for name in ("demo", "pbmc68k")},
     "read": read,
@@ -309,6 +321,8 @@ STAGES: dict[str, Callable[[], Any]] = {
     "page": page,
     "compare": compare,
     "plot_models": plot_models,
+    "gradients": gradients,
+    "plot_gradients": plot_gradients,
 }
 
 
