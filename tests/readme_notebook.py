@@ -40,7 +40,11 @@ def run(folder: Path) -> dict[str, Any]:
         page = Path("knob.html").read_text(encoding="utf-8")
     finally:
         os.chdir(before)
-    if atlas.n_obs != names["prepared"].n_obs or "X_sclatent" not in atlas.obsm or not page.startswith("<!DOCTYPE html>"):
+    if (
+        atlas.n_obs != names["prepared"].n_obs
+        or "X_sclatent" not in atlas.obsm
+        or not page.startswith("<!DOCTYPE html>")
+    ):
         raise AssertionError(f"the atlas or the page is not what it should be: {atlas}")
     return names
 

@@ -67,6 +67,8 @@ def lacks(function: Callable[..., Any], key: str = "") -> list[str]:
     missing += [f"no such parameter: {name}" for name in said if name not in wanted]
     if signature.return_annotation not in (None, "None", "NoReturn") and not (doc["Returns"] or doc["Yields"]):
         missing.append("Returns")
+    untold = [entry.type for entry in doc["Returns"] if not "".join(entry.desc).strip()]
+    missing += [f"what is returned, below its type: {line}" for line in untold]
     if (
         raises_input_error(function)
         and key not in NEVER_RAISES
@@ -131,6 +133,7 @@ ONE, TWO = "Parameters\n----------\na\n    One.\n", "Returns\n-------\nint\n    
         (f"Say.\n\n{TWO}", ["parameter a"]),
         (f"Say.\n\n{ONE}b\n    None.\n\n{TWO}", ["no such parameter: b"]),
         (f"Say.\n\n{ONE}", ["Returns"]),
+        (f"Say.\n\n{ONE}\nReturns\n-------\nTwo.\n", ["what is returned, below its type: Two."]),
         ("Say.", ["parameter a", "Returns"]),
     ],
 )

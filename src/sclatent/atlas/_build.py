@@ -68,14 +68,15 @@ def build(
 
     Returns
     -------
-    AnnData of all genes that passed the filter. ``X``: log-normalised, CSR float32; ``layers["counts"]``; ``obs``:
-    every column that came in (under its name, or ``{name}_input`` where the pipeline writes that name; batch and labels
-    are categories, but for labels that are measured numbers), QC, split,
-    cycle, ``leiden``; ``obsm``: ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``, ``phase_probability`` (G1, S, G2M), and
-    with a knob ``X_sclatent_neutral``; with ``latent: states`` ``obs["state"]`` and ``obsm["state_probability"]``;
-    ``varm["sclatent_loadings"]`` (missing outside the model); ``obsp`` and ``uns["neighbors"]``; ``uns["sclatent"]``:
-    ``config``, ``versions``, ``seed``, ``threads``, ``device``, ``metrics``, ``axes``, ``cycle`` and ``knob``
-    (verdict and reason); colours of the categories.
+    AnnData
+        AnnData of all genes that passed the filter. ``X``: log-normalised, CSR float32; ``layers["counts"]``; ``obs``:
+        every column that came in (under its name, or ``{name}_input`` where the pipeline writes that name; batch and
+        labels are categories, but for labels that are measured numbers), QC, split, cycle, ``leiden``; ``obsm``:
+        ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``, ``phase_probability`` (G1, S, G2M), and with a knob
+        ``X_sclatent_neutral``; with ``latent: states`` ``obs["state"]`` and ``obsm["state_probability"]``;
+        ``varm["sclatent_loadings"]`` (missing outside the model); ``obsp`` and ``uns["neighbors"]``;
+        ``uns["sclatent"]``: ``config``, ``versions``, ``seed``, ``threads``, ``device``, ``metrics``, ``axes``,
+        ``cycle`` and ``knob`` (verdict and reason); colours of the categories.
 
     Raises
     ------

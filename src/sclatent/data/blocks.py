@@ -241,9 +241,7 @@ def subset(matrix: sparse.csr_matrix, cells: np.ndarray, genes: np.ndarray) -> s
 
 def is_mapped(matrix: Any) -> bool:
     """Tell whether a matrix lies in a scratch file."""
-    return sparse.isspmatrix_csr(matrix) and (
-        _mapping(matrix.data) is not None or _mapping(matrix.indices) is not None
-    )
+    return sparse.isspmatrix_csr(matrix) and (_mapping(matrix.data) is not None or _mapping(matrix.indices) is not None)
 
 
 def release(matrix: sparse.csr_matrix) -> None:

@@ -54,10 +54,11 @@ def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.D
 
     Returns
     -------
-    DataFrame with the columns ``gene``, ``phase`` (``S`` / ``G2M``), ``source``, ``aliases`` (other symbols of the same
-    gene, separated by ";") and ``ensembl`` (gene id, empty where none is recorded). The three genes renamed since
-    2016 carry their new symbol as an alias. The ``cc.genes.updated.2019`` list of Seurat is not used: besides these
-    three it exchanges MCM2, RPA2 and BRIP1 for *other* genes (MCM7, POLR1B, MRPL36).
+    DataFrame
+        DataFrame with the columns ``gene``, ``phase`` (``S`` / ``G2M``), ``source``, ``aliases`` (other symbols of the
+        same gene, separated by ";") and ``ensembl`` (gene id, empty where none is recorded). The three genes renamed
+        since 2016 carry their new symbol as an alias. The ``cc.genes.updated.2019`` list of Seurat is not used: besides
+        these three it exchanges MCM2, RPA2 and BRIP1 for *other* genes (MCM7, POLR1B, MRPL36).
 
     Raises
     ------
@@ -115,8 +116,9 @@ def peak_order() -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with the columns ``gene`` (human symbol), ``stage`` (``G1/S``, ``S``, ``G2``, ``G2/M``, ``M/G1``),
-    ``rank`` (1–5, the order of the stages) and ``source``. For mouse data match with ``ignore_case=True``.
+    DataFrame
+        DataFrame with the columns ``gene`` (human symbol), ``stage`` (``G1/S``, ``S``, ``G2``, ``G2/M``, ``M/G1``),
+        ``rank`` (1–5, the order of the stages) and ``source``. For mouse data match with ``ignore_case=True``.
     """
     return read_list("peak_order.tsv").astype({"rank": int})
 
@@ -167,7 +169,8 @@ def match_genes(
 
     Returns
     -------
-    (len(wanted),) positions in `names`, −1 where a gene is not there. No position is given twice.
+    ndarray
+        (len(wanted),) positions in `names`, −1 where a gene is not there. No position is given twice.
     """
     clean = clean_names(names)
     order = np.arange(len(clean)) if weights is None else np.argsort(-np.asarray(weights, float), kind="stable")

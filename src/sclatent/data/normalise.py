@@ -11,6 +11,7 @@ from sclatent.data.blocks import change_values, row_blocks
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
+
 def log_scaled(counts: csr_matrix, factor: np.ndarray) -> csr_matrix:
     """Return log(1 + count · factor of its cell), CSR float32, sharing the indices of `counts`.
 

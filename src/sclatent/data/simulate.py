@@ -166,7 +166,8 @@ def oracle_log_fraction(adata: AnnData) -> Array:
 
     Returns
     -------
-    Array of shape (n_cells, n_genes), float64.
+    ndarray
+        Array of shape (n_cells, n_genes), float64.
     """
     base, shift = np.asarray(adata.varm[slots.SIM_BASE]).T, np.asarray(adata.varm[slots.SIM_BATCH]).T
     cycle = _wave(adata.obs, adata.var) * adata.var[slots.TRUE_AMPLITUDE].to_numpy()

@@ -27,8 +27,9 @@ def gradient_variance(table: pd.DataFrame) -> st.Figure:
 
     Returns
     -------
-    A panel for each moment and group of parameters, with 90 % intervals; open points belong to the importance-weighted
-    bound, whose gradient is another one.
+    Figure
+        A panel for each moment and group of parameters, with 90 % intervals; open points belong to the
+        importance-weighted bound, whose gradient is another one.
     """
     groups, moments = list(dict.fromkeys(table["group"])), list(dict.fromkeys(table["moment"]))
     names = list(dict.fromkeys(table["objective"]))
@@ -64,8 +65,9 @@ def gradient_noise(table: pd.DataFrame) -> st.Figure:
 
     Returns
     -------
-    A panel for each group of parameters; at each moment the shares of the cells of the minibatch, of the dropout masks
-    and of the draws of the codes, with 90 % intervals.
+    Figure
+        A panel for each group of parameters; at each moment the shares of the cells of the minibatch, of the dropout
+        masks and of the draws of the codes, with 90 % intervals.
     """
     groups, moments = list(dict.fromkeys(table["group"])), list(dict.fromkeys(table["moment"]))
     sources = list(dict.fromkeys(table["source"]))

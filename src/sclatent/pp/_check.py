@@ -45,9 +45,10 @@ def check_columns(
 
     Returns
     -------
-    One row per column and role: ``column``, ``role`` (the key of the dataset file), ``kind`` (``categories`` or
-    ``numbers``), ``levels`` (distinct values), ``missing`` (cells without a value). Where a column came in under a name
-    that the pipeline writes itself (`slots.WRITTEN`), also ``called``: what each is called in the results.
+    DataFrame
+        One row per column and role: ``column``, ``role`` (the key of the dataset file), ``kind`` (``categories`` or
+        ``numbers``), ``levels`` (distinct values), ``missing`` (cells without a value). Where a column came in under a
+        name that the pipeline writes itself (`slots.WRITTEN`), also ``called``: what each is called in the results.
 
     Raises
     ------

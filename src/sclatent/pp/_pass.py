@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
+
 def pass_cells(
     matrix: csr_matrix,
     obs: pd.DataFrame,

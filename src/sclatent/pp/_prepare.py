@@ -237,9 +237,10 @@ def model_counts(prepared: AnnData) -> AnnData:
 
     Returns
     -------
-    AnnData of the genes with ``var["in_model"]``: ``X``, ``obs`` and ``var`` as in `prepared`, of ``uns`` only what the
-    columns are called. The stages that ask a model about cells take it instead of `prepared`, which is several times
-    larger.
+    AnnData
+        AnnData of the genes with ``var["in_model"]``: ``X``, ``obs`` and ``var`` as in `prepared`, of ``uns`` only what
+        the columns are called. The stages that ask a model about cells take it instead of `prepared`, which is several
+        times larger.
     """
     from anndata import AnnData
 

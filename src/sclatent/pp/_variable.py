@@ -122,9 +122,7 @@ def _varies(counts: csr_matrix, cells: np.ndarray) -> np.ndarray:
     return high > low
 
 
-def _sums(
-    counts: csr_matrix, cells: np.ndarray, group: np.ndarray, genes: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _sums(counts: csr_matrix, cells: np.ndarray, group: np.ndarray, genes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the sums of the counts of `genes` in `cells`, by group and gene (0 for other genes) and by cell."""
     by_gene, by_cell = np.zeros((group.max() + 1, counts.shape[1])), np.zeros(len(cells))
     for block, some, at in _blocks(counts, cells):

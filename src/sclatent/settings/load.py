@@ -186,6 +186,13 @@ def check_path(path: str, where: str) -> None:
 
     It takes braces for wildcards, and hands the names of input files to shells of a cluster, where `$(…)` would run.
 
+    Parameters
+    ----------
+    path
+        What stands in the dataset file.
+    where
+        File and key, for the message.
+
     Raises
     ------
     InputError

@@ -75,8 +75,10 @@ def train_vae(
 
     Returns
     -------
-    The model with the weights of the best validation ELBO, and one row per epoch: ``epoch``, ``train_elbo`` (with
-    dropout), ``validation_elbo`` (of the averaged weights), ``kl`` (nats per cell), ``kl_weight``, ``learning_rate``.
+    tuple
+        The model with the weights of the best validation ELBO, and one row per epoch: ``epoch``, ``train_elbo`` (with
+        dropout), ``validation_elbo`` (of the averaged weights), ``kl`` (nats per cell), ``kl_weight``,
+        ``learning_rate``.
 
     Raises
     ------
@@ -132,8 +134,9 @@ def early_model(
 
     Returns
     -------
-    The model with the weights of the last step, not their average, and the weight that the KL then has. Above 0 a share
-    is one epoch or more.
+    tuple
+        The model with the weights of the last step, not their average, and the weight that the KL then has. Above 0 a
+        share is one epoch or more.
     """
     train = np.asarray(train, dtype=np.int64)
     check_data(data, train)
@@ -181,7 +184,8 @@ def refit_vae(
 
     Returns
     -------
-    The refitted model, or None if the refit diverged.
+    CountVAE | None
+        The refitted model, or None if the refit diverged.
     """
     cells = np.asarray(cells, dtype=np.int64)
     schedule = Schedule.again(vae.settings, len(cells), epochs)

@@ -74,20 +74,20 @@ def annotate(
 
     Returns
     -------
-    One row per axis. ``axis``; ``name``; ``kind`` (``cell cycle``, ``technical``, ``label``, ``unnamed``,
-    ``inactive``); ``effect`` of the variable that names it, in [0, 1], and ``evidence``, that variable; ``also``,
-    others with a large effect; ``kl`` (nats); ``active``; ``information``, what the counts tell of a cell's place
-    (nats); ``fold``, by what factor the gene that moves most changes from 2 SD below a cell's place to 2 SD above it;
-    ``strength`` (``strong``, ``weak``, ``inactive``; a weak axis keeps its name, but hardly a gene follows it: see
-    `sclatent.tl._axes.strength`); ``cycle_verdict``, that of the cycle stage (``cycle``, ``part of a cycle``, ``no
-    cycle``), the same in each row; for each number ``spearman_*``, for each categorical variable ``eta2_*``; for each
-    variable ``mi_*`` (nats, scikit-learn's nearest-neighbour estimator on at most 5,000 cells) and ``q_*``
-    (Benjamini-Hochberg over active axes and variables, from 999 permutations inside batches; across batches for the
-    batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the largest loadings each way;
-    ``levels_up`` and ``levels_down``, where categories name the axis: those whose cells lie on average more than an SD
-    above, or below, the mean of all, the outermost first;
-    with a GMT file ``programs_up``, ``programs_down``, and ``program``, ``program_effect``, ``program_q`` of the
-    strongest (`axis_programs`).
+    DataFrame
+        One row per axis. ``axis``; ``name``; ``kind`` (``cell cycle``, ``technical``, ``label``, ``unnamed``,
+        ``inactive``); ``effect`` of the variable that names it, in [0, 1], and ``evidence``, that variable; ``also``,
+        others with a large effect; ``kl`` (nats); ``active``; ``information``, what the counts tell of a cell's place
+        (nats); ``fold``, by what factor the gene that moves most changes from 2 SD below a cell's place to 2 SD above
+        it; ``strength`` (``strong``, ``weak``, ``inactive``; a weak axis keeps its name, but hardly a gene follows it:
+        see `sclatent.tl._axes.strength`); ``cycle_verdict``, that of the cycle stage (``cycle``, ``part of a cycle``,
+        ``no cycle``), the same in each row; for each number ``spearman_*``, for each categorical variable ``eta2_*``;
+        for each variable ``mi_*`` (nats, scikit-learn's nearest-neighbour estimator on at most 5,000 cells) and ``q_*``
+        (Benjamini-Hochberg over active axes and variables, from 999 permutations inside batches; across batches for the
+        batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the largest loadings each way;
+        ``levels_up`` and ``levels_down``, where categories name the axis: those whose cells lie on average more than an
+        SD above, or below, the mean of all, the outermost first; with a GMT file ``programs_up``, ``programs_down``,
+        and ``program``, ``program_effect``, ``program_q`` of the strongest (`axis_programs`).
 
     Raises
     ------

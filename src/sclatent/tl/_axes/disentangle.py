@@ -135,7 +135,8 @@ def disentanglement(latent: npt.NDArray, labels: Sequence[object] | npt.NDArray)
 
     Returns
     -------
-    Nine numbers in [0, 1].
+    dict
+        Nine numbers in [0, 1].
     """
     targets, _ = one_hot(labels)
     known = targets.sum(axis=1) > 0
@@ -206,7 +207,8 @@ def mutual_information_gap(latent: npt.NDArray, factors: npt.NDArray, *, n_bins:
 
     Returns
     -------
-    Mean over factors, in [0, 1]; 1 when each factor is one axis and no other axis tells anything of it.
+    float
+        Mean over factors, in [0, 1]; 1 when each factor is one axis and no other axis tells anything of it.
     """
     factors = np.asarray(factors)
     whole = np.issubdtype(factors.dtype, np.integer)

@@ -33,9 +33,10 @@ def enrich(loadings: pd.DataFrame, programs: pd.DataFrame, *, min_genes: int = M
 
     Returns
     -------
-    One row per axis and program: ``axis``, ``program``, ``n_genes``, ``effect`` (mean loading inside minus outside, in
-    SD over the genes of that axis), ``score`` (t-value), ``p``, ``q`` (Benjamini-Hochberg over all rows); largest
-    |effect| first in each axis.
+    DataFrame
+        One row per axis and program: ``axis``, ``program``, ``n_genes``, ``effect`` (mean loading inside minus outside,
+        in SD over the genes of that axis), ``score`` (t-value), ``p``, ``q`` (Benjamini-Hochberg over all rows);
+        largest ``|effect|`` first in each axis.
 
     Raises
     ------
@@ -93,7 +94,7 @@ def axis_programs(loadings: pd.DataFrame, path: str | Path) -> pd.DataFrame:
     Returns
     -------
     Index: axis. ``programs_up``, ``programs_down`` (at most three each, with effects, q ≤ 0.05), ``program``,
-    ``program_effect``, ``program_q`` of the one with the largest |effect| (q ≤ 0.05; else empty).
+    ``program_effect``, ``program_q`` of the one with the largest ``|effect|`` (q ≤ 0.05; else empty).
     """
     rows = enrich(loadings, read_gmt(path))
     significant = rows[rows["q"] <= MAX_Q]

@@ -41,7 +41,8 @@ def mixing(
 
     Returns
     -------
-    The measures by name; empty without batch and label columns, or with too few cells.
+    dict
+        The measures by name; empty without batch and label columns, or with too few cells.
     """
     frame = prepared.obs.loc[latent.obs_names]
     z = np.asarray(latent.X, np.float64)[:, latent.var["active"].to_numpy(bool)]

@@ -37,8 +37,8 @@ def match_axes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Match the axes of one model to those of another, one to one.
 
-    Optimal assignment (`scipy.optimize.linear_sum_assignment`) on the mean of |correlation| of the posterior means over
-    cells and of |correlation| of the loadings over genes.
+    Optimal assignment (`scipy.optimize.linear_sum_assignment`) on the mean of the absolute correlation of the posterior
+    means over cells and of that of the loadings over genes.
 
     Parameters
     ----------
@@ -82,11 +82,12 @@ def stability(
 
     Returns
     -------
-    One row per axis: ``axis``; ``n_seeds``, the number of other seeds; ``n_returned``, in how many of them its match
-    has |correlation| ≥ 0.7 of posterior means and of loadings; ``correlation`` and ``loading_correlation``, the means
-    of both absolute values over the other seeds, ``worst_correlation`` the smallest of the posterior means; ``stable``:
-    came back in more than half of the others (missing with a single seed, or for an inactive axis); ``same_name``:
-    share of the other seeds where the match earned the same name (with `names`).
+    DataFrame
+        One row per axis: ``axis``; ``n_seeds``, the number of other seeds; ``n_returned``, in how many of them its
+        match has |ρ| ≥ 0.7 of posterior means and of loadings; ``correlation`` and ``loading_correlation``,
+        the means of both absolute values over the other seeds, ``worst_correlation`` the smallest of the posterior
+        means; ``stable``: came back in more than half of the others (missing with a single seed, or for an inactive
+        axis); ``same_name``: share of the other seeds where the match earned the same name (with `names`).
 
     Raises
     ------

@@ -53,23 +53,25 @@ def cycle(
 
     Returns
     -------
-    AnnData without ``X``, its ``var`` being the genes used. ``obs``:
+    AnnData
+        AnnData without ``X``, its ``var`` being the genes used. ``obs``:
 
-    - ``S_score``, ``G2M_score``: scanpy's, NaN with too few genes;
-    - ``cycle_angle``: radians in [0, 2π), 0 at division, growing through G1, S and G2/M; ``cycle_sd``: its circular SD;
-      both given that the cell cycles;
-    - ``cycling_probability``, ``cycling`` (> 0.5);
-    - ``phase``: the most probable of G1 < S < G2M; missing where the cell does not cycle, or its phase cannot be told.
+        - ``S_score``, ``G2M_score``: scanpy's, NaN with too few genes;
+        - ``cycle_angle``: radians in [0, 2π), 0 at division, growing through G1, S and G2/M; ``cycle_sd``: its circular
+          SD; both given that the cell cycles;
+        - ``cycling_probability``, ``cycling`` (> 0.5);
+        - ``phase``: the most probable of G1 < S < G2M; missing where the cell does not cycle, or its phase cannot be
+          told.
 
-    ``obsm["phase_probability"]``: (cells, 3) P(G1), P(S), P(G2M), given that the cell cycles; NaN without a cycle, and
-    for phases that cannot be told apart.
+        ``obsm["phase_probability"]``: (cells, 3) P(G1), P(S), P(G2M), given that the cell cycles; NaN without a cycle,
+        and for phases that cannot be told apart.
 
-    ``var``: ``phase`` (``S``, ``G2M``, or ``joined``), ``peak`` (radians), ``amplitude`` (half the range of the
-    curve), ``rest`` and the Fourier coefficients ``a0, a1, b1, …`` of the curve, in the log units of the law.
-    ``uns["sclatent"]["cycle"]``: ``verdict`` (``cycle``, ``part of a cycle`` or ``no cycle``), ``reason`` (one
-    sentence: why not, or what is not known), ``phases`` (those that can be told), the evidence, the borders of the
-    phases and the settings of the fit. A part of a cycle has an angle for every cell. Without a cycle the angle columns
-    are NaN, ``phase`` is missing, and nothing is ``cycling``.
+        ``var``: ``phase`` (``S``, ``G2M``, or ``joined``), ``peak`` (radians), ``amplitude`` (half the range of the
+        curve), ``rest`` and the Fourier coefficients ``a0, a1, b1, …`` of the curve, in the log units of the law.
+        ``uns["sclatent"]["cycle"]``: ``verdict`` (``cycle``, ``part of a cycle`` or ``no cycle``), ``reason`` (one
+        sentence: why not, or what is not known), ``phases`` (those that can be told), the evidence, the borders of the
+        phases and the settings of the fit. A part of a cycle has an angle for every cell. Without a cycle the angle
+        columns are NaN, ``phase`` is missing, and nothing is ``cycling``.
     """
     import anndata as ad
     import pandas as pd

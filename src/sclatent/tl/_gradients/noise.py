@@ -55,9 +55,10 @@ def gradient_noise(
 
     Returns
     -------
-    One row per moment, group of parameters (``encoder``, ``decoder``) and source (``cells``, ``dropout``, ``draws``):
-    ``variance``, the sum over the parameters; ``share`` of the three, with ``low`` and ``high``, a 90 % bootstrap
-    interval over the minibatches.
+    DataFrame
+        One row per moment, group of parameters (``encoder``, ``decoder``) and source (``cells``, ``dropout``,
+        ``draws``): ``variance``, the sum over the parameters; ``share`` of the three, with ``low`` and ``high``, a 90 %
+        bootstrap interval over the minibatches.
 
     Raises
     ------

@@ -72,14 +72,15 @@ def gradient_variance(
 
     Returns
     -------
-    One row per moment, objective and group of parameters (``encoder``; ``decoder``, with what the likelihood has):
-    ``moment``, ``objective``, ``group``, ``bound`` (``elbo`` or ``weighted``), ``draws``; ``variance``, the sum of all
-    parameters'; ``relative``, draws × variance over that of the pathwise ELBO of one draw, so per decoded cell, with
-    ``low`` and ``high`` (90 % bootstrap interval over the repeats); ``agreement``, the squared distance of the mean
-    gradient from that of the plainest objective of the same bound and draws, over what chance gives: about 1 where the
-    two have one mean; ``p``, how often chance alone puts the means so far apart (bootstrap); ``seconds`` of a gradient
-    (CPU, median), and ``relative_per_second``, the variance times these over that of the reference: what an hour buys.
-    These two alone differ from run to run.
+    DataFrame
+        One row per moment, objective and group of parameters (``encoder``; ``decoder``, with what the likelihood has):
+        ``moment``, ``objective``, ``group``, ``bound`` (``elbo`` or ``weighted``), ``draws``; ``variance``, the sum of
+        all parameters'; ``relative``, draws × variance over that of the pathwise ELBO of one draw, so per decoded cell,
+        with ``low`` and ``high`` (90 % bootstrap interval over the repeats); ``agreement``, the squared distance of the
+        mean gradient from that of the plainest objective of the same bound and draws, over what chance gives: about 1
+        where the two have one mean; ``p``, how often chance alone puts the means so far apart (bootstrap); ``seconds``
+        of a gradient (CPU, median), and ``relative_per_second``, the variance times these over that of the reference:
+        what an hour buys. These two alone differ from run to run.
 
     Raises
     ------

@@ -66,13 +66,14 @@ def kinetics(
 
     Returns
     -------
-    One row per gene. ``synthesis`` (transcripts of a mean library, the mean over the turn), ``splicing``,
-    ``degradation``: posterior medians, each with ``_low`` and ``_high``, the 90 % interval. ``correlation`` of log
-    splicing and log degradation; ``peak`` (radians) of synthesis, and the Fourier coefficients ``a1, b1, …`` of its
-    logarithm; ``unspliced_mean``, ``spliced_mean``: counts per cell; ``ess``: how many independent draws the weighted
-    ones are worth (below 100 the intervals are rough). With spliced counts alone ``degradation_low`` is a lower bound
-    (95 %), ``degradation_high`` is infinite, and what cannot be known is NaN. ``attrs``: ``unit`` (``per radian`` or
-    ``per hour``), ``period``, ``cells``.
+    DataFrame
+        One row per gene. ``synthesis`` (transcripts of a mean library, the mean over the turn), ``splicing``,
+        ``degradation``: posterior medians, each with ``_low`` and ``_high``, the 90 % interval. ``correlation`` of log
+        splicing and log degradation; ``peak`` (radians) of synthesis, and the Fourier coefficients ``a1, b1, …`` of its
+        logarithm; ``unspliced_mean``, ``spliced_mean``: counts per cell; ``ess``: how many independent draws the
+        weighted ones are worth (below 100 the intervals are rough). With spliced counts alone ``degradation_low`` is a
+        lower bound (95 %), ``degradation_high`` is infinite, and what cannot be known is NaN. ``attrs``: ``unit``
+        (``per radian`` or ``per hour``), ``period``, ``cells``.
 
     Raises
     ------

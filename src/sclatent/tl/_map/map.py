@@ -35,9 +35,10 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
 
     Returns
     -------
-    AnnData without ``X``: ``obs["leiden"]`` (igraph flavour), ``obsm["X_sclatent"]``, ``obsm["X_umap"]``,
-    ``obsp["distances"]``, ``obsp["connectivities"]``, and scanpy's ``uns["neighbors"]``, ``uns["leiden"]``,
-    ``uns["umap"]``.
+    AnnData
+        AnnData without ``X``: ``obs["leiden"]`` (igraph flavour), ``obsm["X_sclatent"]``, ``obsm["X_umap"]``,
+        ``obsp["distances"]``, ``obsp["connectivities"]``, and scanpy's ``uns["neighbors"]``, ``uns["leiden"]``,
+        ``uns["umap"]``.
 
     Raises
     ------

@@ -48,11 +48,12 @@ def compare(
 
     Returns
     -------
-    One row per model and seed. Numbers of ``metrics.json`` under their own names, those of a split under ``test_*`` and
-    ``validation_*``; numbers of axes ``n_named``, ``n_technical``, ``n_strong``; for S and G2M the axis with the
-    largest mutual information with the score (``best_axis_S``, ``best_mi_S`` in nats, ``second_mi_S``), and the largest
-    |Spearman| (``best_spearman_S``); mixing as ``batch_entropy_*``, ``ilisi_*``, ``clisi_*``, ``label_accuracy_*``, one
-    per column.
+    DataFrame
+        One row per model and seed. Numbers of ``metrics.json`` under their own names, those of a split under ``test_*``
+        and ``validation_*``; numbers of axes ``n_named``, ``n_technical``, ``n_strong``; for S and G2M the axis with
+        the largest mutual information with the score (``best_axis_S``, ``best_mi_S`` in nats, ``second_mi_S``), and the
+        largest ``|Spearman|`` (``best_spearman_S``); mixing as ``batch_entropy_*``, ``ilisi_*``, ``clisi_*``,
+        ``label_accuracy_*``, one per column.
     """
     rows = []
     for run, values in metrics.items():

@@ -55,14 +55,15 @@ def evaluate(
 
     Returns
     -------
-    ``validation`` (before a refit on these cells, if there was one) and ``test``, of at most 5,000 cells each, evenly
-    spaced: ``n_cells``, ``elbo``,
-    ``marginal`` (importance-weighted log p(x) with `samples` draws, Burda et al. 2016; a lower bound that tightens with
-    draws), ``marginal_se`` (standard error of the mean over cells), ``kl``, ``samples`` (the draws of this split), or
-    for ``latent: point`` none of these but ``fit``, log p(x | z); ``n_active`` axes, ``kl_per_axis`` (over
-    all cells), ``n_latent``, ``samples``, ``likelihood``, ``decoder``, ``epochs``; and ``calibration`` on test cells:
-    see `sclatent.tl.calibration`. With `refine`, ``refined``: ``elbo`` and ``marginal`` of the test cells under refined
-    posteriors, and ``gain``, what the marginal gains by them, with ``gain_se``. A gain is what the encoder left undone.
+    dict
+        ``validation`` (before a refit on these cells, if there was one) and ``test``, of at most 5,000 cells each,
+        evenly spaced: ``n_cells``, ``elbo``, ``marginal`` (importance-weighted log p(x) with `samples` draws, Burda et
+        al. 2016; a lower bound that tightens with draws), ``marginal_se`` (standard error of the mean over cells),
+        ``kl``, ``samples`` (the draws of this split), or for ``latent: point`` none of these but ``fit``, log p(x | z);
+        ``n_active`` axes, ``kl_per_axis`` (over all cells), ``n_latent``, ``samples``, ``likelihood``, ``decoder``,
+        ``epochs``; and ``calibration`` on test cells: see `sclatent.tl.calibration`. With `refine`, ``refined``:
+        ``elbo`` and ``marginal`` of the test cells under refined posteriors, and ``gain``, what the marginal gains by
+        them, with ``gain_se``. A gain is what the encoder left undone.
     """
     data = inputs(prepared, trained.card)
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()

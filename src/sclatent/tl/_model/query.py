@@ -50,10 +50,11 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
 
     Returns
     -------
-    Cells × axes as from `sclatent.tl.embed`, without loadings: ``X`` posterior means, ``layers["sd"]``; ``obs`` of the
-    cells; ``var["kl", "active"]`` among these cells; ``uns["query"]``: ``n_genes`` of the model, ``missing`` ones by
-    name, ``expected_share``, the share of a cell's counts that the model had to expect (mean over cells), ``unseen``
-    levels by column.
+    AnnData
+        Cells × axes as from `sclatent.tl.embed`, without loadings: ``X`` posterior means, ``layers["sd"]``; ``obs`` of
+        the cells; ``var["kl", "active"]`` among these cells; ``uns["query"]``: ``n_genes`` of the model, ``missing``
+        ones by name, ``expected_share``, the share of a cell's counts that the model had to expect (mean over cells),
+        ``unseen`` levels by column.
 
     Raises
     ------
@@ -201,7 +202,8 @@ def decode(
 
     Returns
     -------
-    (cells, genes of the model) rate as a fraction of the library.
+    DataFrame
+        (cells, genes of the model) rate as a fraction of the library.
 
     Raises
     ------

@@ -55,8 +55,9 @@ def refine(prepared: AnnData, trained: TrainedModel, *, steps: int = STEPS, seed
 
     Returns
     -------
-    Cells × axes as from `sclatent.tl.embed`, without loadings: ``X`` posterior means, ``layers["sd"]``; ``obs``:
-    ``split``; ``var``: ``kl`` (nats), ``active``; ``uns["refine"]``: ``steps``, ``seed``.
+    AnnData
+        Cells × axes as from `sclatent.tl.embed`, without loadings: ``X`` posterior means, ``layers["sd"]``; ``obs``:
+        ``split``; ``var``: ``kl`` (nats), ``active``; ``uns["refine"]``: ``steps``, ``seed``.
 
     Raises
     ------

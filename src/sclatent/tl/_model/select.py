@@ -39,9 +39,10 @@ def select(
 
     Returns
     -------
-    Which seed was chosen and why (``seed``, ``criterion``, ``value``, ``values`` of every seed, ``failed`` seeds,
-    ``n_active``, ``n_strong``, ``n_stable``), and the table of `sclatent.tl.stability` for that seed, with the axes'
-    names.
+    tuple
+        Which seed was chosen and why (``seed``, ``criterion``, ``value``, ``values`` of every seed, ``failed`` seeds,
+        ``n_active``, ``n_strong``, ``n_stable``), and the table of `sclatent.tl.stability` for that seed, with the
+        axes' names.
 
     Raises
     ------

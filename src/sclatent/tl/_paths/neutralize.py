@@ -59,9 +59,10 @@ def neutralize(
 
     Returns
     -------
-    Cells × axes: ``X`` the posterior means without the cycle (also in ``obsm["X_sclatent_neutral"]``). With `decode`:
-    cells × genes of the model, ``X`` the decoded rate as a fraction of the library (float32), the embedding in
-    ``obsm``; with `out` the path of that file.
+    AnnData | Path
+        Cells × axes: ``X`` the posterior means without the cycle (also in ``obsm["X_sclatent_neutral"]``). With
+        `decode`: cells × genes of the model, ``X`` the decoded rate as a fraction of the library (float32), the
+        embedding in ``obsm``; with `out` the path of that file.
 
     Raises
     ------
@@ -108,8 +109,9 @@ def set_phase(
 
     Returns
     -------
-    Cells × genes of the model: ``X`` the decoded rate as a fraction of the library, ``obsm["X_sclatent"]`` where the
-    cells were set.
+    AnnData
+        Cells × genes of the model: ``X`` the decoded rate as a fraction of the library, ``obsm["X_sclatent"]`` where
+        the cells were set.
 
     Raises
     ------

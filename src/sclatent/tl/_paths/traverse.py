@@ -75,11 +75,13 @@ def traverse(
 
     Returns
     -------
-    AnnData, steps × genes. ``X``: decoded rate as a fraction of the library; ``layers["sd"]``. ``obs``: ``path`` (an
-    axis or ``cycle``), ``step``, ``position`` (latent units, or radians in [0, 2π)), ``density`` (of cells, per unit
-    of position), ``supported`` (False where hardly any cell is), ``S_score``, ``G2M_score`` (natural log), ``S_sd``,
-    ``G2M_sd``. ``var``: ``symbol``, ``reference`` (mean fraction of the same cells where they are), ``list_phase``,
-    ``S_control``, ``G2M_control``; with a knob ``cycle_peak`` (radians) and ``cycle_amplitude`` (log rate).
+    AnnData
+        AnnData, steps × genes. ``X``: decoded rate as a fraction of the library; ``layers["sd"]``. ``obs``: ``path``
+        (an axis or ``cycle``), ``step``, ``position`` (latent units, or radians in [0, 2π)), ``density`` (of cells, per
+        unit of position), ``supported`` (False where hardly any cell is), ``S_score``, ``G2M_score`` (natural log),
+        ``S_sd``, ``G2M_sd``. ``var``: ``symbol``, ``reference`` (mean fraction of the same cells where they are),
+        ``list_phase``, ``S_control``, ``G2M_control``; with a knob ``cycle_peak`` (radians) and ``cycle_amplitude``
+        (log rate).
     """
     import pandas as pd
 
