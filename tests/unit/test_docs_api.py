@@ -36,12 +36,15 @@ def _whole(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Every public function, and every public method of a public class, once, under the first of its names."""
+    """Every public function, and every method that a public class is the first to have, under the first of its names."""
     seen = set()
     for name, value in PUBLIC.items():
         found = {name: value} if inspect.isfunction(value) else {}
         if inspect.isclass(value) and not api_pages.fields(value):
+            inherited = {name for base in value.__mro__[1:] for name in vars(base)}
             for method, member in api_pages.methods(value).items():
+                if method in inherited:  # what a method of the base class does is said there
+                    continue
                 if inspect.isfunction(member) or isinstance(member, classmethod | staticmethod):
                     found[f"{name}.{method}"] = getattr(value, method)
         for key, function in found.items():

@@ -39,7 +39,8 @@ def test_links_of_the_readme_lead_to_pages():
         ROOT / "README.md",
         "index",
     )
-    assert text == "[a](engine.md) ![b](knob.png) [c](../CITATION.cff) [d](cycle.md#how-well) e (`tests/gpu/README.md`)"
+    assert text == "[a](engine.md) ![b](knob.png) [c](../CITATION.cff) [d](cycle.md#how-well) e "
+        "(`tests/gpu/README.md`)"
     assert links.relative_to_site("[a](../CONTRIBUTING.md)", ROOT / "docs/knob.md", "knob") == "[a](contributing.md)"
 
 

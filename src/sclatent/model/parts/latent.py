@@ -245,14 +245,37 @@ class Latent(ABC):
         """
 
     def fill(self, generator: torch.Generator) -> None:  # noqa: B027  most have nothing to fill
-        """Fill what the latent itself learns; such a kind is a `torch.nn.Module` too."""
+        """Fill what the latent itself learns; such a kind is a `torch.nn.Module` too.
+
+        Parameters
+        ----------
+        generator
+            Where the randomness comes from.
+        """
 
     def fast(self) -> list[nn.Parameter]:
-        """Return what the latent itself learns and that learns faster than the weights of networks."""
+        """Return what the latent itself learns and that learns faster than the weights of networks.
+
+        Returns
+        -------
+        list of Parameter
+            Empty if there are none.
+        """
         return []
 
     def states(self, z: Tensor) -> Tensor | None:
-        """Return the probability of each state (cells × states) at positions along the axes; None: there are none."""
+        """Return the probability of each state (cells × states) at positions along the axes; None: there are none.
+
+        Parameters
+        ----------
+        z
+            Positions along the axes (… × n_axes).
+
+        Returns
+        -------
+        Tensor or None
+            None: this kind has no states.
+        """
         return None
 
     def turning(self) -> list[slice]:
