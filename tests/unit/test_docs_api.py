@@ -36,7 +36,7 @@ def _whole(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
-    """Every public function, and every method that a public class is the first to have, under the first of its names."""
+    """Every public function, and every method that a public class is the first to have, by its first name."""
     seen = set()
     for name, value in PUBLIC.items():
         found = {name: value} if inspect.isfunction(value) else {}
