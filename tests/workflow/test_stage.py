@@ -241,7 +241,14 @@ def test_a_name_in_the_log_moves_no_cursor_and_makes_no_line_of_its_own(script, 
 
 def test_a_job_whose_whole_process_group_was_killed_is_said_by_the_next(script, tmp_path):
     """As a cluster does at the limit of memory or time: nobody is left to write into the log."""
-    body = "import time\nprint('at work', flush=True)\ntime.sleep(60)"
+    body = (
+        "from sclatent.data.atomic import atomic\n"
+        "import time\n"
+        "with atomic(job.output[0]) as scratch:\n"
+        "    scratch.write_text('half')\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
     process = script(body, start_new_session=True)
     log = tmp_path / "logs/try.log"
     deadline = time.monotonic() + 60
@@ -250,10 +257,12 @@ def test_a_job_whose_whole_process_group_was_killed_is_said_by_the_next(script, 
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
     assert log.read_text().endswith("at work\n")
+    assert len(list((tmp_path / "results").iterdir())) == 1
     code, _, _, lines = finish(script("print('again')"), tmp_path)
     assert code == 0
     assert "the attempt before this one" in lines[1]
     assert "ended without a word: it was killed with all its processes" in lines[1]
+    assert list((tmp_path / "results").iterdir()) == []
     _, _, _, lines = finish(script("print('once more')"), tmp_path)
     assert not any("without a word" in line for line in lines)
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import sclatent
 from sclatent.bridge.files import read_json
 from sclatent.bridge.guard import guard
-from sclatent.bridge.trouble import AtWork, about_disk, mark_of
+from sclatent.bridge.trouble import AtWork, about_disk, mark_of, remove_scratch
 from sclatent.settings import InputError, ModelSettings, sections_from_json, taken_by
 from sclatent.settings.errors import printable
 
@@ -187,6 +187,7 @@ def stage(snakemake: Any) -> Iterator[Stage]:
         log.info("%s (sclatent %s, threads: %d)", name, sclatent.__version__, job.threads)
         if before:
             log.warning("%s: %s", name, before)
+        remove_scratch(job.output)
         try:
             yield job
         except InputError as error:

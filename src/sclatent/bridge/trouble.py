@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
+import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sclatent.settings import InputError
@@ -106,3 +108,10 @@ def _at_work(process: int) -> bool:
     """Tell whether a process of Python has this number."""
     command = Path(f"/proc/{process}/cmdline")
     return command.exists() and b"python" in command.read_bytes()
+
+
+def remove_scratch(outputs: Iterable[str]) -> None:
+    """Remove what `sclatent.data.atomic` had begun beside these files when a job was killed: nobody else writes them."""
+    for output in map(Path, outputs):
+        for left in output.parent.glob(f".{glob.escape(output.name)}.????????"):
+            shutil.rmtree(left, ignore_errors=True)
