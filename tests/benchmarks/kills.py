@@ -3,8 +3,9 @@
     python tests/benchmarks/kills.py               # 50 kills, on a tiny dataset
     python tests/benchmarks/kills.py --kills 3 --seed 7
 
-Each kill is SIGKILL to every process of the run at once, as of a machine that goes down; the next run begins where it was.
-When a run has ended, its results must be those of a run that nobody disturbed, byte by byte; then the next folder begins.
+Each kill is SIGKILL to every process of the run at once, as of a machine that goes down; the next run begins where it
+was. When a run has ended, its results must be those of a run that nobody disturbed, byte by byte, and nothing
+half-written may lie beside them; then the next folder begins.
 """
 
 from __future__ import annotations
@@ -92,18 +93,12 @@ def main() -> None:
                 print(f"kill {kills} after {stages(folder)} stages had begun", flush=True)
             run(folder)
             differs = [path for path, content in results(folder).items() if content != wanted[path]]
-            left = [
-                str(path)
-                for path in (folder / "results").rglob("*")
-                if path.name.startswith(".") or ".part" in path.name
-            ]
-            print(
-                f"{here} kills, then the end: {'as undisturbed' if not differs else f'differs: {differs}'}", flush=True
-            )
-            if differs:
+            hidden = [*(folder / "results").rglob(".*"), *(folder / "results").rglob("*.part")]
+            left = [str(path.relative_to(folder)) for path in hidden if path.name != ".snakemake_timestamp"]
+            how = "as undisturbed" if not differs + left else f"differs: {differs}, left over: {left}"
+            print(f"{here} kills, then the end: {how}", flush=True)
+            if differs or left:
                 sys.exit(1)
-            if left:
-                print(f"left over: {left}")
     print(f"{kills} of {kills} kills, in {studies} folders, ended in the same results")
 
 

@@ -111,7 +111,7 @@ def _at_work(process: int) -> bool:
 
 
 def remove_scratch(outputs: Iterable[str]) -> None:
-    """Remove what `sclatent.data.atomic` had begun beside these files when a job was killed: nobody else writes them."""
+    """Remove what `sclatent.data.atomic` had begun beside these files when a job was killed: no other writes them."""
     for output in map(Path, outputs):
         for left in output.parent.glob(f".{glob.escape(output.name)}.????????"):
             shutil.rmtree(left, ignore_errors=True)
