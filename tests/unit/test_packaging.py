@@ -124,21 +124,46 @@ def test_a_new_machine_builds_the_site_and_runs_the_tests():
     assert "--fail-on-warning" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_conda_environment_has_the_bounds_of_the_package():
+@pytest.mark.parametrize(("name", "torch"), [("sclatent", "pytorch-cpu"), ("training", "torch")])
+def test_conda_environments_have_the_bounds_of_the_package(name, torch):
+    """The build of PyTorch does not hang on the machine that solves: a CPU build of conda's, or pip's, with CUDA."""
     conda_names = {
         "decoupler": "decoupler-py",
         "igraph": "python-igraph",
         "matplotlib": "matplotlib-base",
-        "torch": "pytorch",
+        "torch": torch,
     }
     # Snakemake runs outside the environments of its rules
     expected = {conda_names.get(r.name, r.name): r.specifier for r in RUNTIME}
-    environments = list((ROOT / "envs").glob("*.yaml"))
-    assert environments
-    for path in environments:
-        lines = yaml.safe_load(path.read_text(encoding="utf-8"))["dependencies"]
-        found = {name: SpecifierSet(bound) for name, _, bound in (line.partition(" ") for line in lines)}
-        assert found == expected | {"python": REQUIRES}
+    lines = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text(encoding="utf-8"))["dependencies"]
+    by_pip = next((line["pip"] for line in lines if isinstance(line, dict)), [])
+    assert [Requirement(line).name for line in by_pip] == (["torch"] if torch == "torch" else [])
+    pairs = [line.partition(" ")[::2] for line in lines if isinstance(line, str) and not line.startswith("pip ")]
+    pairs += [(r.name, str(r.specifier)) for r in map(Requirement, by_pip)]
+    found = {package: SpecifierSet(bound) for package, bound in pairs}
+    assert found == expected | {"python": REQUIRES}
+
+
+def test_the_rules_that_train_take_the_build_of_pytorch_with_cuda():
+    rules = (ROOT / "workflow/rules/model.smk").read_text(encoding="utf-8")
+    train = rules.partition("\nrule train:")[2].partition("\nrule ")[0]
+    assert '"../../envs/training.yaml"' in train
+
+
+def test_the_container_recipes_agree_with_the_lock():
+    """Docker and Apptainer: one base, and what is installed is what constraints.txt pins, by the same command."""
+    docker = (ROOT / "containers/Dockerfile").read_text(encoding="utf-8")
+    apptainer = (ROOT / "containers/sclatent.def").read_text(encoding="utf-8")
+    (base,) = re.findall(r"^FROM (\S+)$", docker, flags=re.MULTILINE)
+    assert re.findall(r"^From: (\S+)$", apptainer, flags=re.MULTILINE) == [base]
+    assert re.fullmatch(r"python:(\d\.\d+)-slim-bookworm", base)[1] in PYTHONS
+    installs = "python -m pip install --no-cache-dir --constraint constraints.txt '.[workflow]'"
+    for recipe in (docker, apptainer):
+        assert installs in recipe
+        for source in ("constraints.txt", "pyproject.toml", "README.md", "LICENSE", "src"):
+            assert re.search(rf"^(COPY|   ).*\b{re.escape(source)}\b", recipe, flags=re.MULTILINE), source
+        assert "==" not in recipe  # a version stands in one place
+    assert "snakemake-executor-plugin-slurm" in {pin.name for pin in PINS}
 
 
 @pytest.mark.parametrize("python", PYTHONS)

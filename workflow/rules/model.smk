@@ -19,7 +19,7 @@ rule train:
         "benchmarks/{dataset}/{model}/seed-{seed}/train.tsv"
     retries: RETRIES
     conda:
-        "../../envs/sclatent.yaml"
+        "../../envs/training.yaml"
     threads: TRAIN_THREADS
     resources:
         fixed_threads=TRAIN_THREADS,
