@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import yaml
@@ -127,6 +129,18 @@ def test_a_name_that_a_shell_would_take_apart_is_one_line(study: Study, name, mo
         study.dataset("a", counts=counts)
         with pytest.raises(InputError, match=r"^config/a.yaml: counts: .*a shell of a cluster does not take as a name"):
             read_config({"datasets": ["config/a.yaml"]})
+
+
+def test_a_file_from_the_future_is_one_line(study: Study, monkeypatch):
+    """It would be newer than its results for ever, so every run would make them anew."""
+    monkeypatch.chdir(study.folder)
+    study.write("a.h5ad", "")
+    study.dataset("a", counts="a.h5ad")
+    os.utime("a.h5ad", (time.time() + 60, time.time() + 60))
+    assert list(read_config({"datasets": ["config/a.yaml"]})) == ["a"]
+    os.utime("a.h5ad", (time.time() + 3900, time.time() + 3900))
+    with pytest.raises(InputError, match="a.h5ad was changed in the future, 65 minutes ahead"):
+        read_config({"datasets": ["config/a.yaml"]})
 
 
 def test_two_datasets_of_one_name_are_one_line(study: Study):

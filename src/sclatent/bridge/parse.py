@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -16,6 +17,8 @@ DEMO_COUNTS = ("demo/demo.h5ad", "demo/pbmc68k.h5ad")
 DATASETS = "datasets"
 """The key of Snakemake's `config`; misspelled on the command line, it would run what ``config/config.yaml`` lists."""
 
+_AHEAD = 120
+"""Seconds by which the clock of a file server may be ahead."""
 _TENX_FILES = (
     *("*matrix.mtx*", "*barcodes.tsv*", "*features.tsv*", "*genes.tsv*"),
     *("*quants_mat.mtx*", "*quants_mat_rows.txt*", "*quants_mat_cols.txt*"),
@@ -64,7 +67,19 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
             # whoever packed a folder chose the names in it
             for file in source_files(sample.path):
                 check_path(file, f"{settings.file}: counts: {file}")
+                _check_time(file, f"{settings.file}: counts: {file}")
     return datasets
+
+
+def _check_time(file: str, where: str) -> None:
+    """Stop at a file from the future: it is newer than all that is made of it, so every run would make that anew."""
+    path = Path(file)
+    ahead = path.stat().st_mtime - time.time() if path.exists() else 0.0
+    if ahead > _AHEAD:
+        raise InputError(
+            f"{where} was changed in the future, {ahead / 60:.0f} minutes ahead of this machine's clock: set the clocks, "
+            "or `touch` the file"
+        )
 
 
 def source_files(path: str) -> list[str]:
