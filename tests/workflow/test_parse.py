@@ -139,7 +139,7 @@ def test_a_file_from_the_future_is_one_line(study: Study, monkeypatch):
     os.utime("a.h5ad", (time.time() + 60, time.time() + 60))
     assert list(read_config({"datasets": ["config/a.yaml"]})) == ["a"]
     os.utime("a.h5ad", (time.time() + 3900, time.time() + 3900))
-    with pytest.raises(InputError, match="a.h5ad was changed in the future, 65 minutes ahead"):
+    with pytest.raises(InputError, match=r"a.h5ad was changed in the future, 65 minutes ahead"):
         read_config({"datasets": ["config/a.yaml"]})
 
 

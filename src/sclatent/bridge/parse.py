@@ -77,8 +77,8 @@ def _check_time(file: str, where: str) -> None:
     ahead = path.stat().st_mtime - time.time() if path.exists() else 0.0
     if ahead > _AHEAD:
         raise InputError(
-            f"{where} was changed in the future, {ahead / 60:.0f} minutes ahead of this machine's clock: set the clocks, "
-            "or `touch` the file"
+            f"{where} was changed in the future, {ahead / 60:.0f} minutes ahead of this machine's clock: set the "
+            "clocks, or `touch` the file"
         )
 
 
