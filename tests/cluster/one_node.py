@@ -43,7 +43,7 @@ JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
 ReturnToService=2
 GresTypes=gpu
-MinJobAge=600
+MinJobAge=14400
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
 VSizeFactor={vsize}
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
