@@ -15,7 +15,7 @@ rule demo_counts:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(2000, 0),
+        mem_mb=memory(1000, 0),
         runtime=minutes(10),
     params:
         version=VERSIONS["demo_counts"],
@@ -40,8 +40,8 @@ rule read:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
-        runtime=minutes(30, 0.05),
+        mem_mb=memory(350, 6),
+        runtime=minutes(15, 0.05),
     params:
         settings=section("counts", "join", "metadata"),
         version=VERSIONS["read"],
@@ -67,7 +67,7 @@ rule check:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(2000, 2),
+        mem_mb=memory(300, 0.2),
         runtime=minutes(10),
     params:
         settings=section(
@@ -95,8 +95,8 @@ rule prepare:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 30),
-        runtime=minutes(30, 0.1),
+        mem_mb=memory(700, 10),
+        runtime=minutes(15, 0.1),
     params:
         settings=section(
             "organism",
@@ -129,8 +129,8 @@ rule cycle:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 30),
-        runtime=minutes(30, 0.1),
+        mem_mb=memory(650, 15),
+        runtime=minutes(15, 0.1),
     params:
         settings=section("organism", "batch", "library_size", "cycle"),
         version=VERSIONS["cycle"],

@@ -28,7 +28,7 @@ rule plot_cells:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
+        mem_mb=memory(680, 10),
         runtime=minutes(20, 0.05),
     params:
         version=VERSIONS["plot_cells"],
@@ -90,8 +90,8 @@ rule plot_model:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
-        runtime=minutes(30, 0.1),
+        mem_mb=memory(700, 3),
+        runtime=minutes(15, 0.1),
     params:
         version=VERSIONS["plot_model"],
     message:
@@ -125,7 +125,7 @@ rule plot_models:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(2000, 5),
+        mem_mb=memory(350, 0),
         runtime=minutes(10),
     params:
         version=VERSIONS["plot_models"],

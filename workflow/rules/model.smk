@@ -23,7 +23,8 @@ rule train:
     threads: TRAIN_THREADS
     resources:
         fixed_threads=TRAIN_THREADS,
-        mem_mb=memory(4000, 30),
+        # the libraries of CUDA take memory of the machine, too
+        mem_mb=memory(4000, 12),
         runtime=minutes(120, 0.5),
     params:
         settings=section("batch", "covariates", "library_size", model=True),
@@ -52,7 +53,7 @@ rule embed:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
+        mem_mb=memory(850, 11),
         runtime=minutes(20, 0.1),
     params:
         version=VERSIONS["embed"],
@@ -81,8 +82,8 @@ rule evaluate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
-        runtime=minutes(30, 0.2),
+        mem_mb=memory(850, 8),
+        runtime=minutes(15, 0.2),
     params:
         version=VERSIONS["evaluate"],
     message:
@@ -108,8 +109,8 @@ rule annotate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
-        runtime=minutes(30, 0.1),
+        mem_mb=memory(450, 1.5),
+        runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "covariates", "labels", "axes"),
         version=VERSIONS["annotate"],
@@ -136,7 +137,7 @@ checkpoint select:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(2000, 5),
+        mem_mb=memory(320, 2),
         runtime=minutes(10),
     params:
         version=VERSIONS["select"],
@@ -159,8 +160,8 @@ rule map:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
-        runtime=minutes(30, 0.5),
+        mem_mb=memory(700, 18),
+        runtime=minutes(15, 0.5),
     params:
         settings=section("map"),
         version=VERSIONS["map"],

@@ -18,8 +18,8 @@ rule knob:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 30),
-        runtime=minutes(30, 0.2),
+        mem_mb=memory(950, 10),
+        runtime=minutes(15, 0.2),
     params:
         settings=section("organism", "batch", "labels", "library_size", "cycle"),
         version=VERSIONS["knob"],
@@ -46,8 +46,8 @@ rule traverse:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 30),
-        runtime=minutes(30, 0.2),
+        mem_mb=memory(750, 6),
+        runtime=minutes(15, 0.2),
     params:
         settings=section("traverse"),
         version=VERSIONS["traverse"],

@@ -22,8 +22,8 @@ rule export:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 30),
-        runtime=minutes(30, 0.1),
+        mem_mb=memory(600, 7),
+        runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "labels"),
         file=section(),  # the whole dataset file, since the atlas keeps it
@@ -58,7 +58,7 @@ rule page:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
+        mem_mb=memory(450, 9),
         runtime=minutes(20, 0.05),
     params:
         version=VERSIONS["page"],
@@ -90,7 +90,7 @@ rule compare:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(3000, 20),
+        mem_mb=memory(420, 0.6),
         runtime=minutes(20, 0.1),
     params:
         settings=section("batch", "labels"),
