@@ -332,7 +332,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(script, tmp_path, megabytes)
     assert code == 1
     (line,) = err.splitlines()
     assert line == log[-1]
-    assert "cannot be written: the disk is full: make room, and run again" in line
+    assert "cannot be written: the disk is full, or that of scratch files (TMPDIR): make room, and run again" in line
     assert left == []
     assert "can only be read: write elsewhere, or mount it to be written" in again[2]
     assert len(again[2].splitlines()) == 1

@@ -223,25 +223,6 @@ def _end(text: str, terminal: int) -> SystemExit:
     return SystemExit(1)
 
 
-@contextlib.contextmanager
-def _alone(path: str) -> Iterator[str]:
-    """End with a line if another run is at the same job, before its log is written over."""
-    try:
-        with mark_of(path) as before:
-            yield before
-    except AtWork as error:
-        print(error, file=sys.stderr, flush=True)
-        raise SystemExit(1) from None
-
-
-def _end(text: str, terminal: int) -> SystemExit:
-    """Say in the log and on the terminal how a job ended."""
-    with contextlib.suppress(OSError):  # the log may lie on the disk that is full
-        print(text, file=sys.stderr, flush=True)
-    os.write(terminal, f"{text}\n".encode())
-    return SystemExit(1)
-
-
 def used(seconds: float) -> str:
     """Say what this process has used so far: `seconds` by the clock, CPU time, and its largest memory."""
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -15,7 +15,7 @@ from pathlib import Path
 from sclatent.settings import InputError
 
 _DISK = {
-    errno.ENOSPC: ("No space left on device", "the disk is full: make room"),
+    errno.ENOSPC: ("No space left on device", "the disk is full, or that of scratch files (TMPDIR): make room"),
     errno.EDQUOT: ("Disk quota exceeded", "your quota is used up: make room"),
     errno.EFBIG: ("File too large", "it met the limit of a file's size (ulimit -f): raise it"),
     errno.EROFS: ("Read-only file system", "the folder can only be read: write elsewhere, or mount it to be written"),

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sclatent.data.atomic import atomic
 from sclatent.data import blocks
+from sclatent.data.atomic import atomic
 from sclatent.data.blocks import csr_of, is_mapped, release
 from sclatent.io._counts import parsing
 from sclatent.io._hdf5 import created
