@@ -153,14 +153,11 @@ def variants(plan: Plan, steps: bool) -> list[tuple[str, Plan]]:
     """Return the default plan and, with `steps`, those held one grid step away."""
     out = [("default", plan)]
     if steps:
-        most = max(step.harmonics for step in plan.grow)
+        most = max(plan.grow)
         if most > 1:
-            fewer = tuple(replace(step, harmonics=min(step.harmonics, most - 1)) for step in plan.grow)
-            out.append((f"{most - 1} harmonics", replace(plan, grow=fewer)))
+            out.append((f"{most - 1} harmonics", replace(plan, grow=tuple(min(h, most - 1) for h in plan.grow))))
         if most < MAX_HARMONICS:
-            out.append(
-                (f"{most + 1} harmonics", replace(plan, grow=(*plan.grow, replace(plan.grow[-1], harmonics=most + 1))))
-            )
+            out.append((f"{most + 1} harmonics", replace(plan, grow=(*plan.grow, most + 1))))
         out += [(f"temper {t}", replace(plan, temper=t)) for t in (0.5, 2.0)]
     return out
 

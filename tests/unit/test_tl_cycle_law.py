@@ -17,9 +17,9 @@ from sclatent.tl._cycle.fit import DEEP_PLAN, SHALLOW_PLAN, first_guesses
 from sclatent.tl._cycle.grow import Grown, Growth
 from sclatent.tl._cycle.join import certainty, explained
 from sclatent.tl._cycle.laws.counts import CountLaw, sum_log_nb
-from sclatent.tl._cycle.laws.log import LogLaw
+from sclatent.tl._cycle.laws.log import LogLaw, loadings
 from sclatent.tl._cycle.scores import ListGenes
-from sclatent.tl._cycle.states import BINS
+from sclatent.tl._cycle.states import BINS, GRID, Quality
 
 
 def _curves(law, genes, rng):
@@ -46,9 +46,10 @@ def test_evidence_of_counts_is_that_of_the_negative_binomial():
 def test_evidence_of_log_counts_is_that_of_the_normal():
     rng = np.random.default_rng(0)
     law = LogLaw(rng.normal(2, 1, (12, 6)), np.arange(12) % 2, 2)
-    curves = replace(_curves(law, 6, rng), sigma=0.2)
-    slope = 1 - np.exp(-curves.coef[:, 0])
-    cov = np.diag(curves.noise) + 0.04 * np.outer(slope, slope)
+    curves = _curves(law, 6, rng)
+    curves = replace(curves, quality=Quality(rng.normal(size=(6, 2)), (0.2, 0.5)))
+    shared = curves.quality.loadings * [0.2, 0.5]
+    cov = np.diag(curves.noise) + shared @ shared.T
     levels = np.vstack([curves.values(), curves.rest])
     wanted = [
         np.log(np.exp(curves.prior) @ [stats.multivariate_normal.pdf(row, level, cov) for level in levels])
@@ -84,16 +85,16 @@ def test_markers_of_a_cell_type_do_not_join():
     rng = np.random.default_rng(0)
     n, angle = 600, rng.uniform(0, 2 * np.pi, 600)
     kind = rng.normal(size=n) + 0.5 * np.cos(angle)  # by chance more of the one type on one side
-    noise = rng.normal(size=(60, n))
+    noise = rng.normal(size=(260, n))
     listed = 2 * np.cos(angle - np.repeat([0.0, 2.5], 10)[:, None])
     follow, markers = np.tile(np.cos(angle + 1), (10, 1)), np.tile(3 * kind, (30, 1))
-    y = sp.csr_matrix((10 + noise + np.vstack([listed, follow, markers])).T)
+    y = sp.csr_matrix((10 + noise + np.vstack([listed, follow, markers, np.zeros((200, n))])).T)
     phase = np.repeat([0, 1], 10)
     q = start_from_angle(angle, concentration=50.0)
     growth = Growth(None, y, np.arange(20), phase, SHALLOW_PLAN)
     now = Grown(np.arange(20), phase, Fit(SimpleNamespace(harmonics=1), 1.0, q), explained(y, q)[0], np.zeros((n, 20)))
-    assert (now.r2[30:] * n > 12).all()
-    everything = growth._choices(now, SHALLOW_PLAN.grow[0])[0]
+    assert (now.r2[30:60] * n > 12).all()
+    everything = growth._choices(now, 1)[0]
     assert set(everything) == set(range(30))
 
 
@@ -115,3 +116,43 @@ def test_dispersions_are_compared_by_the_likelihood_of_scipy():
     expected = np.stack([stats.nbinom.logpmf(counts, t, t / (t + mu)).sum(axis=0) for t in thetas])
     ours = sum_log_nb(counts, mu, thetas)
     assert ours - ours[0] == pytest.approx(expected - expected[0], rel=1e-9)
+
+
+def test_vague_angles_explain_less_by_the_square_of_their_certainty():
+    rng = np.random.default_rng(0)
+    n = 20_000
+    angle = rng.choice(GRID, n)
+    y = sp.csr_matrix((10 + np.cos(angle - 1.0) + rng.normal(size=n))[:, None])
+    for concentration in (0.5, 2.0, 8.0):
+        q = start_from_angle(angle + rng.vonmises(0.0, concentration, n), concentration)
+        wanted = certainty(q[:, :BINS]) ** 2 * (0.5 / 1.5)
+        assert explained(y, q)[0][0] == pytest.approx(wanted, rel=0.12)
+
+
+def test_loadings_are_what_library_and_capture_change():
+    rng = np.random.default_rng(0)
+    molecules = np.array([0.1, 1.0, 5.0])
+    change = 0.1
+    found = []
+    for log_capture in (-change / 2, change / 2):
+        seen = rng.random((400_000, 3)) < 1 - np.exp(-molecules * np.exp(log_capture))
+        found.append(3.0 * seen)  # reads of a gene that is seen, over a library that is the same
+    slope = (found[1].mean(axis=0) - found[0].mean(axis=0)) / change
+    assert loadings(np.vstack(found))[:, 1] == pytest.approx(slope, rel=0.1, abs=0.01)
+    deep = rng.normal(4.0, 0.1, (100, 2))
+    assert loadings(deep)[:, 0] == pytest.approx(1 - np.exp(-4.0), abs=0.01)
+    assert loadings(deep)[:, 1] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_differences_in_capture_are_found_and_none_where_there_are_none():
+    rng = np.random.default_rng(0)
+    cells, genes = 400, 80
+    molecules = np.exp(rng.uniform(-2, 3, genes))
+    q = start_from_angle(rng.uniform(0, 2 * np.pi, cells), 0.1)
+    for sd, least, most in ((0.0, 0.0, 0.1), (0.4, 0.2, 0.5)):
+        caught = np.exp(rng.normal(0, sd, (cells, 1)))
+        y = (rng.random((cells, genes)) < 1 - np.exp(-caught * molecules)) * rng.normal(4.0, 0.5, (cells, genes))
+        law = LogLaw(y, np.zeros(cells, dtype=np.int64), 1)
+        curves = law.fit_curves(q, law.start(np.zeros(genes, dtype=np.int64), 1, 0.0))
+        assert least <= law.fit_noise(q, curves).quality.sd[1] <= most
+        assert len(replace(law, capture=False).start(np.zeros(genes, dtype=np.int64), 1, 0.0).quality.sd) == 1

@@ -6,7 +6,7 @@ import numpy as np
 
 from sclatent.tl._cycle.em import Fit, fit
 from sclatent.tl._cycle.laws.source import Source
-from sclatent.tl._cycle.states import Array, Ints
+from sclatent.tl._cycle.states import LEAN, Array, Ints
 
 PARTS, FOLDS = 4, 5
 STEPS = 4
@@ -74,7 +74,7 @@ def _predict(source: Source, q: Array, columns: Ints, group: Ints, fold: Ints) -
         seen, new = (source.log_law(rows, columns) for rows in (learn, test))
         curves = seen.start(group, HARMONICS, 0.1)
         codes = np.eye(seen.n_batches)[seen.batch]
-        shift = codes.T @ (seen.y - curves.rest) / (codes.sum(axis=0)[:, None] + 10)
+        shift = codes.T @ (seen.y - curves.rest) / (codes.sum(axis=0)[:, None] + LEAN)
         noise = np.maximum((seen.y - shift[seen.batch]).var(axis=0), 1e-4)
         flat = _log_density(new.y - shift[new.batch], curves.rest[None], noise, np.ones((len(test), 1)))
         for _ in range(STEPS):  # curves, noise, shapes and batch shifts lean on one another

@@ -9,10 +9,10 @@ from scipy.special import logsumexp
 
 from sclatent.tl._cycle.states import BINS, GRID, Array, Curves, Ints, Law, fit_prior, log_prior, posterior
 
+CONCENTRATION = 2.0
+"""Of the von Mises about a first guess of an angle."""
 HOLD = 5
 """Steps before the resting state opens: its level is the trough of a curve, so there must be curves first."""
-
-
 TOLERANCE = 5e-3
 """Mean change of a cell's probabilities (sum over states) at which the alternation stops."""
 
@@ -31,9 +31,9 @@ def resultant(q: Array) -> Array:
     return (q[:, :BINS] @ np.exp(1j * GRID)) / np.maximum(q[:, :BINS].sum(axis=1), 1e-300)
 
 
-def start_from_angle(angle: Array, concentration: float = 2.0, *, resting: Array | float = 0.0) -> Array:
+def start_from_angle(angle: Array, concentration: float | None = None, *, resting: Array | float = 0.0) -> Array:
     """Return (cells, states) probabilities of a von Mises around a first guess of the angle, and of resting."""
-    logits = concentration * np.cos(GRID[None, :] - angle[:, None])
+    logits = (CONCENTRATION if concentration is None else concentration) * np.cos(GRID[None, :] - angle[:, None])
     q = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
     rest = np.broadcast_to(resting, len(angle))[:, None]
     return np.hstack([q * (1 - rest), rest])

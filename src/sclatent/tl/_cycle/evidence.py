@@ -116,7 +116,8 @@ def weigh(
     chance, amplitude = np.zeros((2, len(listed))), np.zeros(2)
     for side in (0, 1):
         learn, test = np.flatnonzero(half == side), np.flatnonzero(half != side)
-        law = source.law(learn, genes.position, deep=deep)
+        # in half of the cells the error of capture may take the angle's place (stages of an embryo)
+        law = source.law(learn, genes.position, deep=deep, capture=False)
         fitted = fit(law, group, start[learn], 1, temper=temper, first=True)
         amplitude += [abs(_wave(fitted)[group == k].mean()) / 2 for k in (0, 1)]
         part = sp.csr_matrix(normalised[test])

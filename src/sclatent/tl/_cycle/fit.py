@@ -11,7 +11,8 @@ from scipy.special import logsumexp
 
 from sclatent.tl._cycle.em import Fit, resultant, start_from_angle
 from sclatent.tl._cycle.evidence import Evidence, weigh
-from sclatent.tl._cycle.grow import Growth, Plan, Step, grid
+from sclatent.tl._cycle.grow import Growth, Plan, grid
+from sclatent.tl._cycle.laws.counts import highest
 from sclatent.tl._cycle.laws.source import Source
 from sclatent.tl._cycle.scores import ListGenes, log_normalise
 from sclatent.tl._cycle.states import BINS, Array, Ints, posterior
@@ -23,27 +24,14 @@ DEEP = 1.5
 MAX_CELLS = 4000
 """Curves are learned on at most this many cells; every cell gets its posterior."""
 CHUNK = 8192
+RESTING = 0.9
+"""First guess of the probability that a cell rests that is below both list means; of the others it is the rest to 1."""
 MIN_STATE = 20
 """Cells expected to cycle, and cells expected to rest: fewer tell nothing of such a state, they are stray cells."""
 
 
-# With the first angle only a gene that gains 12 is surely a cell-cycle gene; once the angle is good, 19 of 20 that gain
-# 8 are (simulator, 500 UMIs); at the end as many as can be told from chance: a fifth of them may be false, and where
-# there are 10,000 genes to choose from that asks for more than where there are 1,000. A gene that follows an axis
-# beside the angle far better than the angle bends the angle towards that axis. Before the end no more than a seventh of
-# it is asked for, since a vague angle leaves part of the cycle to the axes beside it: three tenths throughout cost real
-# shallow cells more than simulated ones gained.
-SHALLOW_GROWTH = (
-    *2 * (Step(1, 12.0, rival=0.15),),
-    *2 * (Step(1, 8.0, rival=0.15),),
-    *2 * (Step(1, by_chance=0.2, rival=0.4),),
-)
-SHALLOW_PLAN = Plan(False, SHALLOW_GROWTH, max_joined=150)
-# A gene that the angle explains less of may follow a cell type whose cells happen to bunch on the circle: at 5 %
-# hundreds of such genes joined on three cell lines, and the angle told the lines apart. Where the cells are a hundred,
-# chance alone gives 12 % to dozens of 20,000 genes. Four fifths of a rival axis, since that is fitted to the genes.
-DEEP_GROWTH = tuple(Step(harmonics, by_chance=0.1, rival=0.8) for harmonics in (1, 2, 3, 3))
-DEEP_PLAN = Plan(True, DEEP_GROWTH, min_r2=0.12)
+DEEP_PLAN = Plan(True, (1, 2, 3, 3))
+SHALLOW_PLAN = Plan(False, (1,) * 6)
 PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 
 
@@ -89,7 +77,7 @@ def first_guesses(normalised: sp.csr_matrix, genes: ListGenes) -> list[Array]:
     )
     s, g = ((x - x.mean()) / max(float(x.std()), 1e-12) for x in (s, g))
     angle = np.arctan2(g, s)
-    return [start_from_angle(angle), start_from_angle(angle, resting=np.where((s < 0) & (g < 0), 0.9, 0.1))]
+    return [start_from_angle(angle), start_from_angle(angle, resting=np.where((s < 0) & (g < 0), RESTING, 1 - RESTING))]
 
 
 def find_circle(
@@ -133,7 +121,7 @@ def find_circle(
     caps = None
     if not plan.deep:
         part = np.asarray(some.counts[:, columns].todense(), dtype=np.float64) / some.library[:, None]
-        caps = np.quantile(part, 1 - max(2 / len(rows), 0.002), axis=0)
+        caps = highest(part)
     q = _posterior_of_all(source, columns, fitted, caps, deep=plan.deep)
     if 0 < q[:, BINS].sum() < MIN_STATE:
         prior = np.append(fitted.curves.prior[:BINS], -np.inf)

@@ -19,6 +19,13 @@ from sclatent.tl._cycle.states import BINS, GUESS_AMPLITUDE, Array, Ints
 log = logging.getLogger(__name__)
 
 MAX_HARMONICS = len(GUESS_AMPLITUDE)
+MAX_JOINED = 150
+"""So many further genes join at most where counts are shallow: more of them bend vague angles towards themselves."""
+MIN_R2 = 0.12
+"""Where counts are deep, the angle explains as much of a gene that joins. A gene that it explains less of may follow a
+cell type whose cells happen to bunch on the circle."""
+BY_CHANCE = 0.1
+"""So large a share of the genes that join may do so by chance (Benjamini and Hochberg)."""
 SECOND_PEAK = 0.1
 """A second peak of a list's curve stands out by at most this share of the curve's range."""
 CLEARLY = 0.05
@@ -26,28 +33,6 @@ CLEARLY = 0.05
 
 Fits that are the same differ by less than 0.03 (real and simulated cells); where the usual guess was lost, by 0.5.
 """
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the growth.
-
-    Attributes
-    ----------
-    harmonics
-        So many from here on.
-    gain
-        The least gain (R² times the number of cycling cells) with which a further gene joins.
-    by_chance
-        Of the genes that join at most this share may do so by chance (Benjamini and Hochberg); 1 for no limit.
-    rival
-        A gene joins if the angle explains at least this part of what any single axis beside it explains; 0 for no rule.
-    """
-
-    harmonics: int
-    gain: float = 0.0
-    by_chance: float = 1.0
-    rival: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,9 +44,7 @@ class Plan:
     deep
         Which law holds: that of deep counts, or that of shallow ones.
     grow
-        The steps, in turn.
-    max_joined, min_r2
-        At most so many genes join, and none that the angle explains less of.
+        Number of harmonics of each step of the growth, in turn.
     temper
         The power to which the likelihood is raised; 1 is what the model itself says.
     beside
@@ -69,9 +52,7 @@ class Plan:
     """
 
     deep: bool
-    grow: tuple[Step, ...]
-    max_joined: float = np.inf
-    min_r2: float = 0.0
+    grow: tuple[int, ...]
     temper: float = 1.0
     beside: bool = True
 
@@ -110,10 +91,13 @@ class Growth:
 
         That is the first one, unless another has clearly more evidence: most end at one and the same fit.
         """
-        law = self.source.law(self.rows, self.listed, deep=self.plan.deep)
+        law = self.source.law(self.rows, self.listed, deep=self.plan.deep, capture=False)
         fits = [fit(law, self.phase, guess, 1, temper=self.plan.temper, first=True) for guess in guesses]
         evidence = np.array([law.evidence(fitted.curves) for fitted in fits])
         best = int(np.argmax(evidence - CLEARLY * (np.arange(len(fits)) > 0)))
+        if self.plan.deep:  # judged without an error of capture, as the evidence is, and fitted with it
+            law = self.source.law(self.rows, self.listed, deep=True)
+            fits[best] = fit(law, self.phase, guesses[best], 1, temper=self.plan.temper, first=True)
         return self._judge(self.listed, self.phase, fits[best]), best
 
     def fit(self, columns: Ints, group: Ints, q: Array, harmonics: int, temper: float) -> Grown:
@@ -128,22 +112,24 @@ class Growth:
     def grow(self, now: Grown) -> Grown:
         """Let genes join and harmonics grow, as long as the angle stays with the cell cycle.
 
-        It does where held-out genes are predicted no worse than before (within a standard error), and
-        where the S and the G2/M curve have one peak each. Else it is left for what tells cell types apart: then fewer
-        genes join, or none.
+        It does where held-out genes are predicted no worse than before, and where the S and the G2/M curve have one
+        peak each. Else it is left for what tells cell types apart: then fewer genes join, or none. For a further
+        harmonic of the same genes no worse means within two standard errors: it changes the curves, hardly the angle.
         """
-        for step in self.plan.grow:
-            for columns in self._choices(now, step):
+        for harmonics in self.plan.grow:
+            for columns in self._choices(now, harmonics):
                 group = np.concatenate([self.phase, np.full(len(columns) - len(self.listed), 2)])
-                new = self.fit(columns, group, now.fitted.q, step.harmonics, now.fitted.temper)
+                new = self.fit(columns, group, now.fitted.q, harmonics, now.fitted.temper)
                 change, error = mean_gain(new.gain - now.gain, self.phase)
                 second = self._second_peak(new)
-                if change >= -error and second <= SECOND_PEAK:
+                same_genes = frozenset(columns) == frozenset(now.columns)
+                least = -2 * error if same_genes else 0.0
+                if change >= least and second <= SECOND_PEAK:
                     now = new
                     break
                 log.info(
                     "not taken: %d further genes with %d harmonics (held-out gain %+.4f, error %.4f, second peak %.2f)",
-                    len(columns) - len(self.listed), step.harmonics, change, error, second,
+                    len(columns) - len(self.listed), harmonics, change, error, second,
                 )  # fmt: skip
         return now
 
@@ -151,34 +137,37 @@ class Growth:
         values, weight = grown.fitted.curves.values(), grown.r2[grown.columns]
         return max(second_peak(list_curve(values, grown.group == phase, weight)) for phase in (0, 1))
 
-    def _choices(self, now: Grown, step: Step) -> list[Ints]:
+    def _choices(self, now: Grown, harmonics: int) -> list[Ints]:
         """Return the sets of genes to try: all that follow the angle, the present ones, and fewer but more than now."""
-        r2 = now.r2.copy()
-        r2[self.listed] = 0.0
-        most = int(min(self.plan.max_joined, max(100, len(r2) // 25)))
-        order = np.argsort(-r2, kind="stable")[:most]
-        bins = now.fitted.q[:, :BINS]
-        gain = float(bins.sum()) * r2
-        order = order[(r2[order] >= self.plan.min_r2) & (gain[order] > step.gain)]
-        if step.rival and len(order):
-            order = order[r2[order] >= step.rival * explained_beside(self.normalised, now.fitted.q, order)]
-        if step.by_chance < 1:
-            # deep counts: on the safe side, as if every angle were known
-            vague = 1.0 if self.plan.deep else certainty(bins)
-            by_chance = (r2 > 0).sum() * np.exp(-0.5 * gain[order] / vague)
-            within = np.flatnonzero(by_chance <= step.by_chance * np.arange(1, len(order) + 1))
-            order = order[: within[-1] + 1] if len(within) else order[:0]
-        sets = [np.concatenate([self.listed, order]), now.columns]
-        sets += [
-            part for n in (most // 4, most // 16) if len(part := sets[0][: len(self.listed) + n]) > len(now.columns)
-        ]
-        tried = {frozenset(now.columns)} if step.harmonics == now.fitted.curves.harmonics else set()
+        joining = self._joining(now)
+        sets = [np.concatenate([self.listed, joining]), now.columns]
+        sets += [sets[0][: len(self.listed) + n] for n in (MAX_JOINED // 4, MAX_JOINED // 16)]
+        tried = {frozenset(now.columns)} if harmonics == now.fitted.curves.harmonics else set()
         out: list[Ints] = []
-        for columns in sets:
-            if (key := frozenset(columns)) not in tried:
+        for k, columns in enumerate(sets):
+            if (k < 2 or len(columns) > len(now.columns)) and (key := frozenset(columns)) not in tried:
                 tried.add(key)
                 out.append(columns)
         return out
+
+    def _joining(self, now: Grown) -> Ints:
+        """Return the genes that follow the angle more than by chance, and no worse than they follow an axis beside it.
+
+        A vague angle explains less of every gene: an amplitude is found smaller by the certainty of the angles, R² by
+        its square. By chance the angle explains less too (see `certainty`). So what is asked for falls with it.
+        """
+        r2, bins = now.r2.copy(), now.fitted.q[:, :BINS]
+        r2[self.listed] = 0.0
+        order = np.argsort(-r2, kind="stable")
+        order = order[r2[order] >= MIN_R2] if self.plan.deep else order[:MAX_JOINED]
+        order = order[r2[order] > 0]
+        if not len(order):
+            return order
+        sure = certainty(bins)
+        order = order[r2[order] >= sure**2 * explained_beside(self.normalised, now.fitted.q, order)]
+        by_chance = (r2 > 0).sum() * np.exp(-0.5 * bins.sum() * r2[order] / sure)
+        within = np.flatnonzero(by_chance <= BY_CHANCE * np.arange(1, len(order) + 1))
+        return order[: within[-1] + 1] if len(within) else order[:0]
 
     def beside(self, now: Grown) -> list[Grown]:
         """Return the fits one step away in temper and in harmonics, the genes being the same: for the report."""

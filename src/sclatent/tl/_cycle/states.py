@@ -14,7 +14,10 @@ Ints = npt.NDArray[np.int64]
 BINS = 72
 GRID: Array = np.linspace(0, 2 * np.pi, BINS, endpoint=False)
 GUESS_GENES = 4.0
-GUESS_AMPLITUDE = (0.3, 0.12, 0.06)
+GUESS_AMPLITUDE = (0.3, 0.3 / 2, 0.3 / 3)
+"""First guess of how far the harmonics of a gene's curve go; it weighs as many genes."""
+LEAN = 5.0
+"""Cells that a resting level leans on the trough as, and that a shift of a batch leans on none as."""
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,40 @@ class Shapes:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """How cells differ in quality: `loadings` (G, k) of errors that all genes share, and their `sd` (k)."""
+
+    loadings: Array
+    sd: tuple[float, ...]
+
+    def shared(self) -> Array:
+        """Return (G, k) the loadings times their SD."""
+        return self.loadings * np.array(self.sd)
+
+    def without(self) -> Quality:
+        """Return the same without the errors."""
+        return replace(self, sd=(0.0,) * len(self.sd))
+
+    def with_sd(self, k: int, sd: float) -> Quality:
+        """Return the same with another SD of one error."""
+        return replace(self, sd=tuple(sd if j == k else old for j, old in enumerate(self.sd)))
+
+
+@dataclass(frozen=True)
 class Curves:
-    """Parameters; all per gene (G) but `sigma` and `prior` (states,), the log prior of the bins and of resting.
+    """Parameters; all per gene (G) but `prior` (states,), the log prior of the bins and of resting.
 
     `coef` (G, 1 + 2H): Fourier coefficients; `noise` (G,): variance or dispersion, as the law has it; `rest` (G,):
-    the level of resting cells; `batch` (batches, G): shifts; `sigma`: SD of the error that all genes of a cell share.
+    the level of resting cells; `batch` (batches, G): shifts; `quality`: the errors that all genes of a cell share.
     """
 
     coef: Array
     noise: Array
     rest: Array
     batch: Array
-    sigma: float
     prior: Array
     shapes: Shapes
+    quality: Quality
 
     @property
     def harmonics(self) -> int:
@@ -63,6 +86,7 @@ class Curves:
             rest=self.rest[columns],
             batch=self.batch[:, columns],
             shapes=replace(self.shapes, group=self.shapes.group[columns]),
+            quality=replace(self.quality, loadings=self.quality.loadings[columns]),
         )
 
 

@@ -30,9 +30,9 @@ def judge(evidence: Evidence, cycling: float, n: int) -> tuple[str, str]:
                 f"only ({evidence.fold['S']:.2f}-fold and {evidence.fold['G2M']:.2f}-fold; {FOLD} is needed of one)"
             )
         return NO_CYCLE, (
-            f"the S and G2/M genes do not part along a common angle better than {evidence.null} would "
-            f"({apart}; below {ALPHA} is needed of both), and neither list alone stands out "
-            f"(p = {alone}; below {PART_ALPHA:.0e} is needed)"
+            f"the S and G2/M genes do not part along a common angle better than {evidence.null} would ({apart}; below "
+            f"{ALPHA} is needed of both), and neither list alone stands out (p = {alone}; below {PART_ALPHA:.0e} is "
+            "needed)"
         )
     if cycling < MIN_STATE:
         return NO_CYCLE, f"hardly a cell cycles: {cycling:.1f} of {n} expected, at least {MIN_STATE} are needed"

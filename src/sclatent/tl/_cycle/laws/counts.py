@@ -16,9 +16,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import gammaln, logsumexp
 
-from sclatent.tl._cycle.states import BINS, Array, Curves, Ints, basis, flat_shapes, learn_shapes, log_prior
+from sclatent.tl._cycle.states import (
+    BINS,
+    LEAN,
+    Array,
+    Curves,
+    Ints,
+    Quality,
+    basis,
+    flat_shapes,
+    learn_shapes,
+    log_prior,
+)
 
 LIBRARY_STEP = 0.05
+CUT = 0.002
+"""Share of the highest counts of a gene that are cut: no curve should follow them."""
 THETAS: Array = np.exp(np.linspace(np.log(0.05), np.log(1000.0), 25))
 
 
@@ -39,9 +52,9 @@ class CountLaw:
         coef = np.zeros((len(level), 1 + 2 * harmonics))
         coef[:, 0] = level
         batch = np.zeros((self.n_batches, len(level)))
-        return Curves(
-            coef, np.full(len(level), 5.0), level, batch, 0.0, log_prior(resting), flat_shapes(group, harmonics)
-        )
+        noise, shapes = np.full(len(level), 5.0), flat_shapes(group, harmonics)
+        quality = Quality(np.zeros((len(level), 0)), ())
+        return Curves(coef, noise, level, batch, log_prior(resting), shapes, quality)
 
     def log_likelihood(self, curves: Curves) -> Array:
         """Return (n, states) log p(x | state), up to what is the same for all states of a cell."""
@@ -80,15 +93,14 @@ class CountLaw:
         )
         shapes = learn_shapes(coef[:, 1:], spread, shapes)
         trough = (coef @ basis(curves.harmonics).T).min(axis=1)
-        # a resting cell is at most at the trough; its level leans on it as if five such cells had been seen
-        lean = 5 * middle
+        lean = LEAN * middle  # a resting cell is at most at the trough
         rest = np.log(sums[:, BINS] + lean * np.exp(trough)) - np.log(exposure[:, BINS] + lean)
         new = replace(curves, coef=coef, rest=np.minimum(rest, trough), shapes=shapes)
         if self.n_batches > 1:
             rate = np.exp(np.vstack([new.values(), new.rest]))
             expected = (codes.T @ (self.library[:, None] * q)) @ rate
             seen = codes.T @ self.counts
-            shift = np.log(seen + 5.0) - np.log(expected + 5.0)
+            shift = np.log(seen + LEAN) - np.log(expected + LEAN)
             share = codes.sum(axis=0)[:, None] / len(codes)
             new = replace(new, batch=shift - (share * shift).sum(axis=0))
         return new
@@ -102,13 +114,14 @@ class CountLaw:
         return replace(curves, noise=THETAS[value.argmax(axis=0)])
 
 
-def winsorize(counts: Array, library: Array) -> Array:
-    """Cut counts that no curve should follow: beyond the gene's 99.8 % quantile (with few cells, its third largest).
+def highest(part: Array) -> Array:
+    """Return (G,) the counts over libraries beyond which single entries are cut; with few cells, the third largest."""
+    return np.asarray(np.quantile(part, 1 - max(2 / len(part), CUT), axis=0))
 
-    Up to three counts are always left alone.
-    """
-    cap = np.quantile(counts / library[:, None], 1 - max(2 / len(counts), 0.002), axis=0) * library[:, None]
-    return np.minimum(counts, np.maximum(cap, 3.0))
+
+def winsorize(counts: Array, library: Array, caps: Array) -> Array:
+    """Cut counts that no curve should follow; up to three counts are always left alone."""
+    return np.minimum(counts, np.maximum(caps * library[:, None], 3.0))
 
 
 def sum_log_nb(counts: Array, mu: Array, thetas: Array) -> Array:

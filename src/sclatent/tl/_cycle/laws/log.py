@@ -2,14 +2,15 @@ r"""The law for deep counts: log-normalised counts scatter normally about the cu
 
 .. math::
 
-    y_{ig} = f_g(\varphi_i) + \delta_{b_i g} + \sigma w_g u_i + \varepsilon_{ig}, \qquad
-    u_i \sim \mathcal N(0, 1), \quad \varepsilon_{ig} \sim \mathcal N(0, \psi_g), \qquad y = \log(1 + \bar
+    y_{ig} = f_g(\varphi_i) + \delta_{b_i g} + \sum_k \sigma_k w_{gk} u_{ik} + \varepsilon_{ig}, \qquad
+    u_{ik} \sim \mathcal N(0, 1), \quad \varepsilon_{ig} \sim \mathcal N(0, \psi_g), \qquad y = \log(1 + \bar
     l x / l)
 
-:math:`u_i` is the error of the cell's library size, shared by all genes (:math:`w_g` is the slope of y against log
-library): where counts are deep it outweighs the counting noise, and a cell whose library is off would look like one
-in another phase. Read counts run up to 10^5, with drop-outs to 0: there a negative binomial follows single entries,
-and log counts do not.
+Cells differ in quality, and that moves all genes together. :math:`u_{i1}` is the error of the cell's library size:
+:math:`w_{g1}` is the slope of y against log library. :math:`u_{i2}` is how many of its molecules were caught: in a cell
+that catches few, rare genes are missed and frequent ones are not. Where counts are deep these errors outweigh the
+counting noise, and a cell of another quality would look like one in another phase. Read counts run up to 10^5, with
+drop-outs to 0: there a negative binomial follows single entries, and log counts do not.
 """
 
 from __future__ import annotations
@@ -19,44 +20,60 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import logsumexp
 
-from sclatent.tl._cycle.states import BINS, Array, Curves, Ints, basis, flat_shapes, learn_shapes, log_prior
+from sclatent.tl._cycle.states import (
+    BINS,
+    LEAN,
+    Array,
+    Curves,
+    Ints,
+    Quality,
+    basis,
+    flat_shapes,
+    learn_shapes,
+    log_prior,
+)
 
 SETTLE = 20
-"""From a first guess, steps before the shared error opens: it explains a cell whose genes are all high as well as the
-angle does, so before there are curves it takes the angle's place (then S and G2/M fall together)."""
-SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)
+"""From a first guess, steps before the shared errors open: they explain a cell whose genes are all high as well as the
+angle does, so before there are curves they take the angle's place (then S and G2/M fall together)."""
+SDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
+LEAST_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
 class LogLaw:
-    """`y` (n, G) log-normalised counts, and the `batch` of each cell as a code (n,)."""
+    """`y` (n, G) log-normalised counts, the `batch` (n,) of each cell, and whether cells differ in `capture`."""
 
     y: Array
     batch: Ints
     n_batches: int
     even: bool = False
     settle: int = SETTLE
+    capture: bool = True
 
     def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
         """Return flat curves, before anything was seen of the angle."""
-        mean, noise = self.y.mean(axis=0), np.maximum(self.y.var(axis=0), 1e-4)
+        mean, noise = self.y.mean(axis=0), np.maximum(self.y.var(axis=0), LEAST_NOISE)
         coef = np.zeros((len(mean), 1 + 2 * harmonics))
         coef[:, 0] = mean
         batch = np.zeros((self.n_batches, len(mean)))
-        return Curves(coef, noise, mean, batch, 0.0, log_prior(resting), flat_shapes(group, harmonics))
+        shapes = flat_shapes(group, harmonics)
+        shared = loadings(self.y)[:, : 1 + self.capture]
+        quality = Quality(shared, (0.0,) * shared.shape[1])
+        return Curves(coef, noise, mean, batch, log_prior(resting), shapes, quality)
 
     def log_likelihood(self, curves: Curves) -> Array:
-        """Return (n, states) log p(y | state), constants included; the covariance diag(ψ) + σ² w wᵀ is never built."""
+        """Return (n, states) log p(y | state), constants included; the covariance diag(ψ) + W Wᵀ is never built."""
         y = self.y - curves.batch[self.batch]
         mean = np.vstack([curves.values(), curves.rest])
         weight = 1 / curves.noise
-        w = curves.sigma * _slope(curves)
-        ll = y @ (weight[:, None] * mean.T) - 0.5 * (mean**2 @ weight)[None, :] - 0.5 * (y**2 @ weight)[:, None]
-        information = 1 + (w**2 * weight).sum()
-        score = (y @ (w * weight))[:, None] - (mean @ (w * weight))[None, :]
-        ll += 0.5 * score**2 / information
-        constant = len(weight) * np.log(2 * np.pi) + np.log(curves.noise).sum() + np.log(information)
-        return ll - 0.5 * constant
+        away = (y**2 @ weight)[:, None] - 2 * y @ (weight[:, None] * mean.T) + (mean**2 @ weight)[None, :]
+        shared = curves.quality.shared()
+        root = np.linalg.cholesky(np.eye(shared.shape[1]) + (shared.T * weight) @ shared)
+        for axis in np.linalg.solve(root, shared.T * weight):
+            away -= ((y @ axis)[:, None] - (mean @ axis)[None, :]) ** 2
+        constant = len(weight) * np.log(2 * np.pi) + np.log(curves.noise).sum() + 2 * np.log(np.diag(root)).sum()
+        return -0.5 * (away + constant)
 
     def evidence(self, curves: Curves) -> float:
         """Return the mean over the cells of log Σ_state p(state) p(y | state)."""
@@ -80,33 +97,42 @@ class LogLaw:
         shapes = learn_shapes(coef[:, 1:], np.einsum("gkk->gk", inverse)[:, 1:], shapes)
         values = design @ coef.T
         trough = values.min(axis=0)
-        # a resting cell is at most at the trough; its level leans on it as if five such cells had been seen
-        rest = np.minimum((q[:, BINS] @ y + 5 * trough) / (rest_mass + 5), trough)
+        # a resting cell is at most at the trough
+        rest = np.minimum((q[:, BINS] @ y + LEAN * trough) / (rest_mass + LEAN), trough)
         square = bins.sum(axis=1) @ y**2 - 2 * (sums * values).sum(axis=0) + mass @ values**2
         square += q[:, BINS] @ y**2 - 2 * rest * (q[:, BINS] @ y) + rest_mass * rest**2
         batch = curves.batch
         if self.n_batches > 1:
             codes = np.eye(self.n_batches)[self.batch]
             count = codes.sum(axis=0)[:, None]
-            batch = (codes.T @ (self.y - bins @ values - q[:, [BINS]] * rest)) / (count + 10)
+            batch = (codes.T @ (self.y - bins @ values - q[:, [BINS]] * rest)) / (count + LEAN)
             batch = batch - (count * batch).sum(axis=0) / count.sum()
-        noise = np.maximum(square / len(y), 1e-4)
+        noise = np.maximum(square / len(y), LEAST_NOISE)
         new = replace(curves, coef=coef, noise=noise, rest=rest, batch=batch, shapes=shapes)
-        return _split_noise(new, curves.sigma)
+        return _split_noise(new, curves.quality)
 
     def fit_noise(self, q: Array, curves: Curves) -> Curves:
-        """Return the curves with the SD of the shared error that has the most evidence."""
-        whole = self.fit_curves(q, replace(curves, sigma=0.0))
-        choices = [_split_noise(whole, sigma) for sigma in SIGMAS]
-        return max(choices, key=self.evidence)
+        """Return the curves with the SDs of the shared errors that have the most evidence, one after the other."""
+        now = curves.quality
+        whole = self.fit_curves(q, replace(curves, quality=now.without()))
+        for k in range(len(now.sd)):
+            now = max((now.with_sd(k, sd) for sd in SDS), key=lambda one: self.evidence(_split_noise(whole, one)))
+        return _split_noise(whole, now)
 
 
-def _slope(curves: Curves) -> Array:
-    # y = log(1 + m) has the slope m / (1 + m) against log m
-    return -np.expm1(-np.maximum(curves.coef[:, 0], 0.0))
+def loadings(y: Array) -> Array:
+    r"""Return (G, 2) the slopes of log-normalised counts (n, G) against the log library of a cell and its log capture.
+
+    y = log(1 + m) has the slope m / (1 + m) against log m. A gene that is seen in a share d of the cells, molecules
+    being Poisson, is seen in :math:`-(1 - d) \log(1 - d)` more of them per unit of log capture, each time at its mean
+    level.
+    """
+    mean = y.mean(axis=0)
+    seen = np.clip((y > 0).mean(axis=0), 1e-12, 1 - 1e-12)
+    return np.column_stack([-np.expm1(-mean), -(1 - seen) * np.log1p(-seen) * mean / seen])
 
 
-def _split_noise(curves: Curves, sigma: float) -> Curves:
-    """Take the shared error's part out of each gene's own noise."""
-    part = (sigma * _slope(curves)) ** 2
-    return replace(curves, sigma=sigma, noise=np.maximum(curves.noise - part, 0.3 * curves.noise))
+def _split_noise(curves: Curves, quality: Quality) -> Curves:
+    """Take the shared errors' part out of each gene's own noise."""
+    part = (quality.shared() ** 2).sum(axis=1)
+    return replace(curves, quality=quality, noise=np.maximum(curves.noise - part, LEAST_NOISE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.tl._cycle.laws.counts import CountLaw, winsorize
+from sclatent.tl._cycle.laws.counts import CountLaw, highest, winsorize
 from sclatent.tl._cycle.laws.log import LogLaw
 from sclatent.tl._cycle.states import Array, Ints, Law
 
@@ -32,21 +32,22 @@ class Source:
         some.n_batches, some.middle = self.n_batches, self.middle
         return some
 
-    def law(self, rows: Ints, columns: Ints, *, deep: bool, caps: Array | None = None) -> Law:
-        """Return the law of some cells and genes; `caps` (G,) are relative counts beyond which counts are cut."""
+    def law(self, rows: Ints, columns: Ints, *, deep: bool, caps: Array | None = None, capture: bool = True) -> Law:
+        """Return the law of some cells and genes.
+
+        `caps` (G,) are relative counts beyond which shallow counts are cut; `capture` says whether the law for deep
+        ones knows that cells differ in it.
+        """
         if deep:
-            return self.log_law(rows, columns)
+            return self.log_law(rows, columns, capture=capture)
         part, library = self._dense(rows, columns), self.library[rows]
-        if caps is None:
-            part = winsorize(part, library)
-        else:
-            part = np.minimum(part, np.maximum(caps * library[:, None], 3.0))
+        part = winsorize(part, library, highest(part / library[:, None]) if caps is None else caps)
         return CountLaw(part, library, self.batch[rows], self.n_batches)
 
-    def log_law(self, rows: Ints, columns: Ints) -> LogLaw:
+    def log_law(self, rows: Ints, columns: Ints, *, capture: bool = True) -> LogLaw:
         """Return the law of log-normalised counts, whatever the depth."""
         y = np.log1p(self._dense(rows, columns) * (self.middle / self.library[rows])[:, None])
-        return LogLaw(y, self.batch[rows], self.n_batches)
+        return LogLaw(y, self.batch[rows], self.n_batches, capture=capture)
 
     def _dense(self, rows: Ints, columns: Ints) -> Array:
         return np.asarray(self.counts[rows][:, columns].todense(), dtype=np.float64)
