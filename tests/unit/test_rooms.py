@@ -118,6 +118,7 @@ def test_functions_are_of_a_size_that_one_can_know():
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 said = node.body[0] if ast.get_docstring(node) is not None else None
                 lines = node.end_lineno - node.lineno + 1 - (said.end_lineno - said.lineno + 1 if said else 0)
-                if lines > LONGEST_FUNCTION:
-                    longer[f"{module}.{node.name}"] = lines
-    assert longer == STILL_LONGER
+                name = f"{module}.{node.name}"
+                if lines > STILL_LONGER.get(name, LONGEST_FUNCTION):
+                    longer[name] = lines
+    assert not longer
