@@ -88,6 +88,9 @@ def test_states_and_points(world) -> None:  # type: ignore[no-untyped-def]
     assert set(table["bound"]) == {"elbo"}
     assert (table[table["group"] == "encoder"]["variance"] > 0).all()
     assert trained["states"].vae.progress == 1
+    still = sl.tl.gradient_variance(prepared, trained["point"], cells=20, repeats=5)
+    assert (still["variance"] == 0).all()
+    assert still[["relative", "low", "agreement", "p"]].isna().all().all()
     with pytest.raises(InputError, match="gradient_variance: iwae: objective: iwae asks for the density"):
         sl.tl.gradient_variance(prepared, trained["point"], objectives=["iwae"])
     with pytest.raises(InputError, match="repeats: 2 gradients say nothing"):

@@ -112,9 +112,10 @@ def test_intervals_cover_the_truth_and_rates_follow_it(cells: AnnData, found: pd
 
 
 def test_the_same_seed_gives_the_same_and_a_gene_does_not_depend_on_the_others(
-    cells: AnnData, found: pd.DataFrame
+    cells: AnnData, found: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = ["g7", "g3"]
+    monkeypatch.setattr("sclatent.tl._kinetics.stage.AT_ONCE", 1000)  # one gene at a time
     again = sl.tl.kinetics(cells, library="size", genes=some)
     assert list(again.index) == some
     np.testing.assert_allclose(again[list(RATES)], found.loc[some, list(RATES)], rtol=1e-4)
@@ -167,6 +168,7 @@ def test_from_spliced_counts_alone_degradation_is_bounded_from_below_only(cells:
         ({"angle": "angle"}, "angle: obs has no column 'angle'"),
         ({"library": "depth"}, "library: obs has no column 'depth'"),
         ({"genes": ["g1", "g1000"]}, "no gene 'g1000'"),
+        ({"genes": []}, "genes: none is named"),
         ({"period": 0}, "period: 0 hours are no period"),
         ({"period": float("nan")}, "are no period"),
         ({"angle": "name"}, "column 'name' holds no numbers"),

@@ -47,7 +47,8 @@ def moments_of(
 ) -> list[Moment]:
     """Return the model at the moments `names`: the first tenth of its training is done once more.
 
-    The same cells, settings and seed, so the weights are those that the training went through.
+    The same cells, settings and seed, so the weights are those that the training went through; but a circle starts at
+    random here.
     """
     out = []
     for name in names:

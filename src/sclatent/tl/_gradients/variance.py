@@ -80,7 +80,8 @@ def gradient_variance(
         mean gradient from that of the plainest objective of the same bound and draws, over what chance gives: about 1
         where the two have one mean; ``p``, how often chance alone puts the means so far apart (bootstrap); ``seconds``
         of a gradient (CPU, median), and ``relative_per_second``, the variance times these over that of the reference:
-        what an hour buys. These two alone differ from run to run.
+        what an hour buys. These two alone differ from run to run. Ratios to a gradient without
+        chance, as that of ``latent: point``, are NaN.
 
     Raises
     ------
@@ -210,10 +211,12 @@ class _Gradients:
     def relative(self, base: _Gradients, group: str, seed: int) -> tuple[float, float, float]:
         """Variance per draw over that of `base`, and the bounds of its bootstrap interval."""
         rng = np.random.default_rng(seed)
-        ratio = self.draws * self.variance(group) / (base.draws * base.variance(group))
         above, below = (resampled(one.values[group], rng)[1] * one.draws for one in (self, base))
+        usual = base.draws * base.variance(group)
+        if usual == 0 or not below.all():  # a gradient without chance, as of a point: there is nothing to compare with
+            return np.nan, np.nan, np.nan
         low, high = np.percentile(above / below, INTERVAL)
-        return ratio, float(low), float(high)
+        return self.draws * self.variance(group) / usual, float(low), float(high)
 
     def agreement(self, other: _Gradients, group: str, seed: int) -> tuple[float, float]:
         """Squared distance of the mean gradients over its expectation if they have one mean, and the p of that."""
@@ -225,6 +228,8 @@ class _Gradients:
         centred = np.concatenate([one - one.mean(0), two - two.mean(0)])
         times = np.hstack([_times(len(one), rng) / len(one), -_times(len(two), rng) / len(two)])
         chance = np.einsum("bi,ij,bj->b", times, centred @ centred.T, times)
+        if expected == 0:
+            return np.nan, np.nan
         return float(away / expected), float((1 + (chance >= away).sum()) / (1 + BOOTSTRAPS))
 
 

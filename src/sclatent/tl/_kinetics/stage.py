@@ -26,6 +26,8 @@ log = logging.getLogger("sclatent")
 HARMONICS = 2
 FEWEST_CELLS = 50
 INTERVAL = (0.5, 0.05, 0.95)
+AT_ONCE = 5_000_000
+"""Entries (cells × genes) of a layer that are worked on together."""
 TURN = 2 * np.pi
 
 
@@ -94,14 +96,13 @@ def kinetics(
             f"{FEWEST_CELLS} are the fewest: take cells that cycle"
         )
     columns = _positions(cells, genes)
-    counts = np.stack([_dense(matrix, used, columns) for matrix in matrices])
-    binned = Binned.of(counts, sizes[used] / sizes[used].mean(), place[used])
-    names = cells.var_names[columns]
-    unit = 1.0 if period is None else TURN / period
-    if unspliced is None:
-        table = lower_bound(binned, names, unit)
-    else:
-        table = _rates(binned, names, unit, seed)
+    relative, unit = sizes[used] / sizes[used].mean(), 1.0 if period is None else TURN / period
+    parts = []
+    for some in np.array_split(columns, -(-len(columns) * int(used.sum()) // AT_ONCE) or 1):
+        counts = np.stack([_dense(matrix, used, some) for matrix in matrices])
+        binned, names = Binned.of(counts, relative, place[used]), cells.var_names[some]
+        parts.append(lower_bound(binned, names, unit) if unspliced is None else _rates(binned, names, unit, seed))
+    table = pd.concat(parts)
     table.attrs = {"unit": "per radian" if period is None else "per hour", "period": period, "cells": int(used.sum())}
     log.info("kinetics: %d genes of %d cells, rates %s", len(table), used.sum(), table.attrs["unit"])
     return table
@@ -186,6 +187,8 @@ def _sizes(cells: AnnData, library: str | None, matrices: list) -> Array:  # typ
 def _positions(cells: AnnData, genes: Sequence[str] | None) -> np.ndarray:
     if genes is None:
         return np.arange(cells.n_vars)
+    if not len(genes):
+        raise InputError("kinetics: genes: none is named: name one, or leave it out for all")
     at = cells.var_names.get_indexer(pd.Index(list(genes)))
     if (at < 0).any():
         missing = [gene for gene, place in zip(genes, at, strict=True) if place < 0]
