@@ -213,9 +213,10 @@ class _Gradients:
         rng = np.random.default_rng(seed)
         above, below = (resampled(one.values[group], rng)[1] * one.draws for one in (self, base))
         usual = base.draws * base.variance(group)
-        if usual == 0 or not below.all():  # a gradient without chance, as of a point: there is nothing to compare with
+        if usual == 0:  # a gradient without chance, as of a point: there is nothing to compare with
             return np.nan, np.nan, np.nan
-        low, high = np.percentile(above / below, INTERVAL)
+        some = below > 0  # of a few repeats a resample can be one of them, time and again
+        low, high = np.percentile(above[some] / below[some], INTERVAL)
         return self.draws * self.variance(group) / usual, float(low), float(high)
 
     def agreement(self, other: _Gradients, group: str, seed: int) -> tuple[float, float]:
