@@ -13,8 +13,13 @@ import pytest
 from scipy import io, sparse
 
 import sclatent as sl
+from sclatent.atlas._build import log_normalise
 from sclatent.data import blocks
 from sclatent.data.blocks import ArrayStore, CountStore, RowSorter, is_mapped, row_blocks, subset, transposed
+from sclatent.data.normalise import cell_sums, gene_moments
+from sclatent.model import MappedCounts
+from sclatent.model.source import CSRCounts
+from sclatent.tl._model.inputs import inputs
 
 
 @pytest.fixture
@@ -58,8 +63,10 @@ def test_a_store_of_blocks_is_the_matrix_and_leaves_no_file(tmp_path, monkeypatc
     for _, block in row_blocks(matrix):
         store.append(block)
     made = store.matrix()
-    assert is_mapped(made) and not is_mapped(matrix)
-    assert (made != matrix).nnz == 0 and made.dtype == matrix.dtype
+    assert is_mapped(made)
+    assert not is_mapped(matrix)
+    assert (made != matrix).nnz == 0
+    assert made.dtype == matrix.dtype
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="read-only"):
         made.data[0] = 5
@@ -70,7 +77,8 @@ def test_blocks_cover_every_row_once_and_hold_few_values(on_disk):
     matrix = random()
     parts = list(row_blocks(matrix))
     assert [part.start for part, _ in parts] == [0, *[part.stop for part, _ in parts][:-1]]
-    assert parts[-1][0].stop == matrix.shape[0] and len(parts) > 5
+    assert parts[-1][0].stop == matrix.shape[0]
+    assert len(parts) > 5
     assert max(block.nnz for _, block in parts) <= blocks.BLOCK
     assert (sparse.vstack([block for _, block in parts]) != matrix).nnz == 0
     # a row longer than a block comes alone
@@ -88,7 +96,8 @@ def test_an_empty_store_is_an_empty_matrix():
 def test_offsets_beyond_32_bits_are_not_copied_into_the_columns():
     offsets = np.array([0, 2**31 + 5], dtype=np.int64)
     matrix = blocks.csr_of(np.zeros(3, np.float32), np.zeros(3, np.int32), offsets, 7)
-    assert matrix.indices.dtype == np.int32 and matrix.indptr.dtype == np.int64
+    assert matrix.indices.dtype == np.int32
+    assert matrix.indptr.dtype == np.int64
 
 
 @pytest.mark.parametrize("disk", [False, True])
@@ -116,7 +125,8 @@ def test_a_stage_file_is_the_same_from_memory_and_from_disk(tmp_path, counts, on
     sl.io.write_h5ad(counts, tmp_path / "memory.h5ad")
     on_disk()
     read = sl.io.read_h5ad(tmp_path / "memory.h5ad")
-    assert is_mapped(read.X) and is_mapped(read.layers["more"])
+    assert is_mapped(read.X)
+    assert is_mapped(read.layers["more"])
     same(read, ad.read_h5ad(tmp_path / "memory.h5ad"))
     sl.io.write_h5ad(read, tmp_path / "disk.h5ad")
     again = ad.read_h5ad(tmp_path / "disk.h5ad")
@@ -135,10 +145,11 @@ def test_every_format_is_read_the_same_from_memory_and_in_blocks(kind, tmp_path,
     here = sl.io.read_counts(path, layer=layer)
     on_disk()
     there = sl.io.read_counts(path, layer=layer)
-    assert is_mapped(there.X) and not is_mapped(here.X)
+    assert is_mapped(there.X)
+    assert not is_mapped(here.X)
     same(here, there)
     assert here.uns["sclatent"]["read"] == there.uns["sclatent"]["read"]
-    assert (here.X != matrix.astype(np.float32)).nnz == 0
+    assert (matrix.astype(np.float32) != here.X).nnz == 0
 
 
 def _written(kind, matrix, folder: Path) -> Path:
@@ -222,7 +233,8 @@ def test_repeated_entries_add_up_in_blocks(tmp_path, on_disk):
     adata.write_h5ad(tmp_path / "twice.h5ad")
     on_disk()
     read = sl.io.read_counts(tmp_path / "twice.h5ad")
-    assert is_mapped(read.X) and (read.X != 2 * matrix.astype(np.float32)).nnz == 0
+    assert is_mapped(read.X)
+    assert (2 * matrix.astype(np.float32) != read.X).nnz == 0
 
 
 def test_samples_are_joined_the_same(tmp_path, on_disk):
@@ -262,3 +274,85 @@ def test_prepare_takes_the_same_cells_and_genes(library_size, counts, tmp_path, 
     pd.testing.assert_frame_equal(here.uns["sclatent"]["filters"], there.uns["sclatent"]["filters"])
     assert said == [record.getMessage() for record in caplog.records]
     same(sl.pp.model_counts(here), sl.pp.model_counts(there))
+
+
+def test_counts_in_a_file_are_asked_like_those_in_memory(on_disk):
+    matrix = random()
+    on_disk()
+    there = MappedCounts(subset(matrix, np.arange(500) < 400, np.ones(60, bool)), blocks.release)
+    here = CSRCounts(matrix[:400])
+    index = np.array([3, 399, 3, 17, 250])
+    for mine, theirs in zip(there.rows(index), here.rows(index), strict=True):
+        assert np.array_equal(mine, theirs)
+    for mine, theirs in zip(there.row_sums, here.row_sums, strict=True):
+        assert np.array_equal(mine, theirs)
+    assert np.array_equal(there.gene_sums(index), here.gene_sums(index))
+    assert there.fingerprint() == here.fingerprint()
+    assert there.n_values == here.n_values
+    assert there.wrong() is None
+    assert there.subset(index).rows(np.array([1])).offsets[1] == here.rows(np.array([399])).offsets[1]
+
+
+def test_an_epoch_asks_for_every_cell_once_in_runs_of_neighbours(monkeypatch):
+    monkeypatch.setattr("sclatent.model.source.RUN", 10)
+    monkeypatch.setattr("sclatent.model.source.RUNS", 8)
+    matrix = sparse.csr_matrix(np.ones((3000, 2), np.float32))
+    counts = MappedCounts(matrix, lambda matrix: None)
+    cells = np.flatnonzero(np.random.default_rng(0).random(3000) < 0.8)
+    rng = np.random.default_rng(1)
+    first, second = counts.order(rng, cells), counts.order(rng, cells)
+    assert np.array_equal(np.sort(first), cells)
+    assert not np.array_equal(first, second)
+    near = [len(np.unique(part // 13)) for part in np.array_split(first, len(first) / 80)]
+    far = [len(np.unique(part // 13)) for part in np.array_split(rng.permutation(cells), len(first) / 80)]
+    assert np.mean(near) < 0.5 * np.mean(far)
+    # within a stretch the order is random too
+    assert np.mean(np.diff(first) == 1) < 0.2
+
+
+def test_training_from_disk_fits_as_well(on_disk, counts):
+    prepared = sl.pp.prepare(sl.simulate(1200, 120, seed=4), genes={"n_top": 60})
+    model = {"epochs": 12, "n_latent": 3, "batch_size": 64, "refit": False}
+    small = sl.pp.model_counts(prepared)
+    here = sl.tl.train(small, model=model)
+    on_disk()
+    disk = small.copy()
+    disk.X = blocks.change_rows(small.X, lambda _, block: block)
+    assert is_mapped(disk.X)
+    there = sl.tl.train(disk, model=model)
+    assert is_mapped(inputs(disk, there.card).source.matrix)
+    best, other = (trained.history["validation_elbo"].max() for trained in (here, there))
+    worst = here.history["validation_elbo"].iloc[0]
+    assert abs(best - other) < 0.1 * (best - worst)
+    same_embedding = [sl.tl.embed(adata, there) for adata in (small, disk)]
+    assert np.array_equal(same_embedding[0].X, same_embedding[1].X)
+    assert sl.tl.evaluate(small, there) == sl.tl.evaluate(disk, there)
+
+
+def test_the_cycle_and_the_atlas_are_the_same_from_disk(tmp_path, counts, on_disk):
+    prepared = sl.pp.prepare(sl.simulate(300, 400, seed=5))
+    sl.io.write_h5ad(prepared, tmp_path / "prepared.h5ad")
+    here = sl.tl.cycle(prepared)
+    normalised = log_normalise(prepared.X)
+    on_disk()
+    disk = sl.io.read_h5ad(tmp_path / "prepared.h5ad")
+    there = sl.tl.cycle(disk)
+    pd.testing.assert_frame_equal(here.obs, there.obs, rtol=1e-9)
+    pd.testing.assert_frame_equal(here.var, there.var, rtol=1e-9)
+    made = log_normalise(disk.X)
+    assert is_mapped(made)
+    assert np.array_equal(made.data, normalised.data)
+    sl.io.write_h5ad(ad.AnnData(made, layers={"counts": disk.X}), tmp_path / "atlas.h5ad")
+    atlas = ad.read_h5ad(tmp_path / "atlas.h5ad")
+    assert (normalised != atlas.X).nnz == 0
+    assert (atlas.layers["counts"] != prepared.X).nnz == 0
+
+
+def test_moments_of_genes_are_those_of_numpy(on_disk):
+    matrix = random()
+    for _ in range(2):
+        mean, variance = gene_moments(matrix)
+        np.testing.assert_allclose(mean, matrix.toarray().astype(float).mean(0))
+        np.testing.assert_allclose(variance, matrix.toarray().astype(float).var(0, ddof=1))
+        assert np.array_equal(cell_sums(matrix), matrix.toarray().sum(1))
+        on_disk()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from sclatent.data import cycle_genes
+from sclatent.data.blocks import subset
 from sclatent.io import read_h5ad, write_h5ad
 from sclatent.pp import (
     auto_min_genes,
@@ -23,7 +24,6 @@ from sclatent.pp import (
     random_split,
     score_doublets,
 )
-from sclatent.data.blocks import subset
 from sclatent.settings import SplitSettings
 
 

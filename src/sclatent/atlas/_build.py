@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sclatent.atlas._colors import set_colors
 from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
+from sclatent.data.blocks import change_rows, row_blocks
 from sclatent.data.columns import add_column, as_categories, called, is_measured
 from sclatent.data.normalise import cell_sums, log_scaled
 from sclatent.settings import InputError, takes_settings
@@ -133,8 +134,8 @@ def _csr(matrix: Any) -> sparse.csr_matrix:
     from scipy import sparse
 
     out = sparse.csr_matrix(matrix, dtype=np.float32)
-    if not out.has_sorted_indices:
-        out = out.sorted_indices()
+    if not all(block.has_sorted_indices for _, block in row_blocks(out)):
+        out = change_rows(out, lambda _, block: block.sorted_indices())
     return out
 
 

@@ -42,5 +42,19 @@ def gene_sums(counts: csr_matrix) -> np.ndarray:
     """Return the sum of each gene (n_genes,), float64."""
     out = np.zeros(counts.shape[1])
     for _, block in row_blocks(counts):
-        out += np.asarray(block.sum(axis=0, dtype=np.float64)).ravel()
+        out += np.bincount(block.indices, block.data, minlength=len(out))
     return out
+
+
+def gene_moments(counts: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the unbiased variance of each gene's counts (n_genes,) each, float64."""
+    from scipy.sparse import csr_matrix as csr
+
+    counts, n = csr(counts), counts.shape[0]
+    first, second = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
+    for _, block in row_blocks(counts):
+        values = block.data.astype(np.float64)
+        first += np.bincount(block.indices, values, minlength=len(first))
+        second += np.bincount(block.indices, values**2, minlength=len(first))
+    mean = first / n
+    return mean, np.maximum(second - n * mean**2, 0) / max(n - 1, 1)

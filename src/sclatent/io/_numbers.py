@@ -168,7 +168,7 @@ def to_counts(
         place = f"{counts.data[at]:g} (cell '{cells[row]}', gene '{genes[int(counts.indices[at])]}')"
         elsewhere = other() if kind in ("fraction", "negative") else ""
         raise InputError(f"{path}: {where} holds {found_what}, {place}: {advice}{elsewhere}")
-    change = np.rint if distance.changed else None
+    change: Callable[[np.ndarray], np.ndarray] | None = np.rint if distance.changed else None
     rounder = None
     if rounding is not None:
         refuse_logs(counts, path, where)

@@ -35,12 +35,12 @@ def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
     path
         The file.
     names_only
-        Leave the matrix on disk (anndata's backed mode), for callers that need only the names of cells and genes.
+        Leave out ``X``, ``layers`` and ``obsp``, for callers that need only what is known of cells and genes.
 
     Returns
     -------
     AnnData
-        The stage file; with `names_only` its ``X`` is backed by the file. A CSR matrix of more than
+        The stage file. A CSR matrix of more than
         `sclatent.data.blocks.IN_MEMORY` bytes lies in a scratch file (in ``$TMPDIR``) that is mapped into memory: it is
         a scipy matrix like any other, but cannot be written to.
 
@@ -57,16 +57,14 @@ def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
         if iospec.encoding_type == "csr_matrix" and isinstance(element, h5py.Group):
             return _read_csr(element)
         if iospec.encoding_type == "anndata":
-            return anndata.AnnData(**{part: read_dispatched(element[part], blockwise) for part in element})
+            parts = [part for part in element if not (names_only and part in ("X", "layers", "obsp"))]
+            return anndata.AnnData(**{part: read_dispatched(element[part], blockwise) for part in parts})
         return read(element)
 
-    with parsing(path, "h5ad"):
-        if names_only:
-            return anndata.read_h5ad(path, backed="r")
-        with h5py.File(path, "r") as file:
-            if file.attrs.get("encoding-type") != "anndata":  # an old file
-                return anndata.read_h5ad(path)
-            return read_dispatched(file, blockwise)
+    with parsing(path, "h5ad"), h5py.File(path, "r") as file:
+        if file.attrs.get("encoding-type") != "anndata":  # an old file
+            return anndata.read_h5ad(path)
+        return read_dispatched(file, blockwise)
 
 
 def _read_csr(group: Any) -> csr_matrix:

@@ -299,7 +299,7 @@ class CSRCounts(CountSource):
     def _read(self, n: int) -> None:
         """Be told that `n` more counts were read."""
 
-    def subset(self, index: np.ndarray) -> CSRCounts:
+    def subset(self, index: np.ndarray) -> CountSource:
         """Return the rows at positions `index`, copied."""
         return CSRCounts(self.matrix[index])
 

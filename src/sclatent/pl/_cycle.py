@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.blocks import change_rows
 from sclatent.pl import _style as st
 from sclatent.pl._fourier import binned, design, smooth
 
@@ -205,11 +206,12 @@ def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st
     best = np.argsort(-cycle.var.loc[known, "r2"].to_numpy(dtype=float), kind="stable")[:N_GENES]
     best = best[np.argsort(cycle.var.loc[known[best], "peak"].to_numpy(dtype=float), kind="stable")]
     known = known[best]
-    counts = sp.csc_matrix(prepared.X[:, prepared.var_names.get_indexer(known)])[np.flatnonzero(used)]
+    columns = prepared.var_names.get_indexer(known)
+    counts = change_rows(sp.csr_matrix(prepared.X), lambda rows, block: block[used[rows]][:, columns], len(columns))
     rate = np.asarray(counts.todense(), dtype=float) * (middle / np.maximum(library, 1))[used][:, None]
     table = np.log1p(rate)
-    columns = ["a0", *(f"{letter}{h}" for h in range(1, harmonics + 1) for letter in "ab")]
-    curve = design(_GRID, harmonics) @ cycle.var.loc[known, columns].to_numpy(dtype=float).T
+    terms = ["a0", *(f"{letter}{h}" for h in range(1, harmonics + 1) for letter in "ab")]
+    curve = design(_GRID, harmonics) @ cycle.var.loc[known, terms].to_numpy(dtype=float).T
     # the curves are means of logs where counts are deep, and logs of mean rates where they are shallow
     of_logs = cycle.uns[slots.UNS]["cycle"].get("law") == "log-normal"
     if not of_logs:

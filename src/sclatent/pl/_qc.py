@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.blocks import row_blocks
 from sclatent.data.gene_ids import MANY_GENES
+from sclatent.data.normalise import gene_moments
 from sclatent.pl import _style as st
 
 if TYPE_CHECKING:
@@ -189,11 +191,8 @@ def _mean_variance(
     ax: Axes, counts: sparse.csr_matrix, in_model: npt.NDArray[np.bool_], cycle: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.float64]:
     """Draw the variance of each gene against its mean, and return the means."""
-    from sklearn.utils.sparsefuncs import mean_variance_axis
-
-    n, n_genes = counts.shape
-    mean, spread = (values.astype(float) for values in mean_variance_axis(counts, axis=0))  # without a copy
-    variance = spread * n / max(n - 1, 1)
+    n_genes = counts.shape[1]
+    mean, variance = gene_moments(counts)
     ok = (mean > 0) & (variance > 0)
     for mask, color, label in (
         (~in_model, st.PALE, "not in the model"),
@@ -221,7 +220,7 @@ def _mean_variance(
 def _seen(ax: Axes, counts: sparse.csr_matrix, in_model: npt.NDArray[np.bool_]) -> None:
     """Draw in how many cells genes are seen."""
     n = counts.shape[0]
-    seen = counts.getnnz(axis=0) / n * 100
+    seen = sum(block.getnnz(axis=0) for _, block in row_blocks(counts)) / n * 100
     # bins between whole numbers of cells, so that few cells do not make a comb
     edges = (np.unique(np.geomspace(1, n, 51).round()) - 0.5) / n * 100
     edges = np.append(edges, 100 + 50 / n)

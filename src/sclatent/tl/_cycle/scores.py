@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 
+from sclatent.data.blocks import row_blocks
 from sclatent.data.gene_ids import gene_ids
 from sclatent.data.genes import ORGANISMS, cycle_genes, look_like_ids, match_genes, symbol_column
-from sclatent.data.normalise import log_scaled
+from sclatent.data.normalise import gene_sums, log_scaled
 from sclatent.data.slots import G2M_SCORE, S_SCORE, SYMBOL
 
 if TYPE_CHECKING:
-    import anndata as ad
     import pandas as pd
 
 log = logging.getLogger(__name__)
@@ -140,37 +140,51 @@ def list_scores(normalised: sp.csr_matrix, genes: ListGenes) -> pd.DataFrame:
     abundance (``scanpy.tl.score_genes`` with ``ctrl_as_ref=False`` and ``random_state=0``; control size the shorter
     list, as in ``score_genes_cell_cycle``). Gene sets too small for 25 abundance bins get fewer bins.
     """
-    import anndata as ad
     import pandas as pd
 
-    names = pd.Index([f"g{i}" for i in range(normalised.shape[1])])
-    cells = pd.Index([f"c{i}" for i in range(normalised.shape[0])])
-    data = ad.AnnData(normalised, obs=pd.DataFrame(index=cells), var=pd.DataFrame(index=names))
+    means = gene_sums(normalised) / normalised.shape[0]
     control = min(genes.n.values())
-    for phase, key in (("S", S_SCORE), ("G2M", G2M_SCORE)):
-        _score(data, list(names[genes.position[genes.phase == phase]]), control, key)
-    out = data.obs[[S_SCORE, G2M_SCORE]].astype(np.float64)
-    return out.reset_index(drop=True)
+    weights = np.stack(
+        [_weights(means, genes.position[genes.phase == phase], control) for phase in ("S", "G2M")], axis=1
+    )
+    scores = np.empty((normalised.shape[0], 2))
+    for rows, block in row_blocks(normalised):
+        scores[rows] = block @ weights
+    return pd.DataFrame(scores, columns=[S_SCORE, G2M_SCORE])
 
 
-def _score(data: ad.AnnData, gene_list: list[str], control: int, key: str) -> None:
+def _weights(means: np.ndarray, listed: np.ndarray, control: int) -> np.ndarray:
+    """Return (genes,) what scanpy's score weighs each gene with: the listed ones, and control genes of like abundance.
+
+    scanpy chooses the control genes by the mean of each gene and asks for all cells at once. As many cells as there are
+    genes, with a count in one gene each, have the same means, and the score of such a cell tells the weight of its
+    gene.
+    """
+    import anndata as ad
+    import pandas as pd
     import scanpy as sc
 
-    bins = max(1, min(25, data.n_vars // 20))
+    n = len(means)
+    names = pd.Index([f"g{i}" for i in range(n)])
+    data = ad.AnnData(sp.diags(n * means, format="csr"), var=pd.DataFrame(index=names))
+    data.obs_names = names
+    bins = max(1, min(25, n // 20))
     while bins >= 1:
         # a bin that holds nothing but list genes has no control genes: coarser bins then
         with contextlib.suppress(RuntimeError):
             sc.tl.score_genes(
                 data,
-                gene_list,
+                list(names[listed]),
                 ctrl_size=control,
                 n_bins=bins,
-                score_name=key,
+                score_name="weight",
                 random_state=0,
                 use_raw=False,
                 ctrl_as_ref=False,
             )
-            return
+            return np.divide(data.obs["weight"].to_numpy(), n * means, out=np.zeros(n), where=means > 0)
         bins //= 2
     log.warning("no control genes beside the cell-cycle genes: the score is the mean of the list genes")
-    data.obs[key] = np.asarray(data[:, gene_list].X.mean(axis=1)).ravel()
+    out = np.zeros(n)
+    out[listed] = 1 / len(listed)
+    return out

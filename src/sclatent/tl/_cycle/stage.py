@@ -12,7 +12,7 @@ import scipy.sparse as sp
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
 from sclatent.data.genes import peak_order
-from sclatent.data.normalise import cell_sums
+from sclatent.data.normalise import cell_sums, gene_sums
 from sclatent.settings import CycleSettings, takes_settings
 from sclatent.tl._cycle.fit import Circle, Plan, angle_of, find_circle
 from sclatent.tl._cycle.gauge import EXPECTED, STAGES, TURN, Gauge, find_gauge
@@ -78,7 +78,7 @@ def cycle(
 
     counts = sp.csr_matrix(prepared.X)
     library = _library(prepared, counts, library_size is not None)
-    totals = np.asarray(counts.sum(axis=0)).ravel()
+    totals = gene_sums(counts)
     genes = find_list_genes(prepared.var, totals, organism, cycle.genes)
     n = prepared.n_obs
     obs = pd.DataFrame(index=prepared.obs_names.copy())
