@@ -84,7 +84,7 @@ def stability(
     -------
     DataFrame
         One row per axis: ``axis``; ``n_seeds``, the number of other seeds; ``n_returned``, in how many of them its
-        match has |ρ| ≥ 0.7 of posterior means and of loadings; ``correlation`` and ``loading_correlation``,
+        match has abs(ρ) ≥ 0.7 of posterior means and of loadings; ``correlation`` and ``loading_correlation``,
         the means of both absolute values over the other seeds, ``worst_correlation`` the smallest of the posterior
         means; ``stable``: came back in more than half of the others (missing with a single seed, or for an inactive
         axis); ``same_name``: share of the other seeds where the match earned the same name (with `names`).
