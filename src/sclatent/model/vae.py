@@ -313,6 +313,16 @@ class CountVAE(nn.Module):
             parts.append(axes.cpu().numpy())
         return np.concatenate(parts, axis=1)
 
+    @torch.no_grad()
+    def prior_draws(self, n: int, *, seed: int = 0) -> np.ndarray | None:
+        """Draws from the prior along the axes (n × axes), float32; None: the latent has none to draw from."""
+        prior = self.latent.prior(n, self.rotation)
+        if prior is None:
+            return None
+        noise = torch.Generator(device=self.device).manual_seed(seed)
+        code = prior.sample(torch.randn((1, n, self.latent.n_noise), generator=noise, device=self.device))[0]
+        return np.asarray((self.latent.axes_at(code) @ self.rotation.T).cpu().numpy())
+
     def moved(self, z: np.ndarray, axis: int, step: float) -> np.ndarray:
         """Return coordinates along the axes (cells × axes) a step along one axis; they stay where cells can be.
 

@@ -38,5 +38,9 @@ __getattr__, __all__ = attach(
         "knob": "_paths.knob",
         "neutralize": "_paths.neutralize",
         "set_phase": "_paths.neutralize",
+        # cells drawn from the model
+        "Density": "_samples.density",
+        "density": "_samples.density",
+        "sample": "_samples.sample",
     },
 )

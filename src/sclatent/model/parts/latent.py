@@ -215,10 +215,13 @@ class Latent(ABC):
         Standard normal numbers behind one draw of one cell.
     rotates
         Whether prior and likelihood stay the same when the axes are turned.
+    unbounded
+        Whether cells can lie everywhere along the axes.
     """
 
     settings: ClassVar[type[LatentSettings]]
     rotates: ClassVar[bool] = False
+    unbounded: ClassVar[bool] = False
 
     def __init__(self, settings: LatentSettings, n_axes: int) -> None:
         self.given = settings
@@ -287,6 +290,13 @@ class Latent(ABC):
             Ranges of axes; empty if no axis can be rotated.
         """
         return [slice(0, self.n_axes)] if self.rotates else []
+
+    def prior(self, n: int, like: Tensor) -> Posterior | None:
+        """Return the prior, as the posterior of `n` cells that were not looked at; None: it cannot be drawn from.
+
+        `like` says type and device. Drawing from the prior needs it, nothing else does.
+        """
+        return None
 
     @abstractmethod
     def moved(self, z: A, axis: int, step: float) -> A:
@@ -453,12 +463,16 @@ class Gaussian(Latent):
     """Axes with a standard normal prior, and a normal posterior of diagonal covariance."""
 
     settings: ClassVar[type[LatentSettings]] = GaussianSettings
-    rotates = True
+    rotates = unbounded = True
 
     def posterior(self, raw: Tensor, progress: float = 1.0) -> GaussianPosterior:
         """Return the posterior: the head's first half is the mean, the second gives the SD."""
         mean, spread = raw.chunk(2, dim=-1)
         return GaussianPosterior(mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD)
+
+    def prior(self, n: int, like: Tensor) -> Posterior:
+        """N(0, 1) along each axis."""
+        return GaussianPosterior(like.new_zeros(n, self.n_axes), like.new_ones(n, self.n_axes))
 
     def moved(self, z: A, axis: int, step: float) -> A:
         """Add the step."""

@@ -12,8 +12,9 @@ from scipy.sparse import csr_matrix, hstack, issparse, vstack
 
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
-from sclatent.settings import InputError, did_you_mean
+from sclatent.settings import InputError
 from sclatent.settings.kinds.registry import unknown_kind
+from sclatent.tl._model.conditions import asked
 from sclatent.tl._model.embed import active_axes
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.train import TrainedModel
@@ -211,27 +212,10 @@ def decode(
         If the model knows no such column or level.
     """
     card = trained.card
-    given = dict(levels or {})
+    levels_of, values_of = asked(card, {**(levels or {}), **(covariates or {})}, "decode")
     codes = np.full((len(z), len(card["batch"])), -1, np.int64)
-    for column, (name, known) in enumerate(zip(card["batch"], card["levels"], strict=True)):
-        if name in given:
-            level = str(given.pop(name))
-            if level not in known:
-                raise InputError(
-                    f"decode: column '{name}' has no level '{level}'{did_you_mean(level, known)}: "
-                    f"known are {', '.join(known)}"
-                )
-            codes[:, column] = known.index(level)
-    numbers = dict(covariates or {})
+    codes[:, list(levels_of)] = list(levels_of.values())
     values = np.zeros((len(z), len(card["covariates"])), np.float32)
-    for column, name in enumerate(card["covariates"]):
-        if name in numbers:
-            values[:, column] = (numbers.pop(name) - card["centre"][column]) / card["scale"][column]
-    for name in (*given, *numbers):
-        columns = [*card["batch"], *card["covariates"]]
-        raise InputError(
-            f"decode: the model is not conditioned on '{name}'{did_you_mean(name, columns)}: "
-            f"it knows {', '.join(columns) or 'no column'}"
-        )
+    values[:, list(values_of)] = list(values_of.values())
     fraction = np.exp(trained.vae.log_fraction(np.asarray(z, np.float32), codes, values))
     return pd.DataFrame(fraction, columns=pd.Index(card["genes"]))

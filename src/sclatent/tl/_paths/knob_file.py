@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,10 +84,30 @@ def read_path(knob: AnnData) -> ClosedPath:
     )
 
 
+def named_phases(knob: AnnData) -> dict[str, Any]:
+    """Return ``phases``, the angle of each named phase (none without a knob), and ``no_knob``, why there is none."""
+    entry = knob.uns[slots.UNS][KNOB]
+    if not has_knob(knob):
+        return {"phases": {}, "no_knob": str(entry["reason"])}
+    return {"phases": {str(name): float(angle) for name, angle in entry["phases"].items()}, "no_knob": ""}
+
+
 def phase_angle(knob: AnnData, phase: float | str) -> float:
+    """Return an angle in radians for an angle or the name of a phase; see `angle_of`."""
+    return angle_of(named_phases(knob)["phases"], phase)
+
+
+def angle_of(phases: Mapping[str, float], phase: float | str) -> float:
     """Return an angle in radians for an angle or the name of a phase.
 
     ``G1`` is where both decoded scores together are lowest, ``S`` and ``G2M`` where each is highest.
+
+    Parameters
+    ----------
+    phases
+        The angle of each name.
+    phase
+        A name, or radians.
 
     Raises
     ------
@@ -94,7 +115,6 @@ def phase_angle(knob: AnnData, phase: float | str) -> float:
         If the phase is neither a number nor one of the names.
     """
     if isinstance(phase, str):
-        phases = knob.uns[slots.UNS][KNOB]["phases"]
         if phase not in phases:
             raise InputError(f"phase: '{phase}' is not known: use {', '.join(slots.PHASES)}, or an angle in radians")
         return float(phases[phase])

@@ -65,6 +65,10 @@ class Gamma(Bounded):
         shape, rate = raw.chunk(2, -1)
         return GammaPosterior(shape_of(shape), bounded(rate, LARGEST_LOG_RATE))
 
+    def prior(self, n: int, like: Tensor) -> GammaPosterior:
+        """Gamma(1, 1) along each axis."""
+        return GammaPosterior(like.new_ones(n, self.n_axes), like.new_zeros(n, self.n_axes))
+
 
 class BetaPosterior(Parametric):
     """Beta(a, b) along each axis, under the uniform prior."""
@@ -116,6 +120,10 @@ class Beta(Bounded):
     def posterior(self, raw: Tensor, progress: float = 1.0) -> BetaPosterior:
         """Return the posterior; both shapes from 0.1 to 1,000."""
         return BetaPosterior(*shape_of(raw).chunk(2, -1))
+
+    def prior(self, n: int, like: Tensor) -> BetaPosterior:
+        """Uniform along each axis."""
+        return BetaPosterior(*like.new_ones(2, n, self.n_axes))
 
 
 class DirichletPosterior(Parametric):
@@ -174,5 +182,13 @@ class Dirichlet(Bounded):
 
     def posterior(self, raw: Tensor, progress: float = 1.0) -> DirichletPosterior:
         """Return the posterior; each α from 0.1 to 1,000."""
+        return DirichletPosterior(shape_of(raw), self._concentration(raw))
+
+    def prior(self, n: int, like: Tensor) -> DirichletPosterior:
+        """Dirichlet(c, …, c)."""
+        same = self._concentration(like)
+        return DirichletPosterior(same.expand(n, -1), same)
+
+    def _concentration(self, like: Tensor) -> Tensor:
         assert isinstance(self.given, DirichletSettings)
-        return DirichletPosterior(shape_of(raw), raw.new_full((self.n_axes,), self.given.concentration))
+        return like.new_full((self.n_axes,), self.given.concentration)

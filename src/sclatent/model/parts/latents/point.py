@@ -60,6 +60,7 @@ class Point(Latent):
     """The encoder's output itself; no noise, no prior."""
 
     settings = PointSettings
+    unbounded = True
 
     def __init__(self, settings: LatentSettings, n_axes: int) -> None:
         super().__init__(settings, n_axes)

@@ -73,6 +73,10 @@ class LogNormal(Bounded):
             return LogNormalPosterior(mu, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD)
         return LogNormalPosterior(bounded(mu, LARGEST_MU), LARGEST_SIGMA * torch.sigmoid(spread + START) + SMALLEST_SD)
 
+    def prior(self, n: int, like: Tensor) -> LogNormalPosterior:
+        """exp(N(0, 1)) along each axis."""
+        return LogNormalPosterior(like.new_zeros(n, self.n_axes), like.new_ones(n, self.n_axes))
+
 
 class ExponentialPosterior(Parametric):
     """Exponential of rate λ along each axis, under the prior of rate 1."""
@@ -122,3 +126,7 @@ class Exponential(Bounded):
     def posterior(self, raw: Tensor, progress: float = 1.0) -> ExponentialPosterior:
         """Return the posterior; log λ is bounded."""
         return ExponentialPosterior(bounded(raw, LARGEST_LOG_RATE))
+
+    def prior(self, n: int, like: Tensor) -> ExponentialPosterior:
+        """Rate 1 along each axis."""
+        return ExponentialPosterior(like.new_zeros(n, self.n_axes))

@@ -107,7 +107,14 @@ class LogisticNormal(Bounded):
 
     def posterior(self, raw: Tensor, progress: float = 1.0) -> LogisticNormalPosterior:
         """Return the posterior of the shares."""
-        assert isinstance(self.given, LogisticNormalSettings)
         mean, spread = raw.chunk(2, -1)
-        basis = (self.given.spread * contrasts(self.n_axes)).to(raw)
-        return LogisticNormalPosterior(mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD, basis)
+        return LogisticNormalPosterior(mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD, self._basis(raw))
+
+    def prior(self, n: int, like: Tensor) -> LogisticNormalPosterior:
+        """Every y from N(0, 1)."""
+        size = (n, self.n_noise)
+        return LogisticNormalPosterior(like.new_zeros(size), like.new_ones(size), self._basis(like))
+
+    def _basis(self, like: Tensor) -> Tensor:
+        assert isinstance(self.given, LogisticNormalSettings)
+        return (self.given.spread * contrasts(self.n_axes)).to(like)

@@ -1,0 +1,210 @@
+"""Where the cells that a model was trained on lie: a density of axes, library size and covariates to draw from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sclatent.data import slots
+from sclatent.data.atomic import atomic
+from sclatent.settings import InputError
+from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.subset import evenly
+from sclatent.tl._paths.knob_file import named_phases, read_path
+from sclatent.tl._samples.mixture import Mixture, fit_mixture
+from sclatent.tl._samples.scores import Scores, fit_scores
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from sclatent.model import CountData
+    from sclatent.tl._model.train import TrainedModel
+    from sclatent.tl._paths.closed_path import ClosedPath
+
+Array = npt.NDArray[Any]
+Index = npt.NDArray[np.int64]
+
+CELLS, DRAWS, ROWS = 20_000, 8, 40_000
+"""Cells that are fitted to, draws of each, and draws in all, at most."""
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The posteriors of the cells themselves, for axes on which cells cannot lie everywhere (shares, states).
+
+    Attributes
+    ----------
+    points
+        (draws × cells × dimensions).
+    """
+
+    points: Array
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[Array, Index]:
+        """Return `n` points (n × dimensions) and the cell of each."""
+        which = rng.integers(self.points.shape[1], size=n)
+        return self.points[rng.integers(len(self.points), size=n), which], which
+
+
+@dataclass(frozen=True)
+class Places:
+    """Points along the axes with the scores beside them, and which covariates occur where.
+
+    Attributes
+    ----------
+    points
+        A mixture, or the cells themselves.
+    share
+        (components or cells × combinations of levels) how often each combination occurs there.
+    """
+
+    points: Mixture | Cells
+    share: Array
+
+
+@dataclass(frozen=True)
+class Density:
+    """A joint density of where cells lie along the axes, of their library sizes and of their covariates.
+
+    Attributes
+    ----------
+    combinations
+        (combinations × columns) level codes of the categorical covariates that occur together.
+    scores
+        Quantiles of library size and numeric covariates.
+    all_cells
+        Where cells lie.
+    off_cycle
+        Where cycling cells lie without the path of the knob; None without a knob.
+    path
+        (2H × axes) coefficients of that path.
+    about
+        Plain values: ``cells`` fitted to, ``components``, ``held_out`` (log density by number of components);
+        with a knob ``phases`` (angle of each), and ``no_knob`` (why there is none).
+    """
+
+    combinations: Index
+    scores: Scores
+    all_cells: Places
+    off_cycle: Places | None
+    path: Array | None
+    about: dict[str, Any]
+
+    def save(self, path: Path | str) -> None:
+        """Write one ``.npz`` file, which holds no cell's counts; with it and the model cells are drawn anywhere."""
+        arrays = {"combinations": self.combinations, "library": self.scores.library, "values": self.scores.values}
+        for name, places in (("all_cells", self.all_cells), ("off_cycle", self.off_cycle)):
+            if places is not None:
+                arrays |= {f"{name}.{key}": value for key, value in vars(places.points).items()}
+                arrays[f"{name}.share"] = places.share
+        if self.path is not None:
+            arrays["path"] = self.path
+        about = np.frombuffer(json.dumps(self.about, sort_keys=True).encode(), np.uint8)
+        with atomic(path) as scratch, scratch.open("wb") as file:
+            np.savez(file, about=about, **arrays)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Density:
+        """Read what `save` wrote."""
+        with np.load(path) as file:
+            arrays = dict(file)
+
+        def places(name: str) -> Places | None:
+            inside = {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{name}.")}
+            if not inside:
+                return None
+            share = inside.pop("share")
+            return Places(Cells(**inside) if set(inside) == {"points"} else Mixture(**inside), share)
+
+        everyone = places("all_cells")
+        assert everyone is not None
+        return cls(
+            arrays["combinations"],
+            Scores(arrays["library"], arrays["values"]),
+            everyone,
+            places("off_cycle"),
+            arrays.get("path"),
+            json.loads(arrays["about"].tobytes()),
+        )
+
+
+def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = None, seed: int = 0) -> Density:
+    """Fit where the cells of a model lie, so that `sclatent.tl.sample` can draw new ones.
+
+    Fitted to draws from the posteriors of all cells but the test cells (where ``obs["split"]`` says which these are):
+    a Gaussian mixture over the axes and the normal scores of library size and numeric covariates, with as many
+    components as predict held-out cells best. Where cells cannot lie everywhere along the axes (amounts, shares,
+    states), the posteriors of the cells themselves are kept instead.
+
+    Parameters
+    ----------
+    prepared
+        The cells; the model's genes suffice.
+    trained
+        The model.
+    knob
+        ``knob.h5ad``, for cells at a phase of the cell cycle.
+    seed
+        Of the draws and of the first guess of the mixture.
+
+    Raises
+    ------
+    InputError
+        If a gene or column of the model is missing, or `knob` holds other cells.
+    """
+    data = inputs(prepared, trained.card)
+    cells = _cells(prepared, data)
+    categorical = np.zeros((data.n_cells, 0), np.int64) if data.categorical is None else data.categorical
+    values = np.zeros((data.n_cells, 0)) if data.continuous is None else data.continuous.astype(np.float64)
+    combinations, code = np.unique(categorical[cells], axis=0, return_inverse=True)
+    code = code.reshape(-1).astype(np.int64)
+    scores, beside = fit_scores(data.library[cells], code, values[cells])
+    n_draws = int(np.clip(ROWS // len(cells), 1, DRAWS))
+    draws = trained.vae.draws(data, cells, n_draws, seed=seed).astype(np.float64)
+    everyone, about = _places(trained, draws, beside, code, len(combinations), seed)
+    about["cells"] = len(cells)
+    off, path = None, None
+    if knob is not None:
+        if not prepared.obs_names.equals(knob.obs_names):
+            raise InputError("knob.h5ad holds other cells than the counts: run the stages of one dataset together")
+        about |= named_phases(knob)
+        if about["phases"]:
+            closed = read_path(knob)
+            on = knob.obs[slots.CYCLING].to_numpy(dtype=bool)[cells]
+            means = trained.vae.posterior(data, cells)[0].astype(np.float64)
+            moved = _off_cycle(closed, cells, draws - means)[:, on]
+            off, _ = _places(trained, moved, beside[on], code[on], len(combinations), seed)
+            path = closed.coefficients
+    return Density(combinations, scores, everyone, off, path, about)
+
+
+def _cells(prepared: AnnData, data: CountData) -> Index:
+    """Return the cells to fit to: no test cells, none of a level that the model does not know."""
+    known = np.ones(data.n_cells, bool) if data.categorical is None else (data.categorical >= 0).all(axis=1)
+    if slots.SPLIT in prepared.obs:
+        known &= prepared.obs[slots.SPLIT].astype(str).to_numpy() != slots.TEST
+    return evenly(np.flatnonzero(known), CELLS)
+
+
+def _off_cycle(path: ClosedPath, cells: Index, away: Array) -> Array:
+    """Return draws (draws × cells × axes) of cells without the cell cycle; a draw says nothing of the phase."""
+    return path.base[cells] + away - (away @ path.plane.T) @ path.plane
+
+
+def _places(
+    trained: TrainedModel, draws: Array, beside: Array, code: Index, n_codes: int, seed: int
+) -> tuple[Places, dict[str, Any]]:
+    """Fit to draws (draws × cells × axes) with the scores (cells × columns) beside them."""
+    points = np.concatenate([draws, np.broadcast_to(beside, (*draws.shape[:2], beside.shape[1]))], axis=2)
+    occurs = np.eye(n_codes)[code]
+    if not trained.vae.latent.unbounded:
+        return Places(Cells(points.astype(np.float32)), occurs), {"components": 0, "held_out": {}}
+    mixture, share, held_out = fit_mixture(points, seed)
+    together = share.T @ occurs
+    about = {"components": len(mixture.weights), "held_out": {str(k): round(v, 4) for k, v in held_out.items()}}
+    return Places(mixture, together / np.maximum(together.sum(axis=1, keepdims=True), 1e-300)), about

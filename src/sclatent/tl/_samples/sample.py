@@ -1,0 +1,297 @@
+"""New cells, drawn from a trained model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+import sclatent
+from sclatent.data import slots
+from sclatent.settings import InputError, did_you_mean
+from sclatent.tl._model.conditions import asked
+from sclatent.tl._paths.closed_path import waves
+from sclatent.tl._paths.knob_file import angle_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from sclatent.tl._model.train import TrainedModel
+    from sclatent.tl._samples.density import Density
+
+log = logging.getLogger(__name__)
+
+Array = npt.NDArray[Any]
+Index = npt.NDArray[np.int64]
+
+CHUNK = 1024
+"""Cells whose counts are drawn at a time, each chunk from a seed of its own."""
+SAMPLE = "sample_of_model"
+"""Key under ``uns["sclatent"]``: where drawn cells come from."""
+
+
+@dataclass
+class _Drawn:
+    """What is drawn before the counts: ``z`` (n × axes), ``library`` (n,), ``codes`` and ``values`` (n × columns)."""
+
+    z: Array
+    library: Array
+    codes: Index
+    values: Array
+
+
+def sample(
+    trained: TrainedModel,
+    n: int,
+    *,
+    density: Density | None = None,
+    prior: bool = False,
+    given: Mapping[str, Any] | None = None,
+    axis: Mapping[str, float] | None = None,
+    phase: float | str | None = None,
+    library: npt.ArrayLike | None = None,
+    seed: int = 0,
+) -> AnnData:
+    """Draw cells from a model: where a cell lies, its library size and covariates, then its counts.
+
+    Parameters
+    ----------
+    trained
+        The model.
+    n
+        Number of cells.
+    density
+        From `sclatent.tl.density`: where the cells of the model lie, how large their libraries are, how often each
+        level of a covariate occurs. Without it cells come from the prior, at the average of all levels, and `library`
+        is needed.
+    prior
+        Draw where cells lie from the prior all the same; the latent then tells nothing of covariates or library size.
+    given
+        Level or number of columns that the model is conditioned on, such as ``{"condition": "stim"}``: all cells are
+        drawn as if they had been measured so, wherever they lie. The others occur as often as among the cells.
+    axis
+        Where to put the cells along chosen axes, such as ``{"axis_3": 2.0}``; they stay in the support of the latent.
+    phase
+        Of the cell cycle: ``"G1"``, ``"S"``, ``"G2M"`` or radians, through the path of the knob. Only cycling cells
+        are drawn then. The density must have been fitted with the knob.
+    library
+        Library size of every cell, or one for each; the sum over the genes that the model's library size counts.
+    seed
+        Same seed, same cells, to the last bit, on one machine.
+
+    Returns
+    -------
+    Cells × genes of the model: ``X`` whole-number counts (CSR float32); ``obs``: the columns that the model is
+    conditioned on, and ``library_size``; ``obsm["X_sclatent"]``: where each cell was drawn;
+    ``uns["sclatent"]["sample_of_model"]``: what was asked for, and of which model. Genes that the model does not hold,
+    and the *rest* of its library size, are not drawn.
+
+    Raises
+    ------
+    InputError
+        If `n` or a library size is no number above 0, or a column, a level, an axis or a phase is not known, or there
+        is no knob, or the latent has no prior.
+    """
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+        raise InputError(f"sample: n: expected a whole number above 0, found {n!r}")
+    places = _axis_places(trained, axis or {})
+    codes, values = asked(trained.card, given or {}, "sample: given")
+    _check(density, prior, phase, library)
+    streams = np.random.SeedSequence(seed).spawn(2)
+    rng = np.random.default_rng(streams[0])
+    if density is None:
+        drawn = _of_prior(trained, n, rng)
+    else:
+        drawn = _of_density(trained, density, n, rng, prior=prior, phase=phase, codes=codes)
+    for column, code in codes.items():
+        drawn.codes[:, column] = code
+    for column, value in values.items():
+        drawn.values[:, column] = value
+    for which, value in places.items():
+        drawn.z = trained.vae.latent.placed(drawn.z, which, value)
+    if library is not None:
+        drawn.library = _libraries(library, n)
+    counts = _counts(trained, drawn, streams[1])
+    asked_for = {"given": dict(given or {}), "axis": dict(axis or {}), "phase": phase, "library": library}
+    return _annotated(trained, drawn, counts, density, {"n": int(n), "seed": int(seed), "prior": prior, **asked_for})
+
+
+def _check(density: Density | None, prior: bool, phase: float | str | None, library: npt.ArrayLike | None) -> None:
+    if density is None and library is None:
+        raise InputError(
+            "sample: without a density nothing is known of library sizes: "
+            "pass density=sl.tl.density(prepared, trained), or library=NUMBER"
+        )
+    if phase is None:
+        return
+    if prior or density is None:
+        raise InputError(
+            "sample: phase: the prior knows no cell cycle: pass a density fitted with knob=, without prior"
+        )
+    if density.off_cycle is None:
+        why = density.about.get("no_knob")
+        raise InputError(
+            f"sample: phase: there is no cell-cycle knob in this model: {why}"
+            if why
+            else "sample: phase: the density was fitted without the knob: pass knob= to sl.tl.density"
+        )
+
+
+def _axis_places(trained: TrainedModel, axis: Mapping[str, float]) -> dict[int, float]:
+    """Return where to put cells, by position of the axis."""
+    names = [f"axis_{k + 1}" for k in range(trained.vae.latent.n_axes)]
+    out = {}
+    for name, value in axis.items():
+        if name not in names:
+            raise InputError(
+                f"sample: axis: the model has no '{name}'{did_you_mean(str(name), names)}: "
+                f"its axes are {names[0]} to {names[-1]}"
+            )
+        try:
+            out[names.index(name)] = float(value)
+        except (TypeError, ValueError):
+            out[names.index(name)] = np.nan
+        if not np.isfinite(out[names.index(name)]):
+            raise InputError(f"sample: axis: {name}: expected a number, found {value!r}")
+    return out
+
+
+def _libraries(library: npt.ArrayLike, n: int) -> Array:
+    try:
+        sizes = np.broadcast_to(np.asarray(library, np.float64), n).copy()
+    except (TypeError, ValueError):
+        raise InputError(f"sample: library: expected a number, or one for each of the {n} cells") from None
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
+        wrong = sizes[~(np.isfinite(sizes) & (sizes > 0))][0]
+        raise InputError(f"sample: library: expected numbers above 0, found {wrong:g}")
+    return sizes
+
+
+def _prior(trained: TrainedModel, n: int, rng: np.random.Generator) -> Array:
+    z = trained.vae.prior_draws(n, seed=int(rng.integers(2**32)))
+    if z is None:
+        raise InputError(
+            f"sample: latent: {trained.vae.settings.latent.kind} has no prior to draw from: pass a density instead"
+        )
+    return z
+
+
+def _of_prior(trained: TrainedModel, n: int, rng: np.random.Generator) -> _Drawn:
+    codes = np.full((n, len(trained.card["batch"])), -1, np.int64)
+    return _Drawn(_prior(trained, n, rng), np.ones(n), codes, np.zeros((n, len(trained.card["covariates"]))))
+
+
+def _of_density(
+    trained: TrainedModel,
+    density: Density,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    prior: bool,
+    phase: float | str | None,
+    codes: Mapping[int, int],
+) -> _Drawn:
+    n_axes = trained.vae.latent.n_axes
+    source = density.all_cells
+    if phase is not None:
+        assert density.off_cycle is not None
+        source = density.off_cycle
+    points, which = source.points.draw(rng, n)
+    points = np.asarray(points, np.float64)
+    z, beside = points[:, :n_axes], points[:, n_axes:]
+    if beside.shape[1] != 1 + len(trained.card["covariates"]):
+        raise InputError("sample: the density is of another model: fit it with sl.tl.density(prepared, trained)")
+    combination = _combinations(source.share[which], rng)
+    known = density.combinations[combination]
+    if codes:  # a level that is asked for brings its own library sizes
+        known = known.copy()
+        known[:, list(codes)] = list(codes.values())
+        combination = _found(density.combinations, known)
+    if prior:
+        z, beside = _prior(trained, n, rng), rng.standard_normal(beside.shape)
+    if phase is not None:
+        assert density.path is not None
+        angle = angle_of(density.about["phases"], phase)
+        z = z + waves(np.array([angle]), len(density.path) // 2) @ density.path
+    library = density.scores.libraries(beside[:, 0], combination)
+    return _Drawn(z.astype(np.float32), library, known, density.scores.covariates(beside[:, 1:]))
+
+
+def _combinations(share: Array, rng: np.random.Generator) -> Index:
+    """Draw a combination of levels for each cell from shares (n × combinations)."""
+    upto = np.cumsum(share, axis=1)
+    return (rng.random(len(share))[:, None] * upto[:, -1:] > upto).sum(axis=1).clip(max=share.shape[1] - 1)
+
+
+def _found(combinations: Index, wanted: Index) -> Index:
+    """Return which of the combinations each row of `wanted` is, −1 for one that no cell has."""
+    place = {tuple(row): k for k, row in enumerate(combinations.tolist())}
+    return np.array([place.get(tuple(row), -1) for row in wanted.tolist()], np.int64)
+
+
+def _counts(trained: TrainedModel, drawn: _Drawn, stream: np.random.SeedSequence) -> Any:
+    """Draw counts (CSR float32), a thousand cells at a time, so that memory does not grow with cells × genes."""
+    from scipy.sparse import csr_matrix, vstack
+
+    starts = range(0, len(drawn.z), CHUNK)
+    seeds = stream.generate_state(len(starts))
+    parts = []
+    for start, seed in zip(starts, seeds, strict=True):
+        rows = slice(start, start + CHUNK)
+        counts = trained.vae.sample(
+            drawn.z[rows], drawn.library[rows], drawn.codes[rows], drawn.values[rows], seed=int(seed)
+        )
+        parts.append(csr_matrix(counts, dtype=np.float32))
+    return vstack(parts, format="csr", dtype=np.float32)
+
+
+def _obs(card: dict[str, Any], drawn: _Drawn) -> pd.DataFrame:
+    import pandas as pd
+
+    obs = pd.DataFrame(index=pd.Index([f"drawn_{k + 1}" for k in range(len(drawn.z))]))
+    for column, (name, levels) in enumerate(zip(card["batch"], card["levels"], strict=True)):
+        obs[name] = pd.Categorical.from_codes(drawn.codes[:, column], categories=levels)
+    for column, name in enumerate(card["covariates"]):
+        obs[name] = drawn.values[:, column] * card["scale"][column] + card["centre"][column]
+    obs[slots.LIBRARY_SIZE] = drawn.library
+    return obs
+
+
+def _annotated(
+    trained: TrainedModel, drawn: _Drawn, counts: Any, density: Density | None, asked_for: dict[str, Any]
+) -> AnnData:
+    import anndata as ad
+    import pandas as pd
+
+    card = trained.card
+    where = "prior" if density is None or asked_for["prior"] else "density of the cells"
+    about: dict[str, Any] = {
+        "what": "cells drawn from a model, not measured",
+        "model": card["model"],
+        "model_seed": int(card["seed"]),
+        "likelihood": trained.vae.settings.likelihood.kind,
+        "latent": trained.vae.settings.latent.kind,
+        "where": where,
+        "not_drawn": "genes that the model does not hold" + (", the rest of the library size" if card["rest"] else ""),
+        "versions": {**card["versions"], "sclatent_sample": sclatent.__version__},
+    }
+    about |= {key: value for key, value in asked_for.items() if value is not None and value != {}}
+    if "library" in about:
+        about["library"] = np.asarray(about["library"], np.float64)
+    if density is not None:
+        about["components"] = int(density.about["components"])
+        about["cells"] = int(density.about["cells"])
+    result = ad.AnnData(
+        counts,
+        obs=_obs(card, drawn),
+        var=pd.DataFrame(index=pd.Index([str(gene) for gene in card["genes"]])),
+        obsm={slots.X_LATENT: drawn.z.astype(np.float32)},
+    )
+    result.uns[slots.UNS] = {SAMPLE: about}
+    log.info("%d cells drawn from the %s of %s, seed %s", len(drawn.z), where, card["model"], card["seed"])
+    return result
