@@ -42,5 +42,7 @@ __getattr__, __all__ = attach(
         "Density": "_samples.density",
         "density": "_samples.density",
         "sample": "_samples.sample",
+        "check_samples": "_samples.judge",
+        "counterfactual": "_samples.counterfactual",
     },
 )
