@@ -1,0 +1,101 @@
+"""The section `sample` of a dataset file: cells to draw from every model."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from sclatent.settings._base import Settings
+from sclatent.settings.errors import did_you_mean
+from sclatent.settings.model import ModelSettings
+from sclatent.settings.words import as_written, resolve
+
+AXIS = re.compile(r"axis_([1-9][0-9]*)")
+
+
+class SampleSettings(Settings):
+    """Which cells to draw."""
+
+    n: int = Field(1000, ge=1, le=1_000_000, description="cells to draw")
+    given: dict[str, str] = Field(
+        {}, description="column of `batch`, `condition` or `covariates`: its level or number for all drawn cells"
+    )
+    axis: dict[str, float] = Field({}, description="axis, such as `axis_3`: where to put the drawn cells along it")
+    phase: Literal["G1", "S", "G2M"] | float | None = Field(
+        None, description="phase of the cell cycle (or radians), through the knob; null: as among the cells"
+    )
+    library: float | None = Field(None, gt=0, description="library size of every drawn cell; null: as among the cells")
+    prior: bool = Field(False, description="draw where cells lie from the prior, not from where the cells of the data lie")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the draws")
+
+    @field_validator("given", mode="before")
+    @classmethod
+    def _levels_as_written(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {str(key): as_written(item) if isinstance(item, str) else _text(item) for key, item in value.items()}
+
+    @field_validator("axis", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        return resolve(value)
+
+    @field_validator("phase", mode="before")
+    @classmethod
+    def _phase(cls, value: Any) -> Any:
+        return resolve(value)
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value) if isinstance(value, int | float | bool) else value
+
+
+def misfit(
+    sample: SampleSettings, categories: Iterable[str], numbers: Iterable[str], models: Mapping[str, ModelSettings]
+) -> str | None:
+    """Say what of a section `sample` cannot be with the rest of the dataset file, or None.
+
+    Parameters
+    ----------
+    sample
+        The section.
+    categories, numbers
+        Columns that the models are conditioned on.
+    models
+        The models, by name.
+    """
+    known = [*categories, *numbers]
+    for name, value in sample.given.items():
+        if name not in known:
+            return (
+                f"sample.given: no model is conditioned on '{name}'{did_you_mean(name, known)}: "
+                f"{'known are ' + ', '.join(known) if known else 'name it under `batch` or `condition`'}"
+            )
+        if name in numbers and not _is_number(value):
+            return f"sample.given: column '{name}' holds numbers, found '{value}': give a number"
+    if sample.phase is not None and sample.prior:
+        return "sample: the prior knows no cell cycle: remove `phase`, or `prior`"
+    for name, model in models.items():
+        for axis in sample.axis:
+            found = AXIS.fullmatch(axis)
+            if found is None or int(found[1]) > model.n_axes:
+                return (
+                    f"sample.axis: model '{name}' has no axis '{axis}': its axes are axis_1 to axis_{model.n_axes}"
+                    + (" at most" if model.n_latent == "auto" else "")
+                )
+        if sample.prior and model.latent.kind == "point":
+            return f"sample.prior: latent: point of model '{name}' has no prior to draw from: remove `prior`"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
