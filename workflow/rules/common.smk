@@ -165,6 +165,7 @@ def everything():
         "stability.tsv",
     ]
     of_gradients = ["gradients.tsv", "gradient_noise.tsv", "figures/gradients"]
+    of_samples = ["samples.h5ad", "samples.tsv", "figures/samples"]
     return [
         f"results/{name}/{path}"
         for name, settings in DATASETS.items()
@@ -173,5 +174,6 @@ def everything():
             f"{model}/{file}"
             for model in settings.models
             for file in of_model + (of_gradients if settings.gradients else [])
+            for file in of_model + (of_samples if settings.sample else [])
         ]
     ]

@@ -71,7 +71,16 @@ rule check:
         runtime=minutes(10),
     params:
         settings=section(
-            "batch", "covariates", "labels", "library_size", "split", "genes", "axes"
+            "batch",
+            "condition",
+            "covariates",
+            "labels",
+            "library_size",
+            "split",
+            "genes",
+            "axes",
+            "sample",
+            "models",  # for the axes that `sample` names
         ),
         version=VERSIONS["check"],
     message:
@@ -101,6 +110,7 @@ rule prepare:
         settings=section(
             "organism",
             "batch",
+            "condition",
             "covariates",
             "library_size",
             "split",

@@ -27,7 +27,7 @@ rule train:
         mem_mb=memory(4000, 12),
         runtime=minutes(120, 0.5),
     params:
-        settings=section("batch", "covariates", "library_size", model=True),
+        settings=section("batch", "condition", "covariates", "library_size", model=True),
         version=VERSIONS["train"],
     message:
         "{wildcards.dataset}: training {wildcards.model}, seed {wildcards.seed}"
@@ -112,7 +112,7 @@ rule annotate:
         mem_mb=memory(450, 1.5),
         runtime=minutes(15, 0.1),
     params:
-        settings=section("batch", "covariates", "labels", "axes"),
+        settings=section("batch", "condition", "covariates", "labels", "axes"),
         version=VERSIONS["annotate"],
     message:
         "{wildcards.dataset}: naming the axes of {wildcards.model}, seed {wildcards.seed}"

@@ -39,6 +39,7 @@ def build(
     *,
     name: str = "dataset",
     batch: Sequence[str] = (),
+    condition: Sequence[str] = (),
     labels: Sequence[str] = (),
     config: str = "",
     card: Mapping[str, Any] | None = None,
@@ -56,7 +57,7 @@ def build(
         ``axes.tsv`` of the selected seed.
     name
         What the dataset is called.
-    batch, labels
+    batch, condition, labels
         Keys of the dataset file; the columns become categories.
     config
         The whole dataset file as JSON (`sclatent.settings.section_json`), which the atlas keeps; empty without one.
@@ -91,7 +92,7 @@ def build(
         if other is not None and not prepared.obs_names.equals(other.obs_names):
             raise InputError(f"{path} holds other cells than prepared.h5ad: run the stages of one dataset together")
     counts = _csr(prepared.X)
-    judged = [called(prepared, column) for column in (*batch, *labels)]
+    judged = [called(prepared, column) for column in (*batch, *condition, *labels)]
     out = ad.AnnData(
         log_normalise(counts),
         obs=_obs(prepared, cycle, map, judged),

@@ -21,7 +21,7 @@ import sclatent
 from sclatent.bridge.files import read_json
 from sclatent.bridge.guard import guard
 from sclatent.bridge.trouble import AtWork, about_disk, mark_of, remove_scratch
-from sclatent.settings import InputError, ModelSettings, sections_from_json, taken_by
+from sclatent.settings import InputError, ModelSettings, SampleSettings, sections_from_json, taken_by
 from sclatent.settings.errors import printable
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -91,6 +91,12 @@ class Stage:
         """The model that the rule is about."""
         model: ModelSettings = self._settings["models"][self.wildcards.model]
         return model
+
+    @property
+    def sample(self) -> SampleSettings:
+        """The cells that are to be drawn."""
+        sample: SampleSettings = self._settings["sample"]
+        return sample
 
     def _where(self, path: str) -> str:
         return next((made for made in self.input.get("made", []) if made.endswith(path)), path)

@@ -7,7 +7,7 @@ Raise it when a change of the library changes what the stage writes: changed lib
 VERSIONS: dict[str, int] = {
     "demo_counts": 1,
     "read": 3,
-    "check": 3,
+    "check": 4,
     "prepare": 4,
     "cycle": 9,
     "plot_cells": 5,
@@ -19,6 +19,8 @@ VERSIONS: dict[str, int] = {
     "map": 2,
     "knob": 5,
     "traverse": 2,
+    "sample": 1,
+    "check_samples": 1,
     "plot_model": 6,
     "export": 4,
     "page": 3,

@@ -10,7 +10,16 @@ from sclatent.data.columns import is_measured, set_aside
 from sclatent.data.programs import MIN_GENES, read_gmt
 from sclatent.pp._columns import METRICS, categories, covariate, library_column, need
 from sclatent.pp._genes import gene_symbols
-from sclatent.settings import NO_FILE, AxesSettings, GenesSettings, InputError, SplitSettings, takes_settings
+from sclatent.settings import (
+    NO_FILE,
+    AxesSettings,
+    GenesSettings,
+    InputError,
+    SampleSettings,
+    SplitSettings,
+    did_you_mean,
+    takes_settings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,10 +33,12 @@ def check_columns(
     counts: AnnData,
     *,
     batch: Sequence[str] = (),
+    condition: Sequence[str] = (),
     covariates: Sequence[str] = (),
     labels: Sequence[str] = (),
     library_size: str | None = None,
     split: SplitSettings = SplitSettings(),
+    sample: SampleSettings | None = None,
     file: str = NO_FILE,
 ) -> pd.DataFrame:
     """Check every obs column that the dataset file names.
@@ -38,8 +49,8 @@ def check_columns(
     ----------
     counts
         What `read_dataset` returns; only its ``obs`` is looked at.
-    batch, covariates, labels, library_size, split
-        Keys of the dataset file; they name the columns.
+    batch, condition, covariates, labels, library_size, split, sample
+        Keys of the dataset file; they name the columns, and levels of them.
     file
         What messages call the place of these settings.
 
@@ -67,9 +78,16 @@ def check_columns(
         values = obs[column]
         rows.append((column, role, kind, int(values.nunique()), int(values.isna().sum())))
 
-    for column in batch:
-        categories(obs, column, "batch", file)
-        add(column, "batch", "categories")
+    for key, named in (("batch", batch), ("condition", condition)):
+        for column in named:
+            levels = list(categories(obs, column, key, file).cat.categories)
+            add(column, key, "categories")
+            level = None if sample is None else sample.given.get(column)
+            if level is not None and level not in levels:
+                raise InputError(
+                    f"{file}: sample.given: column '{column}' has no level '{level}'{did_you_mean(level, levels)}: "
+                    f"known are {', '.join(levels[:12])}{' …' if len(levels) > 12 else ''}"
+                )
     for column in covariates:
         if column in METRICS and column not in obs:
             continue  # may be named although it does not come in: `prepare` computes and checks it

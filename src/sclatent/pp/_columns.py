@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -169,9 +169,15 @@ def _numbers(obs: pd.DataFrame, column: str, key: str, file: str) -> np.ndarray:
 
 
 def place_columns(
-    prepared: AnnData, metrics: pd.DataFrame, batch: Sequence[str], covariates: Sequence[str], file: str
+    prepared: AnnData,
+    metrics: pd.DataFrame,
+    grouped: Mapping[str, Sequence[str]],
+    covariates: Sequence[str],
+    file: str,
 ) -> dict[str, str]:
     """Give columns that came in the type that the dataset file says, and their place; add the quality metrics.
+
+    `grouped` are the columns of categories, by the key that names them.
 
     Returns
     -------
@@ -179,8 +185,9 @@ def place_columns(
     """
     obs = prepared.obs
     computed = metrics.loc[prepared.obs_names]
-    for column in batch:
-        obs[column] = categories(obs, column, "batch", file)
+    for key, columns in grouped.items():
+        for column in columns:
+            obs[column] = categories(obs, column, key, file)
     for column in covariates:
         if column in obs or column not in METRICS:
             obs[column] = covariate(obs, column, file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ def prepare(
     *,
     organism: str = "human",
     batch: Sequence[str] = (),
+    condition: Sequence[str] = (),
     covariates: Sequence[str] = (),
     library_size: str | None = None,
     split: SplitSettings = SplitSettings(),
@@ -60,7 +61,7 @@ def prepare(
     ----------
     counts
         What `read_dataset` returns: whole-number counts in ``X``.
-    organism, batch, covariates, library_size, split, cells, genes, cycle
+    organism, batch, condition, covariates, library_size, split, cells, genes, cycle
         Keys of the dataset file; a section may be a mapping, such as ``genes={"n_top": 1000}``.
     file
         What messages call the place of these settings.
@@ -72,10 +73,10 @@ def prepare(
 
         ``obs``: every column that came in; the QC metrics (``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``,
         ``pct_counts_ribo``; ``pct_counts_spike_in`` where there are spike-ins; ``doublet_score``,
-        ``predicted_doublet`` when asked for); ``split``; ``library_size`` (float32). Columns of text, and batch columns
-        whatever they hold, are categories of text; covariates are float64. A column that came in under a name of
-        `slots.WRITTEN`, which the pipeline writes here or later, is ``{name}_input``, unless it holds what is written
-        here.
+        ``predicted_doublet`` when asked for); ``split``; ``library_size`` (float32). Columns of text, and batch and
+        condition columns whatever they hold, are categories of text; covariates are float64. A column that came in
+        under a name of `slots.WRITTEN`, which the pipeline writes here or later, is ``{name}_input``, unless it holds
+        what is written here.
 
         ``var``: every column that came in; ``symbol``, ``mt``, ``ribo``, ``spike_in``, ``n_cells_by_counts``,
         ``total_counts`` (over all cells that were read); ``highly_variable`` (never a spike-in), ``cycle_gene``,
@@ -94,7 +95,8 @@ def prepare(
 
     filters = Filters(file)
     matrix = to_counts(counts.X, file, list(counts.obs_names), list(counts.var_names))
-    _need_columns(counts.obs, batch, split, file)
+    grouped = {"batch": batch, "condition": condition}
+    _need_columns(counts.obs, grouped, split, file)
     library = library_column(counts.obs, library_size, file) if library_size is not None else None
     known = _know_genes(counts.var, *gene_symbols(counts, genes.symbols, file), genes.keep, file)
     metrics, known.metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var), known.symbols)
@@ -107,7 +109,7 @@ def prepare(
     prepared.uns[slots.UNS] = {slots.UNS_READ: counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})}
     every = np.ones(prepared.n_vars, dtype=bool)
     drop_silent(prepared, filters, every, "cells.no_counts", "no count in the genes left", passed)
-    renamed = place_columns(prepared, metrics, batch, covariates, file)
+    renamed = place_columns(prepared, metrics, grouped, covariates, file)
     left = known.of(seen)
     totals, spikes = (left.metrics[name].to_numpy() for name in (slots.TOTAL_COUNTS, slots.SPIKE_IN))
     of_cycle = find_cycle(left.ids, left.symbols, totals, cycle_genes(organism, cycle.genes))
@@ -126,7 +128,7 @@ def prepare(
     prepared.obs[slots.SPLIT] = choice.split
     given_size = None if library is None else library[passed]
     prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, choice.in_model, given_size, library_size, file)
-    settle(prepared, renamed, {*batch, *covariates})
+    settle(prepared, renamed, {*batch, *condition, *covariates})
     _describe_genes(prepared, left, choice)
     metrics["passed"] = passed
     about: dict[str, Any] = {slots.UNS_FILTERS: filters.table(), slots.UNS_QC: metrics}
@@ -205,10 +207,13 @@ def _about_columns(library_size: str | None, renamed: dict[str, str]) -> dict[st
     return {"library_size": what, "rest": library_size is not None, slots.RENAMED: renamed}
 
 
-def _need_columns(obs: pd.DataFrame, batch: Sequence[str], split: SplitSettings, file: str) -> None:
+def _need_columns(
+    obs: pd.DataFrame, grouped: Mapping[str, Sequence[str]], split: SplitSettings, file: str
+) -> None:
     """Look for every column that must come in, before minutes are spent."""
-    for column in batch:
-        need(obs, column, "batch", file)
+    for key, columns in grouped.items():
+        for column in columns:
+            need(obs, column, key, file)
     if split.column is not None:
         need(obs, split.column, "split.column", file)
 

@@ -16,6 +16,7 @@ from sclatent.settings.load import (
     sections_from_json,
 )
 from sclatent.settings.model import ModelSettings
+from sclatent.settings.sample import SampleSettings
 from sclatent.settings.sections import (
     AxesSettings,
     CellsSettings,
@@ -43,6 +44,7 @@ __all__ = [
     "ModelSettings",
     "ObjectiveSettings",
     "Sample",
+    "SampleSettings",
     "SplitSettings",
     "TraverseSettings",
     "check_path",

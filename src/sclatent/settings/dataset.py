@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_
 from sclatent.settings._base import Settings, taken_by
 from sclatent.settings.errors import did_you_mean
 from sclatent.settings.model import ModelSettings
+from sclatent.settings.sample import SampleSettings, misfit
 from sclatent.settings.sections import (
     AxesSettings,
     CellsSettings,
@@ -128,6 +129,11 @@ class DatasetSettings(Settings):
         "human", description="human or mouse: selects the cell-cycle genes; any name if `cycle.genes` is given"
     )
     batch: Columns = Field([], description="obs column(s) of categories that the decoder is conditioned on")
+    condition: Columns = Field(
+        [],
+        description="obs column(s) of categories, such as a treatment, that the decoder is conditioned on as on `batch`; "
+        "axes may be named after them",
+    )
     covariates: Columns = Field([], description="obs column(s) of numbers that the decoder is conditioned on")
     labels: Columns = Field(
         [],
@@ -152,6 +158,7 @@ class DatasetSettings(Settings):
         description="also measure how noisy the gradient of each objective is, and where the noise comes from; figures "
         "of it. See docs/randomness.md",
     )
+    sample: SampleSettings | None = Field(None, description="cells to draw from every model; null: none")
 
     def parts(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Return what a stage function takes of this dataset, as its keywords.
@@ -191,10 +198,18 @@ class DatasetSettings(Settings):
             if len(set(names)) < len(names):
                 twice = next(n for n in names if names.count(n) > 1)
                 raise ValueError(f"counts: two samples are called '{twice}'")
-        both = [column for column in self.batch if column in self.covariates]
+        grouped = [("batch", column) for column in self.batch] + [("condition", column) for column in self.condition]
+        for key, column in grouped:
+            if column in self.covariates:
+                raise ValueError(
+                    f"'{column}' is named under `{key}` and under `covariates`: "
+                    "a column is either categories or numbers"
+                )
+        both = [column for column in self.condition if column in self.batch]
         if both:
             raise ValueError(
-                f"'{both[0]}' is named under `batch` and under `covariates`: a column is either categories or numbers"
+                f"'{both[0]}' is named under `batch` and under `condition`: say which, how a cell was measured or what "
+                "was done to it"
             )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: a seed is listed twice")
@@ -204,4 +219,8 @@ class DatasetSettings(Settings):
                 f"{did_you_mean(self.organism, ORGANISMS)}: use human or mouse, or give "
                 "`cycle: {genes: FILE}`"
             )
+        if self.sample is not None:
+            categories = [*self.batch, *self.condition]
+            if (why := misfit(self.sample, categories, self.covariates, self.models)) is not None:
+                raise ValueError(why)
         return self

@@ -39,7 +39,7 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}],
         "description": described,
     }
-    for key in ("batch", "covariates", "labels"):
+    for key in ("batch", "condition", "covariates", "labels"):
         column = schema["properties"][key]
         schema["properties"][key] = {
             "anyOf": [{"type": "string"}, {"type": "null"}, {"type": "array", "items": {"type": "string"}}],

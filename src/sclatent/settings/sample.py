@@ -29,7 +29,9 @@ class SampleSettings(Settings):
         None, description="phase of the cell cycle (or radians), through the knob; null: as among the cells"
     )
     library: float | None = Field(None, gt=0, description="library size of every drawn cell; null: as among the cells")
-    prior: bool = Field(False, description="draw where cells lie from the prior, not from where the cells of the data lie")
+    prior: bool = Field(
+        False, description="draw where cells lie from the prior, not from where the cells of the data lie"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the draws")
 
     @field_validator("given", mode="before")

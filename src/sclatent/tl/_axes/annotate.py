@@ -47,6 +47,7 @@ def annotate(
     latent: ad.AnnData,
     *,
     batch: Sequence[str] = (),
+    condition: Sequence[str] = (),
     covariates: Sequence[str] = (),
     labels: Sequence[str] = (),
     axes: AxesSettings = AxesSettings(),
@@ -67,7 +68,7 @@ def annotate(
         What `sclatent.tl.cycle` returned, or None.
     latent
         What `sclatent.tl.embed` returned.
-    batch, covariates, labels, axes
+    batch, condition, covariates, labels, axes
         Keys of the dataset file; ``axes.programs`` is a GMT file whose programs are tested on the loadings.
     file
         What messages call the place of these settings.
@@ -98,7 +99,8 @@ def annotate(
         prepared = prepared[latent.obs_names]
     cells = np.flatnonzero((prepared.obs[slots.SPLIT] != slots.TEST).to_numpy())
     z = np.asarray(latent.X, np.float64)[cells]
-    variables = gather(prepared, cycle, {"batch": batch, "covariate": covariates, "label": labels}, cells, file)
+    asked = {"batch": batch, "covariate": covariates, "label": list(dict.fromkeys((*condition, *labels)))}
+    variables = gather(prepared, cycle, asked, cells, file)
     active = latent.var["active"].to_numpy(bool)
     columns, effects, q = _associations(z, variables, active)
     frame = pd.DataFrame({"kl": latent.var["kl"].to_numpy(float), "active": active}, index=latent.var_names)

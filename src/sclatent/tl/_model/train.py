@@ -102,6 +102,7 @@ def train(
     model: ModelSettings = ModelSettings(),
     seed: int = 0,
     batch: Sequence[str] = (),
+    condition: Sequence[str] = (),
     covariates: Sequence[str] = (),
     library_size: str | None = None,
     name: str = "model",
@@ -122,7 +123,7 @@ def train(
         What stands under one of ``models`` of the dataset file.
     seed
         Same seed, device, versions and thread count: same bytes.
-    batch, covariates, library_size
+    batch, condition, covariates, library_size
         Keys of the dataset file, as `prepare` got them.
     name
         What the model is called.
@@ -154,7 +155,7 @@ def train(
     where = pick_device(model.device if device == "auto" else device, f"{file}: models.{name}.")
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     cells = {part: np.flatnonzero(split == part) for part in slots.SPLITS}
-    card = describe(prepared, batch, covariates, library_size, cells[slots.TRAIN])
+    card = describe(prepared, [*batch, *condition], covariates, library_size, cells[slots.TRAIN])
     _check_axes(model, len(card["genes"]), name)
     data = inputs(prepared, card)
     halfway = None if checkpoint is None else Path(checkpoint)

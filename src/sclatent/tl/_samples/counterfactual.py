@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_matrix
 
 from sclatent.settings import InputError
 from sclatent.tl._model.conditions import asked
@@ -105,7 +106,8 @@ def _table(
 
     own, other = decoder_of(trained.vae, data), decoder_of(trained.vae, _as_if(data, codes, values))
     n, genes = len(cells), data.n_genes
-    measured = np.asarray(data.counts[cells].multiply(PER / np.maximum(data.library[cells], 1e-30)[:, None]).mean(0))
+    counts = csr_matrix(data.subset(cells).counts)
+    measured = np.asarray(counts.multiply(PER / np.maximum(data.library[cells], 1e-30)[:, None]).mean(0))
     mean = np.zeros((2, draws, genes))
     total, squares = np.zeros((2, genes))
     for start in range(0, n, CHUNK):

@@ -106,7 +106,7 @@ class Density:
             arrays["path"] = self.path
         about = np.frombuffer(json.dumps(self.about, sort_keys=True).encode(), np.uint8)
         with atomic(path) as scratch, scratch.open("wb") as file:
-            np.savez(file, about=about, **arrays)
+            np.savez(file, allow_pickle=False, about=about, **arrays)
 
     @classmethod
     def load(cls, path: Path | str) -> Density:

@@ -1,4 +1,4 @@
-"""Drawn cells against real ones: can anything tell them apart, and where do they differ?"""
+"""Drawn cells against real ones: whether anything tells them apart, and where they differ."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def check_samples(real: AnnData, drawn: AnnData, *, training: AnnData | None = N
     ones, and what is ``ideal``; an interval (95 %, ``low`` to ``high``) for the AUROC:
 
     ``auroc`` of gradient boosting that is shown principal components of the log-normalised counts and the log total,
-    five-fold, and has to tell real cells from the others; ``zero_fraction_difference`` and ``zero_fraction_error`` (mean
-    and root mean square over genes); ``mean_error`` and ``variance_error``, root mean square over genes of the log2
+    five-fold, and has to tell real cells from the others; ``zero_fraction_difference`` and ``zero_fraction_error``
+    (mean and root mean square over genes); ``mean_error`` and ``variance_error``, root mean square over genes of the log2
     ratio of mean and of variance of the normalised counts; ``library_size_distance`` (Kolmogorov–Smirnov);
     ``correlation_agreement``, between the gene–gene correlations of both (200 most variable genes), and
     ``correlation_strength``, the ratio of their root mean squares; ``neighbour_distance``, from a cell to the nearest
@@ -191,7 +191,7 @@ def told_apart(real: Look, other: Look, seed: int = 0) -> tuple[float, float, fl
 
 
 def _correlations(real: Look, other: Look) -> tuple[float, float]:
-    top = np.argsort(-real.logged.var(axis=0), kind="stable")[:CORRELATED]
+    top = correlated_genes(real)
     first, second = (correlations(x, top) for x in (real, other))
     if len(first) < 2:
         return 1.0, 1.0
@@ -199,6 +199,11 @@ def _correlations(real: Look, other: Look) -> tuple[float, float]:
     if first.std() == 0 or second.std() == 0:
         return 0.0, strength
     return float(np.corrcoef(first, second)[0, 1]), strength
+
+
+def correlated_genes(real: Look) -> Array:
+    """Return the positions of the genes whose correlations are compared."""
+    return np.argsort(-real.logged.var(axis=0), kind="stable")[:CORRELATED]
 
 
 def correlations(cells: Look, genes: Array) -> Array:
