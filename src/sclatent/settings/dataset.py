@@ -131,8 +131,8 @@ class DatasetSettings(Settings):
     batch: Columns = Field([], description="obs column(s) of categories that the decoder is conditioned on")
     condition: Columns = Field(
         [],
-        description="obs column(s) of categories, such as a treatment, that the decoder is conditioned on as on `batch`; "
-        "axes may be named after them",
+        description="obs column(s) of categories, such as a treatment, that the decoder is conditioned on as on "
+        "`batch`; axes may be named after them",
     )
     covariates: Columns = Field([], description="obs column(s) of numbers that the decoder is conditioned on")
     labels: Columns = Field(

@@ -84,7 +84,7 @@ class Density:
     path
         (2H × axes) coefficients of that path.
     about
-        Plain values: ``cells`` fitted to, ``components``, ``held_out`` (log density by number of components);
+        Plain values: ``cells`` fitted to, ``components``, ``held_out`` (log density by what was tried);
         with a knob ``phases`` (angle of each), and ``no_knob`` (why there is none).
     """
 
@@ -138,7 +138,7 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
 
     Fitted to draws from the posteriors of all cells but the test cells (where ``obs["split"]`` says which these are):
     a Gaussian mixture over the axes and the normal scores of library size and numeric covariates, with as many
-    components as predict held-out cells best. Where cells cannot lie everywhere along the axes (amounts, shares,
+    components as the density of held-out cells allows. Where cells cannot lie everywhere along the axes (amounts, shares,
     states), the posteriors of the cells themselves are kept instead.
 
     Parameters
