@@ -2,47 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-import sclatent
-from sclatent.data import slots
 from sclatent.settings import InputError, did_you_mean
 from sclatent.tl._model.conditions import asked
 from sclatent.tl._paths.closed_path import waves
 from sclatent.tl._paths.knob_file import angle_of
+from sclatent.tl._samples.drawn import Drawn, annotated
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
     from sclatent.tl._model.train import TrainedModel
     from sclatent.tl._samples.density import Density
-
-log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 Index = npt.NDArray[np.int64]
 
 CHUNK = 1024
 """Cells whose counts are drawn at a time, each chunk from a seed of its own."""
-SAMPLE = "sample_of_model"
-"""Key under ``uns["sclatent"]``: where drawn cells come from."""
-
-
-@dataclass
-class _Drawn:
-    """What is drawn before the counts: ``z`` (n × axes), ``library`` (n,), ``codes`` and ``values`` (n × columns)."""
-
-    z: Array
-    library: Array
-    codes: Index
-    values: Array
 
 
 def sample(
@@ -118,7 +100,7 @@ def sample(
         drawn.library = _libraries(library, n)
     counts = _counts(trained, drawn, streams[1])
     asked_for = {"given": dict(given or {}), "axis": dict(axis or {}), "phase": phase, "library": library}
-    return _annotated(trained, drawn, counts, density, {"n": int(n), "seed": int(seed), "prior": prior, **asked_for})
+    return annotated(trained, drawn, counts, density, {"n": int(n), "seed": int(seed), "prior": prior, **asked_for})
 
 
 def _check(density: Density | None, prior: bool, phase: float | str | None, library: npt.ArrayLike | None) -> None:
@@ -181,9 +163,9 @@ def _prior(trained: TrainedModel, n: int, rng: np.random.Generator) -> Array:
     return z
 
 
-def _of_prior(trained: TrainedModel, n: int, rng: np.random.Generator) -> _Drawn:
+def _of_prior(trained: TrainedModel, n: int, rng: np.random.Generator) -> Drawn:
     codes = np.full((n, len(trained.card["batch"])), -1, np.int64)
-    return _Drawn(_prior(trained, n, rng), np.ones(n), codes, np.zeros((n, len(trained.card["covariates"]))))
+    return Drawn(_prior(trained, n, rng), np.ones(n), codes, np.zeros((n, len(trained.card["covariates"]))))
 
 
 def _of_density(
@@ -195,7 +177,7 @@ def _of_density(
     prior: bool,
     phase: float | str | None,
     codes: Mapping[int, int],
-) -> _Drawn:
+) -> Drawn:
     n_axes = trained.vae.latent.n_axes
     source = density.all_cells
     if phase is not None:
@@ -219,7 +201,7 @@ def _of_density(
         angle = angle_of(density.about["phases"], phase)
         z = z + waves(np.array([angle]), len(density.path) // 2) @ density.path
     library = density.scores.libraries(beside[:, 0], combination)
-    return _Drawn(z.astype(np.float32), library, known, density.scores.covariates(beside[:, 1:]))
+    return Drawn(z.astype(np.float32), library, known, density.scores.covariates(beside[:, 1:]))
 
 
 def _combinations(share: Array, rng: np.random.Generator) -> Index:
@@ -234,7 +216,7 @@ def _found(combinations: Index, wanted: Index) -> Index:
     return np.array([place.get(tuple(row), -1) for row in wanted.tolist()], np.int64)
 
 
-def _counts(trained: TrainedModel, drawn: _Drawn, stream: np.random.SeedSequence) -> Any:
+def _counts(trained: TrainedModel, drawn: Drawn, stream: np.random.SeedSequence) -> Any:
     """Draw counts (CSR float32), a thousand cells at a time, so that memory does not grow with cells × genes."""
     from scipy.sparse import csr_matrix, vstack
 
@@ -248,50 +230,3 @@ def _counts(trained: TrainedModel, drawn: _Drawn, stream: np.random.SeedSequence
         )
         parts.append(csr_matrix(counts, dtype=np.float32))
     return vstack(parts, format="csr", dtype=np.float32)
-
-
-def _obs(card: dict[str, Any], drawn: _Drawn) -> pd.DataFrame:
-    import pandas as pd
-
-    obs = pd.DataFrame(index=pd.Index([f"drawn_{k + 1}" for k in range(len(drawn.z))]))
-    for column, (name, levels) in enumerate(zip(card["batch"], card["levels"], strict=True)):
-        obs[name] = pd.Categorical.from_codes(drawn.codes[:, column], categories=levels)
-    for column, name in enumerate(card["covariates"]):
-        obs[name] = drawn.values[:, column] * card["scale"][column] + card["centre"][column]
-    obs[slots.LIBRARY_SIZE] = drawn.library
-    return obs
-
-
-def _annotated(
-    trained: TrainedModel, drawn: _Drawn, counts: Any, density: Density | None, asked_for: dict[str, Any]
-) -> AnnData:
-    import anndata as ad
-    import pandas as pd
-
-    card = trained.card
-    where = "prior" if density is None or asked_for["prior"] else "density of the cells"
-    about: dict[str, Any] = {
-        "what": "cells drawn from a model, not measured",
-        "model": card["model"],
-        "model_seed": int(card["seed"]),
-        "likelihood": trained.vae.settings.likelihood.kind,
-        "latent": trained.vae.settings.latent.kind,
-        "where": where,
-        "not_drawn": "genes that the model does not hold" + (", the rest of the library size" if card["rest"] else ""),
-        "versions": {**card["versions"], "sclatent_sample": sclatent.__version__},
-    }
-    about |= {key: value for key, value in asked_for.items() if value is not None and value != {}}
-    if "library" in about:
-        about["library"] = np.asarray(about["library"], np.float64)
-    if density is not None:
-        about["components"] = int(density.about["components"])
-        about["cells"] = int(density.about["cells"])
-    result = ad.AnnData(
-        counts,
-        obs=_obs(card, drawn),
-        var=pd.DataFrame(index=pd.Index([str(gene) for gene in card["genes"]])),
-        obsm={slots.X_LATENT: drawn.z.astype(np.float32)},
-    )
-    result.uns[slots.UNS] = {SAMPLE: about}
-    log.info("%d cells drawn from the %s of %s, seed %s", len(drawn.z), where, card["model"], card["seed"])
-    return result
