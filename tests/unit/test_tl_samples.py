@@ -41,7 +41,7 @@ def density(trained):
     return sl.tl.density(*trained)
 
 
-def untrained(latent: str, likelihood: str = "nb", n_axes: int = 4) -> sl.tl.TrainedModel:
+def untrained(latent, likelihood: str = "nb", n_axes: int = 4) -> sl.tl.TrainedModel:
     settings = ModelSettings(latent=latent, likelihood=likelihood, n_latent=n_axes, n_hidden=16)
     vae = CountVAE(30, settings, n_levels=(2,), seed=0)
     card = {
@@ -187,6 +187,16 @@ def test_every_latent_draws_cells(kind):
     elif kind in ("lognormal", "exponential", "gamma", "beta"):
         assert (z > 0).all()
     np.testing.assert_allclose(z[:, 0], 0.5, atol=1e-5)
+
+
+def test_blocks_draw_each_as_its_kind():
+    model = untrained({"gaussian": 2, "gamma": 2})
+    assert not model.vae.latent.unbounded
+    z = sl.tl.sample(model, 500, library=100, seed=1).obsm["X_sclatent"]
+    assert z[:, :2].min() < -1
+    assert z[:, 2:].min() > 0
+    assert z[:, 2:].mean() == pytest.approx(1, abs=0.15)
+    assert untrained({"gaussian": 2, "point": 2}).vae.prior_draws(5) is None
 
 
 @pytest.mark.parametrize("kind", ["poisson", "nb", "zip", "zinb", "bernoulli"])

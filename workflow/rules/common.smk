@@ -173,7 +173,8 @@ def everything():
         + [
             f"{model}/{file}"
             for model in settings.models
-            for file in of_model + (of_gradients if settings.gradients else [])
-            for file in of_model + (of_samples if settings.sample else [])
+            for file in of_model
+            + (of_gradients if settings.gradients else [])
+            + (of_samples if settings.sample else [])
         ]
     ]

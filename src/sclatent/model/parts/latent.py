@@ -221,7 +221,7 @@ class Latent(ABC):
 
     settings: ClassVar[type[LatentSettings]]
     rotates: ClassVar[bool] = False
-    unbounded: ClassVar[bool] = False
+    unbounded: bool = False
 
     def __init__(self, settings: LatentSettings, n_axes: int) -> None:
         self.given = settings

@@ -125,6 +125,7 @@ class Blocks(nn.Module, Latent):  # type: ignore[misc]
         assert isinstance(settings, BlocksSettings)
         self.parts = [LATENTS[one.kind](one, n) for one, n in settings.blocks]
         self.learned = nn.ModuleList(part for part in self.parts if isinstance(part, nn.Module))
+        self.unbounded = all(one.unbounded for one in self.parts)
         sizes = [(one.n_axes, one.n_code, one.n_noise, one.n_parameters) for one in self.parts]
         self.axes, self.codes, self.noises, self.heads = map(_places, zip(*sizes, strict=True))
         self.n_code, self.n_noise, self.n_parameters = (last[-1].stop for last in (self.codes, self.noises, self.heads))
@@ -147,6 +148,10 @@ class Blocks(nn.Module, Latent):  # type: ignore[misc]
         """Return the probability of each state of the first block that has states."""
         found = (one.states(z[..., at]) for one, at in zip(self.parts, self.axes, strict=True))
         return next((one for one in found if one is not None), None)
+    def prior(self, n: int, like: Tensor) -> Posterior | None:
+        """Return the priors of all blocks; None if one has none."""
+        made = [prior for one in self.parts if (prior := one.prior(n, like)) is not None]
+        return BlocksPosterior(made, self.axes, self.codes, self.noises) if len(made) == len(self.parts) else None
 
     def turning(self) -> list[slice]:
         """Return the axes of each block that can be turned."""

@@ -19,6 +19,8 @@ SHORTEST = 0.05
 """Least length of the vector that gives an angle: its SD is then 2.4 radians, all but uniform."""
 WINDINGS = 4
 """Times round the circle, to each side, over which the normal density is summed: ten of the largest SDs."""
+WIDEST = 5.0
+"""The SD of the prior."""
 NARROW, POINTS = 0.5, 64
 """Below this SD no density is lost to wrapping (1e-9); above it the entropy is a sum over so many points."""
 
@@ -130,6 +132,10 @@ class Circle(Latent):
         # atan2 has no gradient at 0, and one without bounds beside it
         angle = torch.atan2(y, torch.where((x == 0) & (y == 0), torch.full_like(x, SHORTEST), x))
         return CirclePosterior(angle, (2 * torch.log1p(1 / sure)).sqrt(), self.harmonics)
+
+    def prior(self, n: int, like: Tensor) -> CirclePosterior:
+        """Every angle alike: a wrapped normal so wide that it is uniform to 1e-5."""
+        return CirclePosterior(like.new_zeros(n, self.n_axes), like.new_full((n, self.n_axes), WIDEST), self.harmonics)
 
     def moved(self, z: A, axis: int, step: float) -> A:
         """Return angles a step round the circle."""
