@@ -315,7 +315,20 @@ class CountVAE(nn.Module):
 
     @torch.no_grad()
     def prior_draws(self, n: int, *, seed: int = 0) -> np.ndarray | None:
-        """Draws from the prior along the axes (n × axes), float32; None: the latent has none to draw from."""
+        """Draw positions along the axes from the prior.
+
+        Parameters
+        ----------
+        n
+            Number of cells.
+        seed
+            Of the draws.
+
+        Returns
+        -------
+        ndarray or None
+            (n × axes) float32; None: the latent has no prior to draw from.
+        """
         prior = self.latent.prior(n, self.rotation)
         if prior is None:
             return None

@@ -292,9 +292,19 @@ class Latent(ABC):
         return [slice(0, self.n_axes)] if self.rotates else []
 
     def prior(self, n: int, like: Tensor) -> Posterior | None:
-        """Return the prior, as the posterior of `n` cells that were not looked at; None: it cannot be drawn from.
+        """Return the prior, as the posterior of cells that were not looked at; only drawing from it needs this.
 
-        `like` says type and device. Drawing from the prior needs it, nothing else does.
+        Parameters
+        ----------
+        n
+            Number of cells.
+        like
+            Any tensor of the wanted type and device.
+
+        Returns
+        -------
+        Posterior or None
+            None: the prior cannot be drawn from.
         """
         return None
 

@@ -96,7 +96,13 @@ class Density:
     about: dict[str, Any]
 
     def save(self, path: Path | str) -> None:
-        """Write one ``.npz`` file, which holds no cell's counts; with it and the model cells are drawn anywhere."""
+        """Write one file, which holds no cell's counts; with it and the model, cells are drawn without the data.
+
+        Parameters
+        ----------
+        path
+            An ``.npz`` file; the same density gives the same bytes.
+        """
         arrays = {"combinations": self.combinations, "library": self.scores.library, "values": self.scores.values}
         for name, places in (("all_cells", self.all_cells), ("off_cycle", self.off_cycle)):
             if places is not None:
@@ -110,7 +116,18 @@ class Density:
 
     @classmethod
     def load(cls, path: Path | str) -> Density:
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path
+            An ``.npz`` file.
+
+        Returns
+        -------
+        Density
+            As it was.
+        """
         with np.load(path) as file:
             arrays = dict(file)
 
@@ -151,6 +168,11 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
         ``knob.h5ad``, for cells at a phase of the cell cycle.
     seed
         Of the draws and of the first guess of the mixture.
+
+    Returns
+    -------
+    Density
+        What `sclatent.tl.sample` draws from.
 
     Raises
     ------
