@@ -27,6 +27,7 @@ TINY = {
     "models": {"m.1": {"n_latent": 3, "n_hidden": 16, "epochs": 4}},
     "seeds": [0, 7],
     "traverse": {"steps": 7},
+    "sample": {"n": 50, "given": {"batch": "batch1"}},
 }
 LATENT = "results/tiny/m.1/seed-0/latent.h5ad"
 
@@ -41,6 +42,9 @@ PER_MODEL = [
     "knob.h5ad",
     "atlas.h5ad",
     "knob.html",
+    "samples.h5ad",
+    "density.npz",
+    "samples.tsv",
 ]
 FIGURES = [
     "figures/qc",
@@ -49,6 +53,7 @@ FIGURES = [
     "m.1/figures/axes",
     "m.1/figures/traversals",
     "m.1/figures/knob",
+    "m.1/figures/samples",
 ]
 
 
@@ -113,6 +118,8 @@ def test_every_job_has_a_log_and_a_benchmark(finished):
     assert stems[0] == stems[1]
     # demo_counts and the two stages of gradients are not needed, four stages run once per seed
     assert len(stems[0]) == len(VERSIONS) - 3 + 4
+    asked = set(VERSIONS) - {"demo_counts", "gradients", "plot_gradients"}
+    assert len(stems[0]) == len(asked) + 4  # four stages run once per seed
     for log in (finished / "logs/tiny").rglob("*.log"):
         text = log.read_text()
         assert "done: " in text.rstrip().splitlines()[-1], text
@@ -124,6 +131,20 @@ def test_the_atlas_opens_in_scanpy(finished):
     assert atlas.obsm["X_sclatent"].shape == (atlas.n_obs, 3)
     assert {"cell_type", "batch", "phase", "leiden", "S_score", "G2M_score", "split"} <= set(atlas.obs)
     assert {"X_umap", "X_sclatent_sd"} <= set(atlas.obsm)
+
+
+def test_drawn_cells_are_what_was_asked_for_and_are_judged(finished):
+    drawn = ad.read_h5ad(finished / "results/tiny/m.1/samples.h5ad")
+    assert set(drawn.obs["batch"]) == {"batch1"}
+    assert drawn.n_obs == 50
+    density = sl.tl.Density.load(finished / "results/tiny/m.1/density.npz")
+    trained = sl.tl.TrainedModel.load(finished / LATENT.removesuffix("/latent.h5ad"))
+    again = sl.tl.sample(trained, 50, density=density, given={"batch": "batch1"})
+    if sl.bridge.read_json(finished / "results/tiny/m.1/selected.json")["seed"] == 0:
+        assert (again.X != drawn.X).nnz == 0
+    table = sl.bridge.read_table(finished / "results/tiny/m.1/samples.tsv").set_index("measure")
+    assert 0 <= table.loc["auroc", "low"] <= table.loc["auroc", "drawn"] <= table.loc["auroc", "high"] <= 1
+    assert table["training"].notna().all()
 
 
 def test_a_second_run_does_nothing(finished):

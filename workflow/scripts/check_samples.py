@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import _src
 from sclatent import bridge
 
 with bridge.stage(snakemake) as job:
