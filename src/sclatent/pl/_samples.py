@@ -107,13 +107,13 @@ def _others(ax: Axes, table: pd.DataFrame) -> None:
     rows = table.set_index("measure")
     ax.axis("off")
     ax.set_title("Other measures")
-    columns = ["drawn", "training", "ideal"]
-    for k, name in enumerate(columns):
-        ax.text(0.64 + 0.15 * k, 0.95, name, ha="right", fontsize=7, color=st.INK, transform=ax.transAxes)
+    columns = {"drawn": 0.66, "training": 0.86, "ideal": 1.0}
+    for name, x in columns.items():
+        ax.text(x, 0.95, name, ha="right", fontsize=7, color=st.INK, transform=ax.transAxes)
     for line, (measure, words) in enumerate(MEASURES.items()):
         y = 0.84 - 0.115 * line
-        ax.text(-0.15, y, words, fontsize=6.5, color=st.INK, transform=ax.transAxes)
-        for k, name in enumerate(columns):
+        ax.text(-0.2, y, words, fontsize=6.5, color=st.INK, transform=ax.transAxes)
+        for name, x in columns.items():
             value = float(rows[name][measure])
             text = f"{value:.2f}" if np.isfinite(value) else "–"
-            ax.text(0.64 + 0.15 * k, y, text, ha="right", fontsize=6.5, transform=ax.transAxes)
+            ax.text(x, y, text, ha="right", fontsize=6.5, transform=ax.transAxes)
