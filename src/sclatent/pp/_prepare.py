@@ -207,9 +207,7 @@ def _about_columns(library_size: str | None, renamed: dict[str, str]) -> dict[st
     return {"library_size": what, "rest": library_size is not None, slots.RENAMED: renamed}
 
 
-def _need_columns(
-    obs: pd.DataFrame, grouped: Mapping[str, Sequence[str]], split: SplitSettings, file: str
-) -> None:
+def _need_columns(obs: pd.DataFrame, grouped: Mapping[str, Sequence[str]], split: SplitSettings, file: str) -> None:
     """Look for every column that must come in, before minutes are spent."""
     for key, columns in grouped.items():
         for column in columns:
