@@ -220,6 +220,19 @@ def traverse() -> AnnData:
     return sl.tl.traverse(here.prepared, cycle, here.latent, here.model, fitted, traverse={"steps": 7})
 
 
+def sample() -> dict[str, Any]:
+    density = sl.tl.density(world().prepared, trained())
+    cells = sl.tl.sample(trained(), 60, density=density)
+    del cells.uns["sclatent"]  # versions
+    return {"density": density.about | {"held_out": [*density.about["held_out"].values()]}, "samples": cells}
+
+
+def check_samples() -> dict[str, Any]:
+    cells = world().prepared
+    table = sl.tl.check_samples(cells[:90], cells[90:], training=cells[60:120])
+    return {"table": table, "figures": sl.pl.samples(cells[:90], cells[90:], table)}
+
+
 def select() -> dict[str, Any]:
     here = arrays()
     other = here["latent"].copy()
@@ -316,6 +329,8 @@ STAGES: dict[str, Callable[[], Any]] = {
     "map": lambda: sl.tl.map(world().latent),
     "knob": lambda: dict(zip(("verdict", "path"), knob(), strict=True)),
     "traverse": traverse,
+    "sample": sample,
+    "check_samples": check_samples,
     "plot_model": plot_model,
     "export": export,
     "page": page,

@@ -12,7 +12,7 @@ __getattr__, __all__ = attach(
         "traversals": "_traversals",
         "knob": "_knob",
         "models": "_models",
-        "samples": "_samples",
+        "samples": "_samples.figures",
         "gradient_variance": "_gradient_variance",
         "gradient_noise": "_gradient_variance",
         "page": "_page.write",

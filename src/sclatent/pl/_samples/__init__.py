@@ -1,0 +1,1 @@
+"""Figures of drawn cells beside real ones."""
