@@ -164,14 +164,27 @@ def test_the_prior_needs_no_density(trained, density):
     assert set(other.obs["batch"]) == {"batch1", "batch2"}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in LATENTS if kind != "point"])
+@pytest.mark.parametrize("kind", [kind for kind in LATENTS if kind not in ("point", "mixture", "blocks")])
 def test_every_prior_is_the_posterior_of_a_cell_that_was_not_looked_at(kind):
-    latent = untrained(kind).vae.latent
-    prior = latent.prior(3, torch.zeros(1))
-    code = prior.sample(torch.randn((400, 3, latent.n_noise), generator=torch.Generator().manual_seed(0)))
+    latent, noise = untrained(kind).vae.latent, torch.Generator().manual_seed(0)
+    prior = latent.unseen(3, torch.zeros(1), noise)
+    code = prior.sample(torch.randn((400, 3, latent.n_noise), generator=noise))
     assert code.shape == (400, 3, latent.n_code)
     np.testing.assert_allclose(prior.log_q(code), prior.log_prior(code), atol=2e-3)
     np.testing.assert_allclose(prior.kl().sum(-1), 0, atol=1e-4)
+
+
+def test_a_prior_of_states_draws_the_states_by_their_weight():
+    model = untrained("mixture")
+    prior = model.vae.latent.prior
+    with torch.no_grad():
+        prior.logits.copy_(torch.tensor([np.log(3.0), 0.0] + [-20.0] * (len(prior.logits) - 2)))
+        prior.centres[:2] = torch.tensor([[9.0], [-9.0]])
+        prior.log_sd.fill_(np.log(0.5))
+    z = model.vae.prior_draws(4000, seed=1)
+    assert (z[:, 0] > 0).mean() == pytest.approx(0.75, abs=0.03)
+    np.testing.assert_allclose(z[z[:, 0] > 0].mean(0), 9, atol=0.05)
+    np.testing.assert_allclose(z[z[:, 0] > 0].std(0), 0.5, atol=0.03)
 
 
 @pytest.mark.parametrize("kind", list(LATENTS))

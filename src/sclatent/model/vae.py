@@ -329,10 +329,10 @@ class CountVAE(nn.Module):
         ndarray or None
             (n × axes) float32; None: the latent has no prior to draw from.
         """
-        prior = self.latent.prior(n, self.rotation)
+        noise = torch.Generator(device=self.device).manual_seed(seed)
+        prior = self.latent.unseen(n, self.rotation, noise)
         if prior is None:
             return None
-        noise = torch.Generator(device=self.device).manual_seed(seed)
         code = prior.sample(torch.randn((1, n, self.latent.n_noise), generator=noise, device=self.device))[0]
         return np.asarray((self.latent.axes_at(code) @ self.rotation.T).cpu().numpy())
 

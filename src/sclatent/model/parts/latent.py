@@ -291,7 +291,7 @@ class Latent(ABC):
         """
         return [slice(0, self.n_axes)] if self.rotates else []
 
-    def prior(self, n: int, like: Tensor) -> Posterior | None:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> Posterior | None:
         """Return the prior, as the posterior of cells that were not looked at; only drawing from it needs this.
 
         Parameters
@@ -300,6 +300,8 @@ class Latent(ABC):
             Number of cells.
         like
             Any tensor of the wanted type and device.
+        generator
+            For kinds whose prior is drawn in two steps.
 
         Returns
         -------
@@ -480,7 +482,7 @@ class Gaussian(Latent):
         mean, spread = raw.chunk(2, dim=-1)
         return GaussianPosterior(mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD)
 
-    def prior(self, n: int, like: Tensor) -> Posterior:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> Posterior:
         """N(0, 1) along each axis."""
         return GaussianPosterior(like.new_zeros(n, self.n_axes), like.new_ones(n, self.n_axes))
 

@@ -148,9 +148,10 @@ class Blocks(nn.Module, Latent):  # type: ignore[misc]
         """Return the probability of each state of the first block that has states."""
         found = (one.states(z[..., at]) for one, at in zip(self.parts, self.axes, strict=True))
         return next((one for one in found if one is not None), None)
-    def prior(self, n: int, like: Tensor) -> Posterior | None:
+
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> Posterior | None:
         """Return the priors of all blocks; None if one has none."""
-        made = [prior for one in self.parts if (prior := one.prior(n, like)) is not None]
+        made = [prior for one in self.parts if (prior := one.unseen(n, like, generator)) is not None]
         return BlocksPosterior(made, self.axes, self.codes, self.noises) if len(made) == len(self.parts) else None
 
     def turning(self) -> list[slice]:

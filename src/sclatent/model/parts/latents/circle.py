@@ -133,7 +133,7 @@ class Circle(Latent):
         angle = torch.atan2(y, torch.where((x == 0) & (y == 0), torch.full_like(x, SHORTEST), x))
         return CirclePosterior(angle, (2 * torch.log1p(1 / sure)).sqrt(), self.harmonics)
 
-    def prior(self, n: int, like: Tensor) -> CirclePosterior:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> CirclePosterior:
         """Every angle alike: a wrapped normal so wide that it is uniform to 1e-5."""
         return CirclePosterior(like.new_zeros(n, self.n_axes), like.new_full((n, self.n_axes), WIDEST), self.harmonics)
 

@@ -65,7 +65,7 @@ class Gamma(Bounded):
         shape, rate = raw.chunk(2, -1)
         return GammaPosterior(shape_of(shape), bounded(rate, LARGEST_LOG_RATE))
 
-    def prior(self, n: int, like: Tensor) -> GammaPosterior:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> GammaPosterior:
         """Gamma(1, 1) along each axis."""
         return GammaPosterior(like.new_ones(n, self.n_axes), like.new_zeros(n, self.n_axes))
 
@@ -121,7 +121,7 @@ class Beta(Bounded):
         """Return the posterior; both shapes from 0.1 to 1,000."""
         return BetaPosterior(*shape_of(raw).chunk(2, -1))
 
-    def prior(self, n: int, like: Tensor) -> BetaPosterior:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> BetaPosterior:
         """Uniform along each axis."""
         return BetaPosterior(*like.new_ones(2, n, self.n_axes))
 
@@ -184,7 +184,7 @@ class Dirichlet(Bounded):
         """Return the posterior; each α from 0.1 to 1,000."""
         return DirichletPosterior(shape_of(raw), self._concentration(raw))
 
-    def prior(self, n: int, like: Tensor) -> DirichletPosterior:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> DirichletPosterior:
         """Dirichlet(c, …, c)."""
         same = self._concentration(like)
         return DirichletPosterior(same.expand(n, -1), same)

@@ -88,6 +88,12 @@ class Mixture(nn.Module, Gaussian):
         mean, spread = raw.chunk(2, dim=-1)
         return MixturePosterior(mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD, self.prior)
 
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> Posterior:
+        """Return a state of the prior for each cell, drawn by its probability."""
+        chosen = torch.multinomial(torch.softmax(self.prior.logits, -1), n, replacement=True, generator=generator)
+        sd = self.prior.log_sd.clamp(*LOG_SDS).exp()
+        return MixturePosterior(self.prior.centres[chosen], sd[chosen], self.prior)
+
     def fast(self) -> list[nn.Parameter]:
         """Return the prior's parameters: centres have far to go."""
         return list(self.prior.parameters())

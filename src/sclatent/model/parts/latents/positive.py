@@ -73,7 +73,7 @@ class LogNormal(Bounded):
             return LogNormalPosterior(mu, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD)
         return LogNormalPosterior(bounded(mu, LARGEST_MU), LARGEST_SIGMA * torch.sigmoid(spread + START) + SMALLEST_SD)
 
-    def prior(self, n: int, like: Tensor) -> LogNormalPosterior:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> LogNormalPosterior:
         """exp(N(0, 1)) along each axis."""
         return LogNormalPosterior(like.new_zeros(n, self.n_axes), like.new_ones(n, self.n_axes))
 
@@ -127,6 +127,6 @@ class Exponential(Bounded):
         """Return the posterior; log λ is bounded."""
         return ExponentialPosterior(bounded(raw, LARGEST_LOG_RATE))
 
-    def prior(self, n: int, like: Tensor) -> ExponentialPosterior:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> ExponentialPosterior:
         """Rate 1 along each axis."""
         return ExponentialPosterior(like.new_zeros(n, self.n_axes))

@@ -105,6 +105,7 @@ class States(Bounded):
     def states(self, z: Tensor) -> Tensor:
         """Return the positions: an axis is the probability of a state."""
         return z
-    def prior(self, n: int, like: Tensor) -> StatesPosterior:
+
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> StatesPosterior:
         """Each state as often as any other."""
         return StatesPosterior(like.new_zeros(n, self.n_axes), 0.0)

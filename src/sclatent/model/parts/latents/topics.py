@@ -110,7 +110,7 @@ class LogisticNormal(Bounded):
         mean, spread = raw.chunk(2, -1)
         return LogisticNormalPosterior(mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD, self._basis(raw))
 
-    def prior(self, n: int, like: Tensor) -> LogisticNormalPosterior:
+    def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> LogisticNormalPosterior:
         """Every y from N(0, 1)."""
         size = (n, self.n_noise)
         return LogisticNormalPosterior(like.new_zeros(size), like.new_ones(size), self._basis(like))
