@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_NO_COUNT = "no count in the model's genes"
+
 
 @takes_settings
 def prepare(
@@ -122,8 +124,7 @@ def prepare(
     choice = choose()
     while library is None and silent(prepared, choice.in_model).any():
         # a library size of zero has no rate: such cells go, and split and genes are drawn and chosen again
-        why = "no count in the model's genes"
-        drop_silent(prepared, filters, choice.in_model, "cells.no_model_counts", why, passed)
+        drop_silent(prepared, filters, choice.in_model, "cells.no_model_counts", _NO_COUNT, passed)
         choice = choose()
     prepared.obs[slots.SPLIT] = choice.split
     given_size = None if library is None else library[passed]
