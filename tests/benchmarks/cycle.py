@@ -288,7 +288,7 @@ def simulated(name: str, data: ad.AnnData, resting: float, *, steps: bool, decla
     truth = data.obs["true_angle"].to_numpy()[cycles]
     best_angle, best_p = oracle(data, resting)
     ceiling = mean_cosine(truth, best_angle[cycles]), roc_auc_score(cycles, best_p)
-    cases = [(label, plan, {}) for label, plan in variants(SHALLOW_PLAN, steps)]
+    cases: list[tuple[str, Plan, dict[str, Any]]] = [(label, plan, {}) for label, plan in variants(SHALLOW_PLAN, steps)]
     if declared:
         cases.append(("batches declared", SHALLOW_PLAN, {"batch": "batch"}))
     for label, plan, keys in cases:

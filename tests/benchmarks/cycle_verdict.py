@@ -206,7 +206,7 @@ def judge(data: ad.AnnData, keys: Keys) -> tuple[str, str, str]:
     """Return the verdict before, that of now, and the p-values."""
     found = settings(**keys)
     counts = sp.csr_matrix(data.X)
-    library = _library(data, counts, found)
+    library = _library(data, counts, found.library_size is not None)
     genes = find_list_genes(data.var, np.asarray(counts.sum(axis=0)).ravel(), found.organism, None)
     if genes.reason:
         return "no cycle", "no cycle", "too few genes"

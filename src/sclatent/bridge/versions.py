@@ -9,7 +9,7 @@ VERSIONS: dict[str, int] = {
     "read": 3,
     "check": 3,
     "prepare": 4,
-    "cycle": 9,
+    "cycle": 10,
     "plot_cells": 5,
     "train": 10,
     "embed": 2,

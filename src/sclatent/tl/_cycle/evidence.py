@@ -106,53 +106,84 @@ def weigh(
     deep, temper
         As in the fit.
     """
-    rng = np.random.default_rng(seed)
-    listed = np.arange(len(genes.position))
-    fold = rng.permutation(len(listed)) % folds
-    half = rng.permutation(normalised.shape[0]) % 2
     group = np.where(genes.phase == "S", 0, 1)
-    # rows: share of the variance explained, and correlation with the direction from the G2/M to the S genes
-    every, held = np.zeros((2, normalised.shape[1])), np.zeros((2, len(listed)))
-    chance, amplitude = np.zeros((2, len(listed))), np.zeros(2)
-    for side in (0, 1):
-        learn, test = np.flatnonzero(half == side), np.flatnonzero(half != side)
-        # in half of the cells the error of capture may take the angle's place (stages of an embryo)
-        law = source.law(learn, genes.position, deep=deep, capture=False)
-        fitted = fit(law, group, start[learn], 1, temper=temper, first=True)
-        amplitude += [abs(_wave(fitted)[group == k].mean()) / 2 for k in (0, 1)]
-        part = sp.csr_matrix(normalised[test])
-        for k in range(folds):
-            keep, out = listed[fold != k], listed[fold == k]
-            q = _angle_without(fitted, source, test, genes.position, keep, deep=deep)
-            found = np.stack([explained(part, q)[0], _along(part, q, _direction(fitted, keep, group))])
-            every += found / (2 * folds)
-            held[:, out] += found[:, genes.position[out]] / 2
-            cycling = q[:, :BINS].sum()
-            chance[0, out] += found[0, genes.position[out]] * cycling
-            chance[1, out] += found[1, genes.position[out]] * np.sqrt(cycling / 2)
+    found = _left_out(
+        source, normalised, genes.position, group, start, deep=deep, temper=temper, folds=folds, seed=seed
+    )
     mean = np.asarray(normalised.mean(axis=0)).ravel()
     others = np.setdiff1d(np.flatnonzero(mean > 0), genes.position)
     ranks = len(others) >= CONTROLS
     alone, apart, r2 = {}, {}, {}
     for k, (name, sign) in enumerate(zip(LISTS, (1, -1), strict=True)):
         of_list = np.flatnonzero(group == k)
-        columns = genes.position[of_list]
-        r2[name] = float(held[0, of_list].mean())
+        r2[name] = float(found.held[0, of_list].mean())
         if ranks:
-            like = [_like(mean, others, mean[g]) for g in columns]
-            alone[name] = _mean_rank(held[0, of_list], [every[0, near] for near in like])
-            apart[name] = _mean_rank(sign * held[1, of_list], [sign * every[1, near] for near in like])
+            like = [_like(mean, others, mean[g]) for g in genes.position[of_list]]
+            alone[name] = _mean_rank(found.held[0, of_list], [found.every[0, near] for near in like])
+            apart[name] = _mean_rank(sign * found.held[1, of_list], [sign * found.every[1, near] for near in like])
         else:
-            alone[name] = float(chi2.sf(chance[0, of_list].sum(), 4 * len(of_list)))
-            apart[name] = float(norm.sf(sign * chance[1, of_list].sum() / np.sqrt(len(of_list))))
+            alone[name] = float(chi2.sf(found.chance[0, of_list].sum(), 4 * len(of_list)))
+            apart[name] = float(norm.sf(sign * found.chance[1, of_list].sum() / np.sqrt(len(of_list))))
     return Evidence(
         apart,
         alone,
-        dict(zip(LISTS, np.exp(2 * amplitude).tolist(), strict=True)),
+        dict(zip(LISTS, np.exp(2 * found.amplitude).tolist(), strict=True)),
         r2,
-        float(every[0, others].mean()) if len(others) else float("nan"),
+        float(found.every[0, others].mean()) if len(others) else float("nan"),
         "genes of like abundance" if ranks else "permuted cells",
     )
+
+
+@dataclass(frozen=True)
+class _LeftOut:
+    """Rows: share of the variance explained, and correlation with the direction from the G2/M to the S genes.
+
+    `every` (2, genes) of all genes; `held` (2, L) of the listed genes by angles found without them; `chance` (2, L) the
+    same as sums of χ² and of normal deviates; `amplitude` (2,) of the mean gene of each list.
+    """
+
+    every: Array
+    held: Array
+    chance: Array
+    amplitude: Array
+
+
+def _left_out(
+    source: Source,
+    normalised: sp.csr_matrix,
+    position: Ints,
+    group: Ints,
+    start: Array,
+    *,
+    deep: bool,
+    temper: float,
+    folds: int,
+    seed: int,
+) -> _LeftOut:
+    """Learn curves on each half of the cells, and in the other half leave out each fold of the listed genes in turn."""
+    rng = np.random.default_rng(seed)
+    listed = np.arange(len(position))
+    fold = rng.permutation(len(listed)) % folds
+    half = rng.permutation(normalised.shape[0]) % 2
+    every, held = np.zeros((2, normalised.shape[1])), np.zeros((2, len(listed)))
+    chance, amplitude = np.zeros((2, len(listed))), np.zeros(2)
+    for side in (0, 1):
+        learn, test = np.flatnonzero(half == side), np.flatnonzero(half != side)
+        # in half of the cells the error of capture may take the angle's place (stages of an embryo)
+        law = source.law(learn, position, deep=deep, capture=False)
+        fitted = fit(law, group, start[learn], 1, temper=temper, first=True)
+        amplitude += [abs(_wave(fitted)[group == k].mean()) / 2 for k in (0, 1)]
+        part = sp.csr_matrix(normalised[test])
+        for k in range(folds):
+            keep, out = listed[fold != k], listed[fold == k]
+            q = _angle_without(fitted, source, test, position, keep, deep=deep)
+            found = np.stack([explained(part, q)[0], _along(part, q, _direction(fitted, keep, group))])
+            every += found / (2 * folds)
+            held[:, out] += found[:, position[out]] / 2
+            cycling = q[:, :BINS].sum()
+            chance[0, out] += found[0, position[out]] * cycling
+            chance[1, out] += found[1, position[out]] * np.sqrt(cycling / 2)
+    return _LeftOut(every, held, chance, amplitude)
 
 
 def _angle_without(fitted: Fit, source: Source, rows: Ints, columns: Ints, keep: Ints, *, deep: bool) -> Array:

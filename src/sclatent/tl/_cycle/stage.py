@@ -17,7 +17,7 @@ from sclatent.settings import CycleSettings, takes_settings
 from sclatent.tl._cycle.fit import Circle, Plan, angle_of, find_circle
 from sclatent.tl._cycle.gauge import EXPECTED, STAGES, TURN, Gauge, find_gauge
 from sclatent.tl._cycle.phase import Arcs, find_arcs
-from sclatent.tl._cycle.scores import find_list_genes, list_scores, log_normalise, symbols
+from sclatent.tl._cycle.scores import ListGenes, find_list_genes, list_scores, log_normalise, symbols
 from sclatent.tl._cycle.states import BINS, GRID, Array, Ints, basis
 from sclatent.tl._cycle.verdict import NO_CYCLE, judge
 
@@ -74,63 +74,81 @@ def cycle(
         columns are NaN, ``phase`` is missing, and nothing is ``cycling``.
     """
     import anndata as ad
-    import pandas as pd
 
     counts = sp.csr_matrix(prepared.X)
     library = _library(prepared, counts, library_size is not None)
     totals = gene_sums(counts)
     genes = find_list_genes(prepared.var, totals, organism, cycle.genes)
+    facts = _genes_found(genes, organism)
+    out = _nothing_found(prepared, genes)
+    obs = out.obs
+    verdict, reason = NO_CYCLE, genes.reason
+    if not reason:
+        scores = list_scores(log_normalise(counts, library), genes)
+        for column in (slots.S_SCORE, slots.G2M_SCORE):
+            obs[column] = scores[column].to_numpy()
+        if len(obs) < MIN_CELLS:
+            reason = f"too few cells: {len(obs)}, at least {MIN_CELLS} are needed to learn the cycle from"
+    if not reason:
+        circle = find_circle(counts, library, _batch(prepared, batch), genes, plan=plan)
+        verdict, reason = judge(circle.evidence, float(circle.q[:, :BINS].sum()), len(obs))
+        facts |= _facts(circle)
+        if verdict != NO_CYCLE:
+            gauge, arcs = _gauge(circle, symbols(prepared.var)[0])
+            out = ad.AnnData(obs=obs, var=_gene_table(circle, gauge, prepared.var_names))
+            _place(out, circle, gauge, arcs)
+            facts |= {name: float(GRID[bin]) for name, bin in arcs.borders.items()}
+            facts["phases"] = list(slots.PHASES if len(circle.evidence.ends) == 2 else circle.evidence.ends)
+            log.info(
+                "%s: %d of %d cells cycle; %d further genes follow the angle",
+                verdict, int(out.obs[slots.CYCLING].sum()), len(obs), facts["n_joined"],
+            )  # fmt: skip
+    out.uns[slots.UNS] = {"cycle": {"verdict": verdict, "reason": reason, **facts}}
+    if reason:
+        log.warning("%s: %s", verdict, reason)
+    return out
+
+
+def _genes_found(genes: ListGenes, organism: str) -> dict[str, Any]:
+    """Return, and log, how many genes of the lists were found."""
+    n, listed = genes.n, genes.n_listed
+    log.info("cell-cycle genes: %d of %d S, %d of %d G2/M", n["S"], listed["S"], n["G2M"], listed["G2M"])
+    return {
+        "organism": organism,
+        "n_S": n["S"],
+        "n_G2M": n["G2M"],
+        "n_S_listed": listed["S"],
+        "n_G2M_listed": listed["G2M"],
+    }
+
+
+def _nothing_found(prepared: ad.AnnData, genes: ListGenes) -> ad.AnnData:
+    """Return the cells, and the listed genes, before anything is known of their place in the cycle."""
+    import anndata as ad
+    import pandas as pd
+
     n = prepared.n_obs
     obs = pd.DataFrame(index=prepared.obs_names.copy())
     for column in (slots.S_SCORE, slots.G2M_SCORE, slots.CYCLE_ANGLE, slots.CYCLE_SD, slots.CYCLING_PROBABILITY):
         obs[column] = np.full(n, np.nan)
     obs[slots.CYCLING] = np.zeros(n, dtype=bool)
-    code: Ints = np.full(n, -1, dtype=np.int64)
+    obs[slots.PHASE] = pd.Categorical.from_codes([-1] * n, pd.Index(slots.PHASES), ordered=True)
     var = pd.DataFrame({"phase": genes.phase.astype(object)}, index=prepared.var_names[genes.position])
-    facts: dict[str, Any] = {
-        "organism": organism,
-        "n_S": genes.n["S"],
-        "n_G2M": genes.n["G2M"],
-        "n_S_listed": genes.n_listed["S"],
-        "n_G2M_listed": genes.n_listed["G2M"],
-    }
-    log.info(
-        "cell-cycle genes: %d of %d S, %d of %d G2/M",
-        *(facts[k] for k in ("n_S", "n_S_listed", "n_G2M", "n_G2M_listed")),
-    )
-    reason = genes.reason
-    if not reason:
-        scores = list_scores(log_normalise(counts, library), genes)
-        for column in (slots.S_SCORE, slots.G2M_SCORE):
-            obs[column] = scores[column].to_numpy()
-        if n < MIN_CELLS:
-            reason = f"too few cells: {n}, at least {MIN_CELLS} are needed to learn the cycle from"
-    verdict, probability = NO_CYCLE, np.full((n, len(slots.PHASES)), np.nan)
-    if not reason:
-        circle = find_circle(counts, library, _batch(prepared, batch), genes, plan=plan)
-        verdict, reason = judge(circle.evidence, float(circle.q[:, :BINS].sum()), n)
-        facts |= _facts(circle)
-        if verdict != NO_CYCLE:
-            gauge, arcs = _gauge(circle, symbols(prepared.var)[0])
-            q = gauge.apply(circle.q)
-            obs[slots.CYCLE_ANGLE], obs[slots.CYCLE_SD] = angle_of(q)
-            obs[slots.CYCLING_PROBABILITY] = 1 - q[:, BINS]
-            obs[slots.CYCLING] = q[:, BINS] < 0.5
-            probability = arcs.probability(q)
-            code = np.where(q[:, BINS] < 0.5, arcs.called(probability), -1).astype(np.int64)
-            var = _gene_table(circle, gauge, prepared.var_names)
-            facts |= {name: float(GRID[bin]) for name, bin in arcs.borders.items()}
-            facts["phases"] = list(slots.PHASES if len(circle.evidence.ends) == 2 else circle.evidence.ends)
-            log.info(
-                "%s: %d of %d cells cycle; %d further genes follow the angle",
-                verdict, int(obs[slots.CYCLING].sum()), n, facts["n_joined"],
-            )  # fmt: skip
-    obs[slots.PHASE] = pd.Categorical.from_codes(code.tolist(), pd.Index(slots.PHASES), ordered=True)
-    out = ad.AnnData(obs=obs, var=var, obsm={slots.PHASE_PROBABILITY: probability})
-    out.uns[slots.UNS] = {"cycle": {"verdict": verdict, "reason": reason, **facts}}
-    if reason:
-        log.warning("%s: %s", verdict, reason)
-    return out
+    return ad.AnnData(obs=obs, var=var, obsm={slots.PHASE_PROBABILITY: np.full((n, len(slots.PHASES)), np.nan)})
+
+
+def _place(out: ad.AnnData, circle: Circle, gauge: Gauge, arcs: Arcs) -> None:
+    """Write the place of every cell: angle, whether it cycles, phase."""
+    import pandas as pd
+
+    q = gauge.apply(circle.q)
+    out.obs[slots.CYCLE_ANGLE], out.obs[slots.CYCLE_SD] = angle_of(q)
+    out.obs[slots.CYCLING_PROBABILITY] = 1 - q[:, BINS]
+    out.obs[slots.CYCLING] = q[:, BINS] < 0.5
+    probability = arcs.probability(q)
+    code = np.where(q[:, BINS] < 0.5, arcs.called(probability), -1)
+    out.obs[slots.PHASE] = pd.Categorical.from_codes(code.tolist(), pd.Index(slots.PHASES), ordered=True)
+    out.obsm[slots.PHASE_PROBABILITY] = probability
 
 
 def _library(prepared: ad.AnnData, counts: sp.csr_matrix, given: bool) -> Array:
