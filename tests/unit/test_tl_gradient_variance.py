@@ -91,6 +91,7 @@ def test_states_and_points(world) -> None:  # type: ignore[no-untyped-def]
     still = sl.tl.gradient_variance(prepared, trained["point"], cells=20, repeats=5)
     assert (still["variance"] == 0).all()
     assert still[["relative", "low", "agreement", "p"]].isna().all().all()
+    plt.close(sl.pl.gradient_variance(still))
     with pytest.raises(InputError, match="gradient_variance: iwae: objective: iwae asks for the density"):
         sl.tl.gradient_variance(prepared, trained["point"], objectives=["iwae"])
     with pytest.raises(InputError, match="repeats: 2 gradients say nothing"):

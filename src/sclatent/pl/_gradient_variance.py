@@ -33,7 +33,7 @@ def gradient_variance(table: pd.DataFrame) -> st.Figure:
     """
     groups, moments = list(dict.fromkeys(table["group"])), list(dict.fromkeys(table["moment"]))
     names = list(dict.fromkeys(table["objective"]))
-    fig = st.figure(4.6 * len(groups), (1.2 + 0.28 * len(names)) * len(moments))
+    fig = st.figure(4.6 * len(groups), (1.0 + 0.36 * len(names)) * len(moments))
     panels = fig.subplots(len(moments), len(groups), squeeze=False, sharey=True, sharex="col")
     y = np.arange(len(names))
     for line, moment in zip(panels, moments, strict=True):
@@ -45,8 +45,9 @@ def gradient_variance(table: pd.DataFrame) -> st.Figure:
                 some = ((rows["bound"] == "weighted") == weighted).to_numpy()
                 ax.scatter(rows["relative"][some], y[some], s=22, facecolor=face, edgecolor=st.BLUE, zorder=2)
             ax.axvline(1, color=st.INK, lw=0.8, ls="--")
-            ax.set_xscale("log")
-            ax.set_yticks(y, names)
+            if (rows["relative"] > 0).any():  # a gradient without chance has no ratio
+                st.log_scale(ax, "x")
+            ax.set_yticks(y, [name.replace(" ", "\n", 1) for name in names])
             ax.set(title=f"{group}, {WHEN.get(moment, moment)}")
     for ax in panels[-1]:
         ax.set_xlabel("variance per decoded cell,\nover the pathwise ELBO")
