@@ -74,17 +74,18 @@ def mark_of(log: str | Path) -> Iterator[str]:
     """
     mark = Path(log).with_name(f".{Path(log).name}.running")
     line = ""
-    host, process, started = _read(mark)
-    if host == socket.gethostname() and process != os.getpid() and _at_work(process):
+    host, process, born, started = _read(mark)
+    if born and born == _born(process) and process != os.getpid():
         raise AtWork(f"{log}: another run is at this job (process {process}, since {started}): wait for it, or stop it")
     if started:
         line = (
             f"the attempt before this one, of {started} on {host}, ended without a word: it was killed with all its "
             "processes, as for too much memory or time, or the machine went down"
         )
+    me = (socket.gethostname(), str(os.getpid()), _born(os.getpid()), time.strftime("%F %T"))
     with contextlib.suppress(OSError):
         mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.write_text(f"{socket.gethostname()}\t{os.getpid()}\t{time.strftime('%F %T')}\n", encoding="utf-8")
+        mark.write_text("\t".join(me), encoding="utf-8")
     try:
         yield line
     finally:
@@ -96,18 +97,23 @@ class AtWork(InputError):
     """Another run is at the same job."""
 
 
-def _read(mark: Path) -> tuple[str, int, str]:
-    """Return host, process and time of a mark; nothing, 0 and nothing if there is none."""
+def _read(mark: Path) -> tuple[str, int, str, str]:
+    """Return host, process, its birth and the time of a mark; nothing and 0 if there is none."""
     with contextlib.suppress(OSError, ValueError):
-        host, process, started = mark.read_text(encoding="utf-8").strip().split("\t")
-        return host, int(process), started
-    return "", 0, ""
+        host, process, born, started = mark.read_text(encoding="utf-8").split("\t")
+        return host, int(process), born, started
+    return "", 0, "", ""
 
 
-def _at_work(process: int) -> bool:
-    """Tell whether a process of Python has this number."""
-    command = Path(f"/proc/{process}/cmdline")
-    return command.exists() and b"python" in command.read_bytes()
+def _born(process: int) -> str:
+    """Return when a process of this machine began, and since which start of the machine; nothing if it is not there.
+
+    Numbers of processes are given again, and other machines have the same ones.
+    """
+    with contextlib.suppress(OSError, IndexError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path(f'/proc/{process}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()[19]}"
+    return ""
 
 
 def remove_scratch(outputs: Iterable[str]) -> None:
