@@ -217,8 +217,9 @@ def _packed(path: Path, rng: np.random.Generator) -> Path:
     file = _one_file(path, rng)
     content = file.read_bytes()
     if rng.random() < 0.2:
-        last = content.splitlines(keepends=True)[-1:] or [b"\n"]
-        content += rng.choice([b"0", b"\t0", b"x\t0\n", b"\n", b"1 1 1\n", last[0]]) * int(rng.choice([10**6, 10**7]))
+        pieces = [b"0", b"\t0", b"x\t0\n", b"\n", b"1 1 1\n", *content.splitlines(keepends=True)[-1:]]
+        piece = pieces[rng.integers(len(pieces))]
+        content += piece * (int(rng.choice([10**6, 10**7])) // max(1, len(piece)))
     packed = bytearray(gzip.compress(content, 6))
     if rng.random() < 0.4:
         packed[rng.integers(len(packed))] ^= 1 << rng.integers(8)

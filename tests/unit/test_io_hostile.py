@@ -87,6 +87,16 @@ def test_a_pickle_in_another_matrix_is_not_loaded_to_give_a_hint(tmp_path, adata
     assert not (tmp_path / "loaded").exists()
 
 
+def test_a_chunk_of_texts_that_says_it_holds_four_billion(tmp_path, adata):
+    with anndata.settings.override(zarr_write_format=2):
+        adata.write_zarr(tmp_path / "a.zarr")
+    assert read_counts(tmp_path / "a.zarr").shape == (7, 5)
+    about = json.loads((tmp_path / "a.zarr/obs/_index/.zarray").read_text()) | {"compressor": None}
+    (tmp_path / "a.zarr/obs/_index/.zarray").write_text(json.dumps(about))
+    (tmp_path / "a.zarr/obs/_index/0").write_bytes(b"\xff\xff\xff\xff" + bytes(40))
+    refused(lambda: read_counts(tmp_path / "a.zarr"), "obs/_index: a chunk of texts is damaged")
+
+
 @pytest.mark.parametrize("how", ["external", "link", "virtual"])
 @pytest.mark.parametrize("place", ["X", "obs/day"])
 def test_what_lies_in_another_file_is_not_followed(tmp_path, file, place, how):

@@ -148,6 +148,23 @@ def _check_codecs(node: Any, path: Path) -> None:
             raise _unknown(path, node, type(codec).__name__)
         if str(getattr(codec, "codec_id", "")) == "pickle":
             raise _unknown(path, node, "pickle")
+    _check_texts(node, path)
+
+
+def _check_texts(node: Any, path: Path) -> None:
+    """Stop if a chunk of texts in a zarr array (version 2) says that it holds more of them than a chunk does.
+
+    What unpacks it would make room for four billion of them, whatever there are.
+    """
+    about = node.metadata
+    if about.zarr_format != 2 or not any(str(f.codec_id).startswith("vlen") for f in about.filters or ()):
+        return
+    for chunk in (path / str(node.path)).rglob("[0-9]*"):
+        if chunk.is_file():
+            packed = chunk.read_bytes()
+            plain = packed if about.compressor is None else bytes(about.compressor.decode(packed))
+            if int.from_bytes(plain[:4], "little") > math.prod(node.chunks):
+                raise InputError(f"{path}: {_name(node)}: a chunk of texts is damaged: fetch it again")
 
 
 def _unknown(path: Path, node: Any, codec: str) -> InputError:
