@@ -53,6 +53,18 @@ def snakemake(folder: Path, *arguments: object, **environment: str) -> str:
     return done.stdout
 
 
+def profile(folder: Path) -> Path:
+    """Copy the profile, with too little memory for `read` at its first attempt: the libraries alone take more.
+
+    Resources given on the command line would take the place of all of the profile's, the GPU too.
+    """
+    content = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    content["set-resources"]["read"] = {"mem_mb": "30 if attempt == 1 else 1500"}
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
 class Trouble(threading.Thread):
     """While a run goes on: cancel its first training, and stop and start the controller when the cells are prepared."""
 
@@ -87,10 +99,8 @@ def run(tmp_path_factory):
         trouble.start()
         said = snakemake(
             folder,
-            *("--workflow-profile", ROOT / "workflow/profiles/slurm", "--latency-wait", 20),
+            *("--workflow-profile", profile(folder / "profile"), "--latency-wait", 20),
             *("--slurm-init-seconds-before-status-checks", 2, "--seconds-between-status-checks", 4),
-            # too little for the libraries alone, then what the rule asks for at its second attempt
-            *("--set-resources", "read:mem_mb=30 if attempt == 1 else 1500"),
             **node.environment,
         )
         jobs = [
