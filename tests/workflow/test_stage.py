@@ -338,6 +338,32 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(script, tmp_path, megabytes)
     assert len(again[2].splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (Exception("I/O error: No space left on device (os error 28)"), "the disk is full"),  # as of safetensors
+        (
+            RuntimeError("Can't write data (errno = 122, error message = 'Disk quota exceeded')"),
+            "your quota is used up",
+        ),
+        (PermissionError(13, "Permission denied", "results"), "you may not write there"),
+        (OSError(116, "Stale file handle"), "the network file system lost it"),
+    ],
+)
+def test_what_a_disk_says_in_the_words_of_each_library(tmp_path, error, said):
+    from sclatent.bridge.trouble import about_disk
+
+    wrapped = RuntimeError("while writing")
+    wrapped.__cause__ = error
+    for raised in (error, wrapped):
+        line = about_disk(raised, tmp_path)
+        assert line.startswith(f"{tmp_path} cannot be written: {said}")
+        assert "\n" not in line
+    assert about_disk(KeyError("x"), tmp_path) == ""
+    assert about_disk(RuntimeError("a shape does not fit"), tmp_path) == ""
+
+
 def test_a_checkpoint_without_room_leaves_nothing_and_stops_nothing(tmp_path, caplog, monkeypatch):
     from sclatent.model.training import checkpoint
 

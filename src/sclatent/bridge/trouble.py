@@ -43,9 +43,7 @@ def about_disk(error: BaseException, folder: Path) -> str:
     seen: BaseException | None = error
     while seen is not None:
         for number, (words, said) in _DISK.items():
-            if getattr(seen, "errno", None) == number or (
-                isinstance(seen, OSError | RuntimeError) and words in str(seen)
-            ):
+            if words in str(seen) or getattr(seen, "errno", None) == number:
                 return f"{folder} cannot be written: {said}, and run again: nothing half-written was left"
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, OSError | RuntimeError) and _full(folder):
