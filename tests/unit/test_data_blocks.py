@@ -294,8 +294,8 @@ def test_counts_in_a_file_are_asked_like_those_in_memory(on_disk):
 
 
 def test_an_epoch_asks_for_every_cell_once_in_runs_of_neighbours(monkeypatch):
-    monkeypatch.setattr("sclatent.model.source.RUN", 10)
-    monkeypatch.setattr("sclatent.model.source.RUNS", 8)
+    monkeypatch.setattr("sclatent.model.mapped.RUN", 10)
+    monkeypatch.setattr("sclatent.model.mapped.RUNS", 8)
     matrix = sparse.csr_matrix(np.ones((3000, 2), np.float32))
     counts = MappedCounts(matrix, lambda matrix: None)
     cells = np.flatnonzero(np.random.default_rng(0).random(3000) < 0.8)

@@ -16,7 +16,7 @@ __getattr__, __all__ = attach(
         "Batches": "data",
         "CountData": "data",
         "CountSource": "source",
-        "MappedCounts": "source",
+        "MappedCounts": "mapped",
         "CountVAE": "vae",
         "DECODERS": "parts.modality",
         "Decoder": "parts.decoders",
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from sclatent.model.data import Batch as Batch
     from sclatent.model.data import Batches as Batches
     from sclatent.model.data import CountData as CountData
+    from sclatent.model.mapped import MappedCounts as MappedCounts
     from sclatent.model.objective import Loss as Loss
     from sclatent.model.objective import Objective as Objective
     from sclatent.model.objectives import OBJECTIVES as OBJECTIVES
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
     from sclatent.model.rotation import rotate_axes as rotate_axes
     from sclatent.model.saving import load_model as load_model
     from sclatent.model.source import CountSource as CountSource
-    from sclatent.model.source import MappedCounts as MappedCounts
     from sclatent.model.source import Rows as Rows
     from sclatent.model.training.diagnose import Diverged as Diverged
     from sclatent.model.training.schedule import refit_epochs as refit_epochs
