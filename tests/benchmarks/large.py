@@ -21,11 +21,17 @@ import tempfile
 import time
 from pathlib import Path
 
+import anndata as ad
+import h5py
+import numpy as np
 import pandas as pd
 import yaml
 
 import sclatent as sl
+from sclatent.data.blocks import CountStore
 
+SIMULATED = 100_000
+"""Cells that are simulated; of more, each is one of these with fresh noise."""
 ROOT = Path(__file__).resolve().parents[2]
 USED = re.compile(r"done: ([\d.]+) s, ([\d.]+) s of CPU, at most ([\d.]+) GB of memory")
 
@@ -33,9 +39,25 @@ USED = re.compile(r"done: ([\d.]+) s, ([\d.]+) s of CPU, at most ([\d.]+) GB of 
 def simulate(path: Path, cells: int, genes: int) -> float:
     """Write simulated counts, unless they are there; return the density."""
     if not path.exists():
-        sl.io.write_h5ad(sl.simulate(cells, genes, median_library=1250.0, seed=0), path)
-    counts = sl.io.read_h5ad(path)
-    return counts.X.nnz / counts.n_obs / counts.n_vars
+        made = sl.simulate(min(cells, SIMULATED), genes, median_library=1250.0, seed=0)
+        sl.io.write_h5ad(made if cells <= SIMULATED else repeat(made, cells), path)
+    with h5py.File(path) as file:
+        return file["X/data"].size / cells / genes
+
+
+def repeat(made: ad.AnnData, cells: int) -> ad.AnnData:
+    """Return so many cells, each a cell of `made` with fresh noise of gamma-Poisson counts about its own."""
+    store, rng, tables = CountStore(made.n_vars), np.random.default_rng(0), []
+    for start in range(0, cells, made.n_obs):
+        picked = rng.permutation(made.n_obs)[: cells - start]
+        for at in range(0, len(picked), 5000):
+            block = made.X[picked[at : at + 5000]]
+            block.data = rng.poisson(rng.gamma(4 * block.data, 0.25)).astype(np.float32)
+            block.eliminate_zeros()
+            store.append(block)
+        tables.append(made.obs.iloc[picked])
+    obs = pd.concat(tables).set_axis([f"cell{i}" for i in range(cells)])
+    return ad.AnnData(store.matrix(), obs=obs, var=made.var)
 
 
 def run(folder: Path, counts: Path, cores: int) -> float:

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from sklearn.neighbors import NearestNeighbors
 
 from sclatent import tl
 from sclatent.settings import InputError, MapSettings
@@ -47,6 +48,33 @@ def test_too_few_cells_or_latents_that_are_not_finite_are_one_line():
     broken.X[3, 1] = np.nan
     with pytest.raises(InputError, match="not finite"):
         tl.map(broken)
+
+
+def test_of_many_cells_some_are_laid_out_and_the_others_join_them(monkeypatch):
+    latent, group = latents(900, groups=3)
+    monkeypatch.setattr("sclatent.tl._map.map.FITTED", 150)
+    out, again = tl.map(latent), tl.map(latent)
+    xy = out.obsm["X_umap"]
+    assert np.array_equal(xy, again.obsm["X_umap"])
+    assert np.isfinite(xy).all()
+    center = np.stack([xy[group == g].mean(axis=0) for g in range(3)])
+    nearest = np.linalg.norm(xy[:, None] - center, axis=2).argmin(axis=1)
+    assert (nearest == group).mean() > 0.99
+    # neighbours in the latent space are neighbours on the map, as well as where all cells were laid out at once
+    monkeypatch.undo()
+    whole = tl.map(latent)
+    kept, expected = (_kept(adata) for adata in (out, whole))
+    assert kept > 0.85 * expected
+    # graph and clusters are those of all cells, which the start of the map does not touch
+    assert (out.obsp["distances"] != whole.obsp["distances"]).nnz == 0
+    assert (out.obs["leiden"] == whole.obs["leiden"]).all()
+
+
+def _kept(out: AnnData) -> float:
+    """Return the share of neighbours in the latent space that are among the 30 nearest on the map."""
+    near = NearestNeighbors(n_neighbors=31).fit(out.obsm["X_umap"]).kneighbors(return_distance=False)
+    rows, columns = out.obsp["distances"].nonzero()
+    return float(np.mean([column in near[row] for row, column in zip(rows, columns, strict=True)]))
 
 
 def test_same_latents_same_bytes(tmp_path):

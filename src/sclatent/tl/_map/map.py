@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from sclatent.data import slots
 from sclatent.settings import InputError, MapSettings, takes_settings
+from sclatent.tl._map.neighbors import NeighborSearch
+from sclatent.tl._model.subset import evenly
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 SEED = 0
 MIN_CELLS = 3
 """Fewer cells have no neighbour graph worth the name."""
+FITTED = 100_000
+"""Cells up to which UMAP starts from eigenvectors of the graph, for which it holds as many vectors as the root of their
+number. Of more cells so many are laid out first, and each of all starts where the nearest of these is."""
+EPOCHS = 100
+"""Epochs of UMAP for all cells, where they start beside cells that are laid out."""
 
 
 @takes_settings
@@ -50,8 +57,6 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
     import pandas as pd
     import scanpy as sc
 
-    from sclatent.tl._map.neighbors import NeighborSearch
-
     _keep_compiled()
     n = latent.n_obs
     if n < MIN_CELLS:
@@ -62,15 +67,8 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
     if not np.isfinite(means).all():
         raise InputError("map: the latents hold values that are not finite: train the model again")
     out = ad.AnnData(obs=pd.DataFrame(index=latent.obs_names.copy()), obsm={slots.X_LATENT: means})
-    n_neighbors = min(map.n_neighbors, n - 1)
-    sc.pp.neighbors(
-        out,
-        n_neighbors=n_neighbors,
-        use_rep=slots.X_LATENT,
-        metric="euclidean",
-        transformer=NeighborSearch(n_neighbors, SEED, axes=_used(latent), angles=_angles(latent)),
-        random_state=SEED,
-    )
+    search = NeighborSearch(min(map.n_neighbors, n - 1), SEED, axes=_used(latent), angles=_angles(latent))
+    _find_neighbors(out, search)
     sc.tl.leiden(
         out,
         resolution=map.resolution,
@@ -80,10 +78,52 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
         n_iterations=2,
         random_state=SEED,
     )
-    # the spectral start solves for more eigenvectors than a handful of cells has
-    start = "spectral" if n > 10 else "random"
-    sc.tl.umap(out, min_dist=map.min_dist, init_pos=start, random_state=SEED)
+    if n > FITTED:
+        sc.tl.umap(out, map.min_dist, maxiter=EPOCHS, init_pos=_beside(means, search, map), random_state=SEED)
+    else:
+        _lay_out(out, map)
     return out
+
+
+def _find_neighbors(cells: AnnData, search: NeighborSearch) -> None:
+    """Add the graph of nearest neighbours, as scanpy makes it of what the search finds."""
+    import scanpy as sc
+
+    sc.pp.neighbors(
+        cells,
+        n_neighbors=search.n_neighbors,
+        use_rep=slots.X_LATENT,
+        metric="euclidean",
+        transformer=search,
+        random_state=SEED,
+    )
+
+
+def _lay_out(cells: AnnData, map: MapSettings) -> None:
+    """Add the UMAP of cells whose graph is there."""
+    import scanpy as sc
+
+    # the spectral start solves for more eigenvectors than a handful of cells has
+    start = "spectral" if cells.n_obs > 10 else "random"
+    sc.tl.umap(cells, min_dist=map.min_dist, init_pos=start, random_state=SEED)
+
+
+def _beside(means: npt.NDArray[np.float32], search: NeighborSearch, map: MapSettings) -> npt.NDArray[np.float32]:
+    """Return a start (n_cells, 2) for the UMAP of many cells: evenly spaced ones are laid out, the others join them."""
+    import anndata as ad
+    import numpy as np
+    import pandas as pd
+
+    n = len(means)
+    few = evenly(np.arange(n), FITTED)
+    some = ad.AnnData(obs=pd.DataFrame(index=few.astype(str)), obsm={slots.X_LATENT: means[few]})
+    _find_neighbors(some, search)
+    _lay_out(some, map)
+    placed = np.asarray(some.obsm[slots.X_UMAP], dtype=np.float32)
+    # cells at one place would never part
+    apart = np.random.default_rng(SEED).normal(scale=0.01, size=(n, 2)).astype(np.float32)
+    start: npt.NDArray[np.float32] = placed[search.nearest(means[few], means)] + apart
+    return start
 
 
 def _used(latent: AnnData) -> npt.NDArray[np.bool_] | None:

@@ -49,16 +49,26 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit_transform(self, X: npt.NDArray[np.float32], y: None = None) -> sparse.csr_matrix:
         """Return the distances (n_cells × n_cells), ``n_neighbors − 1`` other cells in each row, the nearest first."""
         others = self.n_neighbors - 1
-        used = np.ones(X.shape[1], dtype=bool) if self.axes is None else self.axes
-        if self.angles is None:
-            X = X if self.axes is None else np.ascontiguousarray(X[:, used])
-        else:
-            turning = X[:, used & self.angles]
-            X = np.hstack([X[:, used & ~self.angles], np.cos(turning), np.sin(turning)])
+        X = self._coordinates(X)
         search = _exact if len(X) <= self.exact_cells else _approximate
         indices, distances = search(X, others, self.seed)
         indptr = np.arange(0, others * len(X) + 1, others)
         return sparse.csr_matrix((distances.ravel(), indices.ravel(), indptr), shape=(len(X), len(X)))
+
+    def nearest(self, among: npt.NDArray[np.float32], X: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+        """Return (n_cells,) which of the cells `among` is nearest to each cell of `X`."""
+        from sklearn.neighbors import NearestNeighbors
+
+        tree = NearestNeighbors(n_neighbors=1).fit(self._coordinates(among))
+        found: npt.NDArray[np.intp] = tree.kneighbors(self._coordinates(X), return_distance=False)[:, 0]
+        return found
+
+    def _coordinates(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        used = np.ones(X.shape[1], dtype=bool) if self.axes is None else self.axes
+        if self.angles is None:
+            return X if self.axes is None else np.ascontiguousarray(X[:, used])
+        turning = X[:, used & self.angles]
+        return np.hstack([X[:, used & ~self.angles], np.cos(turning), np.sin(turning)])
 
 
 def _exact(x: npt.NDArray[np.float32], others: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
