@@ -16,6 +16,7 @@ from sclatent.tl._cycle.laws.counts import highest
 from sclatent.tl._cycle.laws.source import Source
 from sclatent.tl._cycle.scores import ListGenes, log_normalise
 from sclatent.tl._cycle.states import BINS, Array, Ints, posterior
+from sclatent.tl._model.subset import evenly
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,8 @@ DEEP = 1.5
 """Counts are deep where the median list gene scatters by this factor more than counting alone would (a Poisson)."""
 MAX_CELLS = 4000
 """Curves are learned on at most this many cells; every cell gets its posterior."""
+DEPTH_CELLS = 20_000
+"""Cells that tell whether counts are deep."""
 CHUNK = 8192
 RESTING = 0.9
 """First guess of the probability that a cell rests that is below both list means; of the others it is the rest to 1."""
@@ -59,7 +62,9 @@ def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
     The variance of count / library is held against what it would be if each count were Poisson. Where counting is most
     of it, the law has to know about counts; where it is not, the law has to know how genes scatter from cell to cell.
     """
-    part = np.asarray(counts[:, genes.position].todense(), dtype=np.float64) / library[:, None]
+    cells = evenly(np.arange(counts.shape[0]), DEPTH_CELLS)
+    library = library[cells]
+    part = np.asarray(counts[cells][:, genes.position].todense(), dtype=np.float64) / library[:, None]
     by_chance = (part / library[:, None]).mean(axis=0)
     seen = by_chance > 0
     return bool(seen.any() and np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)

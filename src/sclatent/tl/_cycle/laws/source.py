@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
+from sclatent.data.blocks import release
 from sclatent.tl._cycle.laws.counts import CountLaw, highest, winsorize
 from sclatent.tl._cycle.laws.log import LogLaw
 from sclatent.tl._cycle.states import Array, Ints, Law
@@ -50,4 +51,6 @@ class Source:
         return LogLaw(y, self.batch[rows], self.n_batches, capture=capture)
 
     def _dense(self, rows: Ints, columns: Ints) -> Array:
-        return np.asarray(self.counts[rows][:, columns].todense(), dtype=np.float64)
+        dense = np.asarray(self.counts[rows][:, columns].todense(), dtype=np.float64)
+        release(self.counts)
+        return dense
