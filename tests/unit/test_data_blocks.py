@@ -1,6 +1,8 @@
 """Counts in a scratch file give what counts in memory give, stage by stage, and nothing is left on disk."""
 
+import errno
 import gzip
+import io as io_
 import logging
 import tempfile
 from pathlib import Path
@@ -70,6 +72,20 @@ def test_a_store_of_blocks_is_the_matrix_and_leaves_no_file(tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="read-only"):
         made.data[0] = 5
+
+
+def test_a_full_disk_of_scratch_files_is_one_line_that_names_it(tmp_path, monkeypatch, on_disk):
+    path = _written("csr", random(dtype=np.float64), tmp_path)
+    on_disk()
+
+    class Full(io_.BytesIO):
+        def write(self, content):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    monkeypatch.setattr(tempfile, "tempdir", "/somewhere")
+    with pytest.raises(sl.InputError, match=r"^/somewhere: a scratch file.*No space left on device.*TMPDIR"):
+        sl.io.read_counts(path)
 
 
 def test_blocks_cover_every_row_once_and_hold_few_values(on_disk):

@@ -7,6 +7,7 @@ next one comes, so that memory does not grow with the cells.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
+
+from sclatent.settings import InputError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,6 +28,18 @@ BLOCK = 1 << 22
 _MOST_ROWS = 1 << 15
 _MOST_PARTS = 200
 """Parts that entries are sorted into: each may have three scratch files open."""
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[None]:
+    """Turn what the disk of scratch files refuses into one line: readers would take it for the fault of their file."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{tempfile.gettempdir()}: a scratch file for counts cannot be written ({error.strerror or error}): it "
+            "takes about 8 bytes for each count that is not 0: make room, or set TMPDIR to a folder with more"
+        ) from error
 
 
 class ArrayStore:
@@ -48,11 +63,12 @@ class ArrayStore:
         self._bytes += stretch.nbytes
         if self._bytes <= self.in_memory:
             return
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
-            self._type = self._parts[0].dtype
-        for part in self._parts:
-            self._file.write(np.ascontiguousarray(part, dtype=self._type).data)
+        with _scratch():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115
+                self._type = self._parts[0].dtype
+            for part in self._parts:
+                self._file.write(np.ascontiguousarray(part, dtype=self._type).data)
         self._parts.clear()
 
     def array(self, dtype: npt.DTypeLike) -> np.ndarray:
@@ -60,7 +76,7 @@ class ArrayStore:
         if self._file is None:
             parts = self._parts or [np.zeros(0, dtype)]
             return parts[0] if len(parts) == 1 else np.concatenate(parts)
-        with self._file as file:  # the mapping holds on to the file
+        with self._file as file, _scratch():  # the mapping holds on to the file
             file.flush()
             return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=self._type)
 
@@ -248,7 +264,7 @@ def release(matrix: sparse.csr_matrix) -> None:
     """Give back the memory of what was read of a matrix in a scratch file; of others nothing changes."""
     for array in (matrix.data, matrix.indices):
         mapping = _mapping(array)
-        if mapping is not None:
+        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             mapping.madvise(mmap.MADV_DONTNEED)
 
 
