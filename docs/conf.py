@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ import api_pages  # noqa: E402
 import links  # noqa: E402
 
 import sclatent  # noqa: E402
+
+# the demo leaves its figures there, and the gallery, which is read after it, shows them
+GALLERY = HERE / "_build" / "gallery"
+GALLERY.mkdir(parents=True, exist_ok=True)
+os.environ["SCLATENT_GALLERY"] = str(GALLERY)
 
 project = "sclatent"
 author = "The sclatent developers"
