@@ -156,6 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=np.inf, help="end after so long, however many there were")
     parser.add_argument("--only", nargs="*", choices=list(_hostile.MAKERS))
     parser.add_argument("--write", type=Path, help="a Markdown page for the table")
     arguments = parser.parse_args()
@@ -172,6 +173,8 @@ def main() -> None:
             read(bases[kind], kind, folder)  # imports what reading needs, before the worker is forked
         worker = Worker(bases, folder)
         for i in range(arguments.inputs):
+            if time.perf_counter() - start > arguments.seconds:
+                break
             kind, number = kinds[i % len(kinds)], arguments.first + i // len(kinds)
             verdict, said = worker.judge(kind, number)
             counts[kind][verdict] += 1
@@ -191,10 +194,11 @@ def main() -> None:
             for kind, c in counts.items()
         ]
     )
-    print(f"{table}\n{arguments.inputs:,} inputs in {time.perf_counter() - start:.0f} s")
+    total = sum(c.total() for c in counts.values())
+    print(f"{table}\n{total:,} inputs in {time.perf_counter() - start:.0f} s")
     if arguments.write:
-        head = arguments.write.read_text(encoding="utf-8").split("| kind | inputs")[0]
-        arguments.write.write_text(f"{head}{table}\n", encoding="utf-8")
+        head = arguments.write.read_text(encoding="utf-8").split("\n| kind | inputs")[0].rstrip("\n")
+        arguments.write.write_text(f"{head}\n\n{table}\n", encoding="utf-8")
     sys.exit(bool(failures))
 
 
