@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -61,3 +63,16 @@ def test_the_line_of_each_scheduler(study: Study, tmp_path, scheduler, command, 
     line = record.read_text().splitlines()[0]
     for word in words:
         assert re.search(word, line), line
+
+
+def test_the_number_of_a_job_is_found_in_the_sentence_of_lsf(tmp_path):
+    (tmp_path / "bsub").write_text('#!/bin/sh\nshift $(($# - 1))\necho "Job <4711> is submitted to queue <$1>."\n')
+    (tmp_path / "bsub").chmod(0o755)
+    job = tmp_path / "job script.sh"
+    resources = SimpleNamespace(mem_mb=1000, runtime=30, gpu=1)
+    command = yaml.safe_load(block("LSF"))["cluster-generic-submit-cmd"].format(threads=2, resources=resources)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        f'{command} "{job}"', shell=True, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "4711\n"  # and the script was the last word of the line, or sed would not end
