@@ -28,7 +28,7 @@ class KnownModel:
     def vae(self) -> KnownModel:
         return self
 
-    def log_fraction(self, z, categorical=None, continuous=None):  # type: ignore[no-untyped-def]
+    def log_fraction(self, z, categorical=None, continuous=None, *, of="rna"):  # type: ignore[no-untyped-def]
         shift = self.offset.mean(axis=0) if categorical is None else self.offset[categorical[:, 0]]
         logits = np.asarray(z, dtype=np.float64) @ self.weights + shift
         logits -= logits.max(axis=1, keepdims=True)

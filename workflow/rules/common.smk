@@ -71,7 +71,7 @@ def counts_of_user(wildcards):
     """
     return [
         local(file)
-        for sample in DATASETS[wildcards.dataset].counts
+        for sample in DATASETS[wildcards.dataset].samples
         if sample.path not in DEMO_COUNTS and sample.url is None
         for file in source_files(sample.path)
     ]
@@ -81,7 +81,7 @@ def counts_made(wildcards):
     """The count files that a rule writes."""
     return [
         sample.path
-        for sample in DATASETS[wildcards.dataset].counts
+        for sample in DATASETS[wildcards.dataset].samples
         if sample.path in DEMO_COUNTS
     ]
 
@@ -176,5 +176,6 @@ def everything():
             for file in of_model
             + (of_gradients if settings.gradients else [])
             + (of_samples if settings.sample else [])
+            + (["atlas.h5mu"] if settings.modalities else [])
         ]
     ]

@@ -43,7 +43,7 @@ rule read:
         mem_mb=memory(350, 6),
         runtime=minutes(15, 0.05),
     params:
-        settings=section("counts", "join", "metadata"),
+        settings=section("counts", "modalities", "join", "metadata"),
         version=VERSIONS["read"],
     message:
         "{wildcards.dataset}: reading the counts"
@@ -108,6 +108,7 @@ rule prepare:
         runtime=minutes(15, 0.1),
     params:
         settings=section(
+            "modalities",
             "organism",
             "batch",
             "condition",

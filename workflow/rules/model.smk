@@ -27,7 +27,14 @@ rule train:
         mem_mb=memory(4000, 12),
         runtime=minutes(120, 0.5),
     params:
-        settings=section("batch", "condition", "covariates", "library_size", model=True),
+        settings=section(
+            "modalities",
+            "batch",
+            "condition",
+            "covariates",
+            "library_size",
+            model=True,
+        ),
         version=VERSIONS["train"],
     message:
         "{wildcards.dataset}: training {wildcards.model}, seed {wildcards.seed}"

@@ -34,6 +34,32 @@ rule export:
         "../scripts/export.py"
 
 
+rule bundle:
+    input:
+        atlas="results/{dataset}/{model}/atlas.h5ad",
+        prepared="results/{dataset}/prepared.h5ad",
+        latent=selected("results/{dataset}/{model}/seed-{seed}/latent.h5ad"),
+        map="results/{dataset}/{model}/map.h5ad",
+    output:
+        atlas=ensure("results/{dataset}/{model}/atlas.h5mu", non_empty=True),
+    log:
+        "logs/{dataset}/{model}/bundle.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/bundle.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(3000, 30),
+        runtime=minutes(30, 0.1),
+    params:
+        version=VERSIONS["bundle"],
+    message:
+        "{wildcards.dataset}: joining the modalities of {wildcards.model}"
+    script:
+        "../scripts/bundle.py"
+
+
 rule page:
     input:
         atlas="results/{dataset}/{model}/atlas.h5ad",

@@ -10,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.atlas._colors import set_colors
+from sclatent.atlas._mudata import with_rna
 from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
 from sclatent.data.blocks import change_rows, row_blocks
 from sclatent.data.columns import add_column, as_categories, called, is_measured
+from sclatent.data.modalities import further
 from sclatent.data.normalise import cell_sums, log_scaled
 from sclatent.settings import InputError, takes_settings
 
@@ -71,7 +73,8 @@ def build(
     Returns
     -------
     AnnData
-        AnnData of all genes that passed the filter. ``X``: log-normalised, CSR float32; ``layers["counts"]``; ``obs``:
+        All genes that passed the filter, and of several modalities the cells that have RNA. ``X``: log-normalised, CSR
+        float32; ``layers["counts"]``; ``obs``:
         every column that came in (under its name, or ``{name}_input`` where the pipeline writes that name; batch and
         labels are categories, but for labels that are measured numbers), QC, split, cycle, ``leiden``; ``obsm``:
         ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``, ``phase_probability`` (G1, S, G2M), and with a knob
@@ -119,6 +122,8 @@ def build(
     out.uns["log1p"] = {"base": float(np.e)}
     out.uns[slots.UNS] = {"dataset": name, "config": config}
     out.uns[slots.UNS] |= _about(prepared, cycle, axes, card or {}, metrics or {}, knob, stability)
+    if further(prepared):
+        out = with_rna(out, prepared)
     set_colors(out, [slots.PHASE, slots.LEIDEN, slots.STATE, slots.SPLIT, slots.SAMPLE, *judged])
     log.info("atlas: %d cells, %d genes, %d axes", out.n_obs, out.n_vars, latent.n_vars)
     return out

@@ -21,7 +21,7 @@ import sclatent
 from sclatent.bridge.files import read_json
 from sclatent.bridge.guard import guard
 from sclatent.bridge.trouble import AtWork, about_disk, mark_of, remove_scratch
-from sclatent.settings import InputError, ModelSettings, SampleSettings, sections_from_json, taken_by
+from sclatent.settings import InputError, ModelSettings, SampleSettings, moved, sections_from_json, taken_by
 from sclatent.settings.errors import printable
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -51,9 +51,9 @@ class Stage:
         self._settings = sections_from_json(text) if (text := getattr(snakemake.params, "settings", None)) else {}
         if "counts" in self._settings:
             # inside a module with a prefix, counts that a rule wrote are not where the dataset file says
-            self._settings["counts"] = [
-                sample.model_copy(update={"path": self._where(sample.path)}) for sample in self._settings["counts"]
-            ]
+            self._settings["counts"] = moved(self._settings["counts"], self._where)
+            if self._settings.get("modalities") is not None:
+                self._settings["modalities"] = self._settings["modalities"].moved(self._where)
 
     def parts(self, function: Callable[..., Any]) -> dict[str, Any]:
         """Return the settings that a stage function takes, as its keywords.

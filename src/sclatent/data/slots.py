@@ -18,6 +18,10 @@ UNS_GENES = "genes"
 UNS_PREPARED = "prepared"
 """``prepared.h5ad``: what ``library_size`` is a sum of, and under `RENAMED` where columns that came in are now."""
 RENAMED = "renamed"
+UNS_MODALITIES = "modalities"
+"""With several modalities: the features of each beside RNA, a DataFrame by its name (`sclatent.data.modalities`)."""
+MEASURED = "measured"
+"""In ``obs``, with several modalities: in which of them a cell was measured, such as ``rna+atac``."""
 
 # --- layers -----------------------------------------------------------------------------------------------------------
 COUNTS = "counts"
@@ -40,6 +44,8 @@ PCT_RIBO = "pct_counts_ribo"
 PCT_SPIKE_IN = "pct_counts_spike_in"
 DOUBLET_SCORE = "doublet_score"
 PREDICTED_DOUBLET = "predicted_doublet"
+N_PEAKS = "n_peaks"
+"""With open chromatin: peaks that are open, of those that stay."""
 
 # --- obs: cell cycle --------------------------------------------------------------------------------------------------
 S_SCORE = "S_score"
@@ -93,6 +99,27 @@ X_UMAP = "X_umap"
 PHASE_PROBABILITY = "phase_probability"
 """P(G1), P(S), P(G2M) of every cell."""
 LOADINGS = "sclatent_loadings"
+
+
+def latent_of(modality: str) -> str:
+    """In ``obsm`` of ``latent.h5ad``: posterior means of what one modality alone tells."""
+    return f"mean_{modality}"
+
+
+def latent_sd_of(modality: str) -> str:
+    """In ``obsm`` of ``latent.h5ad``: the SDs of `latent_of`."""
+    return f"sd_{modality}"
+
+
+def loadings_of(modality: str) -> str:
+    """In ``varm`` of ``latent.h5ad``: axes × features of a modality beside RNA."""
+    return f"loadings_{modality}"
+
+
+def features_of(modality: str) -> str:
+    """In ``uns`` of ``latent.h5ad`` and ``traversals.h5ad``: names of these features."""
+    return f"features_{modality}"
+
 
 # --- the simulator's truth --------------------------------------------------------------------------------------------
 CELL_TYPE = "cell_type"

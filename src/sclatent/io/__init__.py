@@ -12,6 +12,7 @@ __getattr__, __all__ = attach(
         "read_h5ad": "_write",
         "read_metadata": "_metadata",
         "write_h5ad": "_write",
+        "write_h5mu": "_mudata",
         "write_json": "_write",
         "write_table": "_write",
     },

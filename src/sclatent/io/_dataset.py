@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sclatent.data import slots
 from sclatent.data.columns import add_column
+from sclatent.data.modalities import RNA, further, slot
 from sclatent.io._counts import tidy
 from sclatent.io._download import fetch
 from sclatent.io._join import join_samples
 from sclatent.io._metadata import join_metadata
+from sclatent.io._modalities import ATAC, join_modalities
 from sclatent.io._read import read_counts
-from sclatent.settings import NO_FILE, Sample, takes_settings
+from sclatent.settings import NO_FILE, ModalitiesSettings, Sample, takes_settings
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 def read_dataset(
     *,
     counts: Sequence[Sample],
+    modalities: ModalitiesSettings | None = None,
     join: Literal["inner", "outer"] = "inner",
     metadata: str | None = None,
     file: str = NO_FILE,
@@ -37,7 +40,7 @@ def read_dataset(
 
     Parameters
     ----------
-    counts, join, metadata
+    counts, modalities, join, metadata
         Keys of the dataset file; ``counts`` is a path, a mapping, or a list of samples.
     file
         What messages call the place of these settings.
@@ -46,26 +49,36 @@ def read_dataset(
     -------
     AnnData
         The content of ``counts.h5ad``: ``X`` whole-number counts (CSR float32), ``obs``, ``var``, and
-        ``uns["sclatent"]["read"]``.
+        ``uns["sclatent"]["read"]``; with several modalities also what `sclatent.data.modalities` tells.
 
     Raises
     ------
     InputError
         One line for everything that is wrong with the files.
     """
-    samples = [_read_sample(sample) for sample in counts]
-    names = [sample.name or "counts" for sample in counts]
-    adata = samples[0] if len(samples) == 1 else join_samples(samples, names, join, file)
-    reads = {name: a.uns[slots.UNS][slots.UNS_READ] for name, a in zip(names, samples, strict=True)}
+    adata, reads = _read_samples(counts, join, file, None if modalities is None else RNA)
     info: dict[str, Any] = {"samples": reads, "join": join}
+    if modalities is not None:
+        peaks, info[ATAC] = _read_samples(modalities.atac.counts or (), join, file, ATAC)
+        adata = join_modalities(adata, peaks, modalities, file)
     if metadata is not None:
         info["metadata"] = join_metadata(adata, Path(metadata))
     adata.obs = tidy(adata.obs, file, "obs")
-    adata.uns = {slots.UNS: {slots.UNS_READ: info}}
+    adata.uns = {slots.UNS: {slots.UNS_READ: info, **slot(further(adata))}}
     return adata
 
 
-def _read_sample(sample: Sample) -> AnnData:
+def _read_samples(
+    samples: Sequence[Sample], join: str, file: str, modality: str | None
+) -> tuple[AnnData, dict[str, Any]]:
+    """Return the counts of one modality, samples joined, and how each sample was read."""
+    parts = [_read_sample(sample, modality) for sample in samples]
+    names = [sample.name or "counts" for sample in samples]
+    reads = {name: a.uns[slots.UNS][slots.UNS_READ] for name, a in zip(names, parts, strict=True)}
+    return (parts[0] if len(parts) == 1 else join_samples(parts, names, join, file)), reads
+
+
+def _read_sample(sample: Sample, modality: str | None) -> AnnData:
     path = fetch(sample.path, url=sample.url, sha256=sample.sha256)
     adata = read_counts(
         path,
@@ -75,6 +88,7 @@ def _read_sample(sample: Sample) -> AnnData:
         orientation=sample.orientation,
         round=sample.round,
         round_seed=sample.round_seed,
+        modality=modality,
     )
     columns = list(sample.columns.items())
     if sample.name is not None:

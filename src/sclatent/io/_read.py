@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sclatent.data.textfiles import GZIP, HDF5, starts_with
 from sclatent.io._counts import parsing
+from sclatent.io._formats.features import PEAKS, of_modality
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 from sclatent.settings.errors import check_file
@@ -18,6 +19,7 @@ _TAKES = {
     "10x h5": ("genome", "features"),
     "10x folder": ("genome", "features"),
     "h5ad": ("layer",),
+    "h5mu": ("layer",),
     "zarr": ("layer",),
     "loom": ("layer",),
     "text": ("orientation",),
@@ -33,13 +35,14 @@ def read_counts(
     orientation: str | None = None,
     round: Literal["nearest", "stochastic"] | None = None,
     round_seed: int = 0,
+    modality: Literal["rna", "atac"] | str | None = None,
 ) -> AnnData:
     """Read a count matrix of any supported format; the content tells the format where the name does not.
 
     Parameters
     ----------
     path
-        A 10x folder (or its matrix file), 10x ``.h5``, ``.h5ad``, ``.zarr``, ``.loom``, or a dense table
+        A 10x folder (or its matrix file), 10x ``.h5``, ``.h5ad``, ``.h5mu``, ``.zarr``, ``.loom``, or a dense table
         (``.csv``, ``.tsv``, ``.txt``, ``.tab``, also with ``.gz``).
     layer
         AnnData and loom files: a layer, or ``raw``; ``None`` for the main matrix.
@@ -55,6 +58,9 @@ def read_counts(
         below a half is kept; ``None`` refuses fractions. The log and ``uns`` say what it changed.
     round_seed
         Of the draws of ``stochastic``: same seed, same counts.
+    modality
+        Of a file that holds several: which to read. ``rna`` or ``atac`` says which table of a ``.h5mu`` it is, and
+        which rows of 10x output, or of an ``.h5ad`` with feature types; ``None`` reads genes.
 
     Returns
     -------
@@ -80,11 +86,17 @@ def read_counts(
         if value is not None and key not in _TAKES[kind]:
             raise InputError(f"{path}: `{key}: {value}` does not apply to a {kind} file: remove it")
     rounding = None if round is None else Rounding(round, round_seed)
+    if kind.startswith("10x") and features is None and modality == "atac":
+        features = PEAKS
     with parsing(path, "counts", only_memory=True):
         if kind in ("h5ad", "zarr"):
             from sclatent.io._formats.h5ad import read_anndata
 
-            return read_anndata(path, layer=layer, rounding=rounding)
+            return of_modality(read_anndata(path, layer=layer, rounding=rounding), modality)
+        if kind == "h5mu":
+            from sclatent.io._formats.mudata import read_mudata
+
+            return read_mudata(path, modality=modality, layer=layer, rounding=rounding)
         if kind == "loom":
             from sclatent.io._formats.loom import read_loom
 
@@ -117,7 +129,7 @@ def _format(path: Path) -> str:
     name = path.name.lower().removesuffix(".gz")
     if starts_with(path, HDF5):
         return _hdf5(path)
-    if name.endswith((".h5ad", ".h5", ".hdf5", ".loom")):
+    if name.endswith((".h5ad", ".h5mu", ".h5", ".hdf5", ".loom")):
         if path.name.lower().endswith(".gz") or starts_with(path, GZIP):
             raise InputError(f"{path}: HDF5 files are read as they are, not gzipped: unpack it first (gunzip)")
         return _hdf5(path)
@@ -126,7 +138,7 @@ def _format(path: Path) -> str:
     if name.endswith(ENDINGS):
         return "text"
     raise InputError(
-        f"{path}: unknown ending: expected a 10x folder, .h5, .h5ad, .zarr, .loom, .csv, .tsv or .txt (also .gz)"
+        f"{path}: unknown ending: expected a 10x folder, .h5, .h5ad, .h5mu, .zarr, .loom, .csv, .tsv or .txt (also .gz)"
     )
 
 
@@ -135,7 +147,7 @@ def _hdf5(path: Path) -> str:
 
     with parsing(path, "HDF5"), h5py.File(path, "r") as file:
         if "obs" in file and "var" in file:
-            return "h5ad"
+            return "h5mu" if "mod" in file else "h5ad"
         if isinstance(file.get("matrix"), h5py.Dataset) and "row_attrs" in file:
             return "loom"
         return "h5ad" if path.suffix.lower() == ".h5ad" else "10x h5"

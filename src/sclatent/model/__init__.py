@@ -21,6 +21,7 @@ __getattr__, __all__ = attach(
         "DECODERS": "parts.modality",
         "Decoder": "parts.decoders",
         "Diverged": "training.diagnose",
+        "Further": "parts.modality",
         "LATENTS": "parts.latents",
         "LIKELIHOODS": "parts.likelihoods",
         "Latent": "parts.latent",
@@ -33,6 +34,7 @@ __getattr__, __all__ = attach(
         "early_model": "training.trainer",
         "load_model": "saving",
         "log_rate": "parts.log_likelihoods",
+        "only": "views",
         "refined": "refine",
         "refit_epochs": "training.schedule",
         "refit_vae": "training.trainer",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from sclatent.model.parts.likelihoods import LIKELIHOODS as LIKELIHOODS
     from sclatent.model.parts.log_likelihoods import log_rate as log_rate
     from sclatent.model.parts.modality import DECODERS as DECODERS
+    from sclatent.model.parts.modality import Further as Further
     from sclatent.model.refine import refined as refined
     from sclatent.model.rotation import ACTIVE_VARIANCE as ACTIVE_VARIANCE
     from sclatent.model.rotation import rotate_axes as rotate_axes
@@ -70,3 +73,4 @@ if TYPE_CHECKING:
     from sclatent.model.training.trainer import refit_vae as refit_vae
     from sclatent.model.training.trainer import train_vae as train_vae
     from sclatent.model.vae import CountVAE as CountVAE
+    from sclatent.model.views import only as only

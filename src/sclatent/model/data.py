@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -32,21 +32,31 @@ class CountData:
         Level codes (cells × columns), int64; -1 stands for a level the model does not know.
     continuous
         Standardised covariates (cells × columns), float32.
+    measured
+        Whether each cell was measured at all, bool; None: all were. The counts of the others are zeros, which say
+        nothing.
+    others
+        The same cells in further modalities, by name; their covariates are not looked at.
     """
 
     counts: csr_matrix | CountSource
     library: np.ndarray
     categorical: np.ndarray | None = None
     continuous: np.ndarray | None = None
+    measured: np.ndarray | None = None
+    others: Mapping[str, CountData] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.counts, CountSource) and getattr(self.counts, "format", None) != "csr":
             raise TypeError("counts must be a CSR matrix or a CountSource")
         n = self.n_cells
-        for name in ("library", "categorical", "continuous"):
+        for name in ("library", "categorical", "continuous", "measured"):
             value = getattr(self, name)
             if value is not None and len(value) != n:
                 raise ValueError(f"{name} has {len(value)} rows, counts have {n}")
+        for name, other in self.others.items():
+            if other.n_cells != n:
+                raise ValueError(f"{name} has {other.n_cells} cells, counts have {n}")
 
     @cached_property
     def source(self) -> CountSource:
@@ -81,6 +91,8 @@ class CountData:
             self.library[index],
             None if self.categorical is None else self.categorical[index],
             None if self.continuous is None else self.continuous[index],
+            None if self.measured is None else self.measured[index],
+            {name: other.subset(index) for name, other in self.others.items()},
         )
 
 
@@ -89,7 +101,8 @@ class Batch:
     """The non-zeros of B cells (N in all) and what the decoder needs beside z.
 
     ``offsets`` (B + 1,) int64 delimits each cell's stretch of ``columns`` (N,) int64 and ``values`` (N,) float32;
-    ``rows`` (N,) int64 is the cell of each non-zero; ``log_factorial`` (B,) float64 is Σ_g log(x!).
+    ``rows`` (N,) int64 is the cell of each non-zero; ``log_factorial`` (B,) float64 is Σ_g log(x!). ``measured`` (B,)
+    bool says which cells are looked at (None: all), ``others`` holds the same cells in further modalities, by name.
     """
 
     offsets: Tensor
@@ -102,6 +115,8 @@ class Batch:
     categorical: Tensor
     continuous: Tensor
     n_genes: int
+    measured: Tensor | None = None
+    others: Mapping[str, Batch] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return int(self.library.shape[0])
@@ -144,6 +159,26 @@ class Batch:
             categorical=self.categorical.repeat(times, 1),
             continuous=self.continuous.repeat(times, 1),
             n_genes=self.n_genes,
+            measured=None if self.measured is None else self.measured.repeat(times),
+            others={name: other.repeat(times) for name, other in self.others.items()},
+        )
+
+    def some(self, cells: Tensor) -> Batch:
+        """The cells at the positions `cells`, ascending, in this modality alone."""
+        kept = torch.zeros(len(self), dtype=torch.bool, device=self.values.device)
+        kept[cells] = True
+        there, place = kept[self.rows], torch.cumsum(kept, 0) - 1
+        lengths = (self.offsets[1:] - self.offsets[:-1])[cells]
+        offsets = torch.zeros(len(cells) + 1, dtype=torch.int64, device=self.values.device)
+        torch.cumsum(lengths, 0, out=offsets[1:])
+        by_cell = ("library", "total", "log_factorial", "categorical", "continuous")
+        return Batch(
+            offsets=offsets,
+            rows=place[self.rows[there]],
+            columns=self.columns[there],
+            values=self.values[there],
+            **{name: getattr(self, name)[cells] for name in by_cell},
+            n_genes=self.n_genes,
         )
 
 
@@ -170,6 +205,9 @@ class Batches:
             "categorical": np.asarray(categorical, dtype=np.int64),
             "continuous": np.asarray(continuous, dtype=np.float32),
         }
+        if data.measured is not None:
+            self._cells["measured"] = np.asarray(data.measured, dtype=bool)
+        self.others = {name: Batches(other, device) for name, other in data.others.items()}
         self._there: dict[str, Tensor] | None = None
         if self.device.type != "cpu":
             self.to_device()
@@ -195,6 +233,8 @@ class Batches:
     def to_host(self) -> None:
         """Free the copy on the GPU."""
         self._there = None
+        for other in self.others.values():
+            other.to_host()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -212,14 +252,15 @@ class Batches:
             The cells, in the order of `index`, on the device of the training.
         """
         index = np.ascontiguousarray(index, dtype=np.int64)
+        others = {name: other.gather(index) for name, other in self.others.items()}
         if self._there is not None:
-            return self._gather_there(self._there, index)
+            return self._gather_there(self._there, index, others)
         arrays: dict[str, np.ndarray] = self.source.rows(index)._asdict()
         arrays |= {name: array[index] for name, array in self._cells.items()}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         if self.device.type != "cpu":
             tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
-        return Batch(**tensors, n_genes=self.n_genes)
+        return Batch(**tensors, n_genes=self.n_genes, others=others)
 
     def take(self, index: np.ndarray) -> tuple[tuple[Any, ...], dict[str, np.ndarray]]:
         """Return what `sparse_rows.take_rows` makes of the cells at `index`, and what else is known of them.
@@ -236,7 +277,7 @@ class Batches:
         """
         return self.source.take(index), {name: array[index] for name, array in self._cells.items()}
 
-    def _gather_there(self, there: dict[str, Tensor], cells: np.ndarray) -> Batch:
+    def _gather_there(self, there: dict[str, Tensor], cells: np.ndarray, others: dict[str, Batch]) -> Batch:
         # counted on the host: to read it from the GPU would wait for everything that the GPU has queued
         n = int((self._host_offsets[cells + 1] - self._host_offsets[cells]).sum())
         index = torch.from_numpy(cells).to(self.device)
@@ -253,6 +294,7 @@ class Batches:
             values=there["values"][position],
             **{name: there[name][index] for name in self._cells},
             n_genes=self.n_genes,
+            others=others,
         )
 
     def stream(self, index: np.ndarray, size: int) -> Iterator[Batch]:

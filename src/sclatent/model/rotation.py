@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from sclatent.model.rotation_criteria import independent, normalise_rows, one_sided, varimax
+from sclatent.model.views import RNA
 from sclatent.settings.kinds.registry import unknown_kind
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _turned(
     if n_axes < mean.shape[1]:
         directions = np.zeros((mean.shape[1], n))
         directions[block] = basis[:, :n]
-    slope = slopes(vae, data.subset(cells[picked]), mean[picked], directions)
+    slope = all_slopes(vae, data.subset(cells[picked]), mean[picked], directions)
 
     def orient(n: int) -> Array:
         """Return the rotation within the first n directions."""
@@ -130,7 +131,20 @@ def largest_correlation(rotation: Array, variance: npt.NDArray) -> float:
     return float(np.abs(np.triu(correlation, 1)).max(initial=0.0))
 
 
-def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, directions: Array) -> Array:
+def all_slopes(vae: CountVAE, data: CountData, mean: np.ndarray, directions: Array) -> Array:
+    """Return the `slopes` of the genes, and of as many features of each further modality as there are genes.
+
+    Those that move most: tens of thousands of peaks of which few move would else outvote the genes.
+    """
+    parts = [slopes(vae, data, mean, directions)]
+    for name in vae.others:
+        found = slopes(vae, data, mean, directions, of=name)
+        largest = np.argsort(-(found**2).sum(axis=0), kind="stable")[: vae.n_genes]
+        parts.append(found[:, np.sort(largest)])
+    return parts[0] if len(parts) == 1 else np.hstack(parts)
+
+
+def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, directions: Array, *, of: str = RNA) -> Array:
     """Return how the decoded log rate of each gene changes along each direction: at the cells, and across them all.
 
     The average of two slopes, which are the same for a linear decoder (but for the ridge). The one at each cell sees
@@ -148,6 +162,8 @@ def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, directions: Array) 
         (cells, all axes) their positions, in the coordinates of ``vae.posterior``.
     directions
         (all axes, directions) orthonormal.
+    of
+        The modality whose features are meant.
 
     Returns
     -------
@@ -157,11 +173,11 @@ def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, directions: Array) 
     def log_fraction(rows: slice, shift: npt.NDArray | float = 0.0) -> np.ndarray:
         categorical = None if data.categorical is None else data.categorical[rows]
         continuous = None if data.continuous is None else data.continuous[rows]
-        return vae.log_fraction(mean[rows] + shift, categorical, continuous)
+        return vae.log_fraction(mean[rows] + shift, categorical, continuous, of=of)
 
     z = mean.astype(np.float64) @ directions
     z -= z.mean(axis=0)
-    product = np.zeros((directions.shape[1], vae.n_genes))
+    product = np.zeros((directions.shape[1], vae.modalities[of].n_genes))
     for start in range(0, len(mean), 256):
         rows = slice(start, start + 256)
         product += z[rows].T @ log_fraction(rows)

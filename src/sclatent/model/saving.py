@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from sclatent.model.parts.modality import Further
 from sclatent.settings import InputError, ModelSettings, first_line
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ def load_model(cls: type[CountVAE], folder: Path) -> tuple[CountVAE, dict[str, A
         n_levels=tuple(architecture["n_levels"]),
         n_continuous=architecture["n_continuous"],
         rest=architecture["rest"],
+        further={
+            name: Further.from_description(described) for name, described in architecture.get("further", {}).items()
+        },
     )
     weights = folder / WEIGHTS
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from sclatent.model.parts.encoder import Encoder
 from sclatent.model.parts.latent import Axes, Posterior
 from sclatent.model.parts.latents import make_latent
 from sclatent.model.parts.likelihoods import Likelihood
-from sclatent.model.parts.modality import Modality
+from sclatent.model.parts.modality import Further, Modality, ShrunkenDecoder
+from sclatent.model.views import RNA, only
 from sclatent.settings import ModelSettings
 
 
@@ -36,6 +38,8 @@ class CountVAE(nn.Module):
         Number of continuous covariates.
     rest
         Whether the library size counts more than the model's genes, so that the softmax has a *rest* category.
+    further
+        Modalities of the same cells beside the genes, by name.
     seed
         Seed of the initial weights.
     """
@@ -53,6 +57,7 @@ class CountVAE(nn.Module):
         n_levels: tuple[int, ...] = (),
         n_continuous: int = 0,
         rest: bool = False,
+        further: Mapping[str, Further] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -61,17 +66,18 @@ class CountVAE(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.n_design = sum(self.n_levels) + n_continuous
         # layers fill themselves from the global generator before ours does: leave that one as it was
+        self.further = dict(further or {})
+        shared: dict[str, Any] = {"n_design": self.n_design, "n_levels": self.n_levels, "generator": generator}
         with torch.random.fork_rng(devices=[]):
             self.latent = make_latent(settings.latent, settings.n_axes)
             self.latent.fill(generator)
-            self.modality = Modality(
-                n_genes,
-                settings,
-                self.latent,
-                n_design=self.n_design,
-                n_levels=self.n_levels,
-                rest=rest,
-                generator=generator,
+            self.modality = Modality(n_genes, settings, self.latent, rest=rest, **shared)
+            kind: dict[str, Any] = {**shared, "rest": False, "decoder": ShrunkenDecoder}
+            self.others = nn.ModuleDict(
+                {
+                    name: Modality(one.n_features, one.within(settings), self.latent, **kind)
+                    for name, one in self.further.items()
+                }
             )
         # mean of the one-hot columns over the training cells: a level that training never saw is then the average one
         self.register_buffer("level_frequency", torch.zeros(sum(self.n_levels)))
@@ -79,6 +85,11 @@ class CountVAE(nn.Module):
         self.register_buffer("rotation", torch.eye(settings.n_axes))
 
     # --- pieces that training uses --------------------------------------------------------------------------------
+
+    @property
+    def modalities(self) -> dict[str, Modality]:
+        """All modalities by name, the genes first."""
+        return {RNA: self.modality, **self.others}  # type: ignore[dict-item]
 
     @property
     def encoder(self) -> Encoder:
@@ -126,7 +137,7 @@ class CountVAE(nn.Module):
         return torch.cat(parts, 1)
 
     def encode(self, batch: Batch, masks: torch.Generator | None = None) -> Posterior:
-        """Return q(z | x) of the cells; `masks`, when given, switches dropout on.
+        """Return q(z | x) of the cells, of all that was measured of each; `masks`, when given, switches dropout on.
 
         Parameters
         ----------
@@ -140,10 +151,25 @@ class CountVAE(nn.Module):
         Posterior
             q(z | x) before any rotation.
         """
-        return self.latent.posterior(self.encoder(batch, masks), self.progress)
+        if not self.others:
+            return self.latent.posterior(self.encoder(batch, masks), self.progress)
+        heads = [(modality.encoder(part, masks), cells) for modality, part, cells in self._parts(batch)]
+        return self.latent.product(heads, batch.library, self.progress)
+
+    def _parts(self, batch: Batch) -> Iterator[tuple[Modality, Batch, Tensor]]:
+        """Yield each modality with its measured cells, and their positions in `batch`."""
+        for name, modality in self.modalities.items():
+            part = batch if name == RNA else batch.others[name]
+            if part.measured is None or bool(part.measured.all()):
+                yield modality, part, torch.arange(len(batch), device=self.device)
+            elif bool(part.measured.any()):
+                cells = torch.nonzero(part.measured)[:, 0]
+                yield modality, part.some(cells), cells
 
     def log_prob(self, code: Tensor, batch: Batch, masks: torch.Generator | None = None) -> Tensor:
         """Log p(x | code) of each cell (B,), nats, constants included; `code` (B × n_code) before any rotation.
+
+        Of several modalities it is the sum over those that were measured.
 
         Parameters
         ----------
@@ -159,7 +185,13 @@ class CountVAE(nn.Module):
         Tensor
             (B,), nats.
         """
-        return self.modality.log_prob(code, batch, self.design(batch.categorical, batch.continuous), masks)
+        design = self.design(batch.categorical, batch.continuous)
+        if not self.others:
+            return self.modality.log_prob(code, batch, design, masks)
+        total = code.new_zeros(len(batch))
+        for modality, part, cells in self._parts(batch):
+            total = total.index_add(0, cells, modality.log_prob(code[cells], part, design[cells], masks))
+        return total
 
     def log_prob_of_draws(self, code: Tensor, batch: Batch, masks: torch.Generator | None = None) -> Tensor:
         """Log p(x | code) of each draw and cell (draws × B), of `code` (draws × B × n_code).
@@ -242,7 +274,9 @@ class CountVAE(nn.Module):
     # --- what users ask: arrays in, arrays out --------------------------------------------------------------------
 
     @torch.no_grad()
-    def along_axes(self, data: CountData, indices: np.ndarray | None = None, *, size: int = 1024) -> Axes:
+    def along_axes(
+        self, data: CountData, indices: np.ndarray | None = None, *, size: int = 1024, given: str | None = None
+    ) -> Axes:
         """Mean, SD and KL of q(z | x) along the axes, float32 (cells × axes each), after any rotation.
 
         Parameters
@@ -253,6 +287,9 @@ class CountVAE(nn.Module):
             Positions of the cells; None: all.
         size
             Cells at a time.
+        given
+            The modality that x is; where a cell does not have it, its posterior is the prior. None: all that was
+            measured.
 
         Returns
         -------
@@ -263,7 +300,8 @@ class CountVAE(nn.Module):
         out = Axes(*(np.empty((len(index), self.latent.n_axes), np.float32) for _ in range(3)))
         done = 0
         for batch in Batches(data, self.device).stream(index, size):
-            for whole, part in zip(out, self.encode(batch).along(self.rotation), strict=True):
+            seen = batch if given is None else only(batch, given)
+            for whole, part in zip(out, self.encode(seen).along(self.rotation), strict=True):
                 whole[done : done + len(batch)] = part
             done += len(batch)
         return out
@@ -362,9 +400,14 @@ class CountVAE(nn.Module):
 
     @torch.no_grad()
     def log_fraction(
-        self, z: np.ndarray, categorical: np.ndarray | None = None, continuous: np.ndarray | None = None
+        self,
+        z: np.ndarray,
+        categorical: np.ndarray | None = None,
+        continuous: np.ndarray | None = None,
+        *,
+        of: str = RNA,
     ) -> np.ndarray:
-        """Log μ/l (cells × genes) at the coordinates `z` (cells × axes) along the axes.
+        """Log μ/l (cells × genes, or the features of the modality `of`) at coordinates `z` (cells × axes) on the axes.
 
         Without covariates the decoder is asked for the average level and the average covariate.
 
@@ -376,6 +419,8 @@ class CountVAE(nn.Module):
             Level of each covariate column as an integer (cells × columns); None: the average level.
         continuous
             Scaled continuous covariates (cells × columns); None: their average, 0.
+        of
+            The modality that is decoded.
 
         Returns
         -------
@@ -389,8 +434,9 @@ class CountVAE(nn.Module):
             torch.as_tensor(np.asarray(codes), dtype=torch.int64, device=self.device),
             torch.as_tensor(np.asarray(values), dtype=torch.float32, device=self.device),
         )
-        logits = self.decoder(self._code(z), design)
-        return torch.log_softmax(logits, 1)[:, : self.n_genes].cpu().numpy()
+        modality = self.modalities[of]
+        logits = modality.decoder(self._code(z), design)
+        return torch.log_softmax(logits, 1)[:, : modality.n_genes].cpu().numpy()
 
     def log_rate(
         self,
@@ -472,6 +518,7 @@ class CountVAE(nn.Module):
             "n_continuous": self.n_continuous,
             "rest": self.rest,
             "settings": self.settings.model_dump(mode="json"),
+            **({"further": {name: one.described() for name, one in self.further.items()}} if self.further else {}),
         }
 
     def save(self, folder: Path | str, extra: dict[str, Any] | None = None) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.modalities import RNA, further
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -127,6 +128,28 @@ def path(traversals: AnnData, name: str) -> Path:
         rate=np.asarray(steps.X, dtype=float),
         sd=np.asarray(steps.layers[slots.SD], dtype=float) if slots.SD in steps.layers else np.zeros(steps.shape),
         genes=symbols(traversals),
+    )
+
+
+def beside_peaks(traversals: AnnData) -> AnnData:
+    """Return traversals with the features of every further modality behind the genes; themselves if there is none."""
+    import anndata as ad
+    import pandas as pd
+
+    tables = further(traversals)
+    if not tables:
+        return traversals
+    genes = pd.DataFrame({slots.SYMBOL: symbols(traversals), "modality": RNA}, index=traversals.var_names)
+    others = [
+        pd.DataFrame({slots.SYMBOL: table["called"].astype(str), "modality": name}) for name, table in tables.items()
+    ]
+    sd = [np.asarray(traversals.layers[slots.SD]), *(traversals.obsm[f"{name}_{slots.SD}"] for name in tables)]
+    return ad.AnnData(
+        np.hstack([np.asarray(traversals.X), *(traversals.obsm[name] for name in tables)]),
+        obs=traversals.obs,
+        var=pd.concat([genes, *others]),
+        layers={slots.SD: np.hstack(sd)},
+        uns=dict(traversals.uns),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sclatent.data.columns import is_measured, set_aside
+from sclatent.data.modalities import RNA, measured
 from sclatent.data.programs import MIN_GENES, read_gmt
 from sclatent.pp._columns import METRICS, categories, covariate, library_column, need
 from sclatent.pp._genes import gene_symbols
@@ -101,7 +102,7 @@ def check_columns(
             categories(obs, column, "labels", file, missing=True)
             add(column, "labels", "categories")
     if library_size is not None:
-        library_column(obs, library_size, file)
+        library_column(obs[measured(counts, RNA)], library_size, file)
         add(library_size, "library_size", "numbers")
     if split.column is not None:
         need(obs, split.column, "split.column", file)

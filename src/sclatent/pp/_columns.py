@@ -140,6 +140,13 @@ def library_column(obs: pd.DataFrame, column: str, file: str) -> np.ndarray:
     return numbers
 
 
+def given_library(obs: pd.DataFrame, has_rna: np.ndarray, library_size: str, file: str) -> np.ndarray:
+    """Return the library sizes of the column that is named, 0 in cells without RNA."""
+    library = np.zeros(len(obs))
+    library[has_rna] = library_column(obs[has_rna], library_size, file)
+    return library
+
+
 def check_library(library: np.ndarray, total: np.ndarray, cells: pd.Index, column: str | None, file: str) -> None:
     """Stop if a library size is smaller than the counts of the model's genes: the *rest* would be negative."""
     below = library < total

@@ -9,6 +9,7 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.blocks import row_blocks, subset
+from sclatent.data.modalities import RNA, counts_of, further, measured, slot
 from sclatent.data.normalise import cell_sums
 from sclatent.pp._quality import Filters, filter_cells, score_doublets
 from sclatent.pp._split import check_number
@@ -29,18 +30,20 @@ def pass_cells(
     seed: int,
     filters: Filters,
     has_mito: bool,
+    exempt: np.ndarray,
 ) -> np.ndarray:
-    """Return which cells pass; doublet scores, if asked for, are added to `metrics`."""
+    """Return which cells pass, those `exempt` whatever their RNA; doublet scores, if asked for, go to `metrics`."""
     from anndata import AnnData
 
-    passed = filter_cells(metrics, cells, matrix.shape[1], filters, has_mito=has_mito)
+    passed = filter_cells(metrics, cells, matrix.shape[1], filters, has_mito=has_mito, exempt=exempt)
     if cells.doublets:
         every = np.ones(matrix.shape[1], dtype=bool)
-        score, called = score_doublets(AnnData(subset(matrix, passed, every)), _groups(obs[passed], batch), seed)
-        metrics[slots.DOUBLET_SCORE] = _spread(score, passed, np.nan)
-        metrics[slots.PREDICTED_DOUBLET] = _spread(called, passed, False)
+        scored = passed & ~exempt
+        score, called = score_doublets(AnnData(subset(matrix, scored, every)), _groups(obs[scored], batch), seed)
+        metrics[slots.DOUBLET_SCORE] = _spread(score, scored, np.nan)
+        metrics[slots.PREDICTED_DOUBLET] = _spread(called, scored, False)
         filters.add("cells.doublets", np.nan, "cells", ~called, "called doublets by scrublet")
-        passed[np.flatnonzero(passed)[called]] = False
+        passed[np.flatnonzero(scored)[called]] = False
     check_number(int(passed.sum()), filters.file)
     return passed
 
@@ -68,9 +71,21 @@ def pass_genes(
     return genes
 
 
+def part_of(counts: AnnData, matrix: csr_matrix, cells: np.ndarray, genes: np.ndarray) -> AnnData:
+    """Return some cells and genes, and of these cells what else was measured; `matrix` holds the counts."""
+    from anndata import AnnData
+
+    out = AnnData(subset(matrix, cells, genes), obs=counts.obs[cells].copy(), var=counts.var[genes].copy())
+    for name in further(counts):
+        out.obsm[name] = counts_of(counts, name)[cells]
+    read = counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})
+    out.uns[slots.UNS] = {slots.UNS_READ: read, **slot(further(counts))}
+    return out
+
+
 def silent(prepared: AnnData, genes: np.ndarray) -> np.ndarray:
-    """Return which cells have no count in `genes`."""
-    return cell_sums(prepared.X, genes) == 0
+    """Return which cells have no count in `genes`, of those that were measured for RNA."""
+    return (cell_sums(prepared.X, genes) == 0) & measured(prepared, RNA)
 
 
 def drop_silent(prepared: AnnData, filters: Filters, genes: np.ndarray, key: str, why: str, passed: np.ndarray) -> None:

@@ -15,11 +15,13 @@ from sclatent.data.blocks import subset
 from sclatent.data.columns import add_column
 from sclatent.data.gene_ids import gene_ids
 from sclatent.data.genes import cycle_genes
+from sclatent.data.modalities import RNA, measured, slot
 from sclatent.data.normalise import cell_sums
 from sclatent.io._numbers import to_counts
-from sclatent.pp._columns import check_library, given, library_column, need, place_columns, settle
+from sclatent.pp._columns import check_library, given, given_library, need, place_columns, settle
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
-from sclatent.pp._pass import drop_silent, pass_cells, pass_genes, silent
+from sclatent.pp._pass import drop_silent, part_of, pass_cells, pass_genes, silent
+from sclatent.pp._peaks import choose_peaks, model_peaks, pass_peaks
 from sclatent.pp._quality import Filters, qc_metrics
 from sclatent.pp._split import split_cells
 from sclatent.pp._variable import FLAVOR, highly_variable
@@ -29,6 +31,7 @@ from sclatent.settings import (
     CycleSettings,
     GenesSettings,
     InputError,
+    ModalitiesSettings,
     SplitSettings,
     takes_settings,
 )
@@ -39,13 +42,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NO_COUNT = "no count in the model's genes"
+_SILENT = ("cells.no_model_counts", "no count in the model's genes")
+"""The filter that takes cells without a library size, and why."""
 
 
 @takes_settings
 def prepare(
     counts: AnnData,
     *,
+    modalities: ModalitiesSettings | None = None,
     organism: str = "human",
     batch: Sequence[str] = (),
     condition: Sequence[str] = (),
@@ -63,7 +68,7 @@ def prepare(
     ----------
     counts
         What `read_dataset` returns: whole-number counts in ``X``.
-    organism, batch, condition, covariates, library_size, split, cells, genes, cycle
+    modalities, organism, batch, condition, covariates, library_size, split, cells, genes, cycle
         Keys of the dataset file; a section may be a mapping, such as ``genes={"n_top": 1000}``.
     file
         What messages call the place of these settings.
@@ -99,16 +104,17 @@ def prepare(
     matrix = to_counts(counts.X, file, list(counts.obs_names), list(counts.var_names))
     grouped = {"batch": batch, "condition": condition}
     _need_columns(counts.obs, grouped, split, file)
-    library = library_column(counts.obs, library_size, file) if library_size is not None else None
+    has_rna = measured(counts, RNA)
+    library = None if library_size is None else given_library(counts.obs, has_rna, library_size, file)
     known = _know_genes(counts.var, *gene_symbols(counts, genes.symbols, file), genes.keep, file)
     metrics, known.metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var), known.symbols)
     _tell_spikes(known.metrics[slots.SPIKE_IN].to_numpy(), known.symbols)
     has_mito = bool(known.metrics[slots.MITO].any())
-    passed = pass_cells(matrix, counts.obs, metrics, cells, batch, split.seed, filters, has_mito)
+    passed = pass_cells(matrix, counts.obs, metrics, cells, batch, split.seed, filters, has_mito, ~has_rna)
+    pass_peaks(counts, passed, modalities, filters)
     seen = pass_genes(matrix, passed, counts.var_names, known.kept, genes.min_cells, filters)
 
-    prepared = AnnData(subset(matrix, passed, seen), obs=counts.obs[passed].copy(), var=counts.var[seen].copy())
-    prepared.uns[slots.UNS] = {slots.UNS_READ: counts.uns.get(slots.UNS, {}).get(slots.UNS_READ, {})}
+    prepared = part_of(counts, matrix, passed, seen)
     every = np.ones(prepared.n_vars, dtype=bool)
     drop_silent(prepared, filters, every, "cells.no_counts", "no count in the genes left", passed)
     renamed = place_columns(prepared, metrics, grouped, covariates, file)
@@ -124,18 +130,18 @@ def prepare(
     choice = choose()
     while library is None and silent(prepared, choice.in_model).any():
         # a library size of zero has no rate: such cells go, and split and genes are drawn and chosen again
-        drop_silent(prepared, filters, choice.in_model, "cells.no_model_counts", _NO_COUNT, passed)
+        drop_silent(prepared, filters, choice.in_model, *_SILENT, passed)
         choice = choose()
     prepared.obs[slots.SPLIT] = choice.split
     given_size = None if library is None else library[passed]
     prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, choice.in_model, given_size, library_size, file)
     settle(prepared, renamed, {*batch, *condition, *covariates})
+    prepared.uns[slots.UNS] |= slot(choose_peaks(prepared, _groups(prepared, batch), modalities, filters))
     _describe_genes(prepared, left, choice)
     metrics["passed"] = passed
-    about: dict[str, Any] = {slots.UNS_FILTERS: filters.table(), slots.UNS_QC: metrics}
+    about: dict[str, Any] = {slots.UNS_FILTERS: filters.table(), slots.UNS_QC: metrics[has_rna]}
     about[slots.UNS_GENES] = _about_genes(known, choice, genes.n_top)
-    about[slots.UNS_PREPARED] = _about_columns(library_size, renamed)
-    prepared.uns[slots.UNS] |= about
+    prepared.uns[slots.UNS] |= about | {slots.UNS_PREPARED: _about_columns(library_size, renamed)}
     prepared.strings_to_categoricals()
     log.info("prepared: %d cells × %d genes, of which the model sees %d", *prepared.shape, choice.in_model.sum())
     return prepared
@@ -249,11 +255,13 @@ def model_counts(prepared: AnnData) -> AnnData:
     from anndata import AnnData
 
     genes = prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)
+    matrices, tables = model_peaks(prepared)
     return AnnData(
         subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes),
         obs=prepared.obs,
         var=prepared.var[genes],
-        uns={slots.UNS: {slots.UNS_PREPARED: prepared.uns[slots.UNS][slots.UNS_PREPARED]}},
+        obsm=matrices,
+        uns={slots.UNS: {slots.UNS_PREPARED: prepared.uns[slots.UNS][slots.UNS_PREPARED], **slot(tables)}},
     )
 
 
@@ -287,8 +295,10 @@ def _variable(
     prepared: AnnData, split: pd.Categorical, batch: Sequence[str], n_top: int, spikes: np.ndarray
 ) -> np.ndarray:
     """Return which genes are highly variable among the training cells; spike-ins never are."""
-    groups = None
-    if batch:
-        groups = given(prepared, batch).astype(str).agg(" | ".join, axis=1).to_numpy()
     train = np.flatnonzero(np.asarray(split) == slots.TRAIN)
-    return highly_variable(prepared.X, n_top, groups, cells=train, genes=~spikes)
+    return highly_variable(prepared.X, n_top, _groups(prepared, batch), cells=train, genes=~spikes)
+
+
+def _groups(prepared: AnnData, batch: Sequence[str]) -> np.ndarray | None:
+    """Return the batch of each cell, of all batch columns together; None if there is none."""
+    return given(prepared, batch).astype(str).agg(" | ".join, axis=1).to_numpy() if batch else None

@@ -109,7 +109,13 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
 
 
 def filter_cells(
-    metrics: pd.DataFrame, settings: CellsSettings, n_genes: int, filters: Filters, *, has_mito: bool
+    metrics: pd.DataFrame,
+    settings: CellsSettings,
+    n_genes: int,
+    filters: Filters,
+    *,
+    has_mito: bool,
+    exempt: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return which cells pass the filters on counts; each filter sees what the one before it left.
 
@@ -123,6 +129,8 @@ def filter_cells(
         Where to record what was taken.
     has_mito
         Whether any gene is known to be mitochondrial.
+    exempt
+        (n_cells,) cells without RNA, which pass; None: there is no such cell.
     """
     passed = np.ones(len(metrics), dtype=bool)
     genes, total = metrics[slots.N_GENES].to_numpy(), metrics[slots.TOTAL_COUNTS].to_numpy()
@@ -170,7 +178,8 @@ def filter_cells(
                 f"more than {limit:g} % mitochondrial counts",
             )
         )
-    for key, cutoff, keep, why in steps:
+    for key, cutoff, enough, why in steps:
+        keep = enough if exempt is None else enough | exempt
         filters.add(key, cutoff, "cells", keep[passed], why)
         passed &= keep
     return passed

@@ -1,7 +1,8 @@
 """The dataset file as typed models: defaults, ranges, one-line errors."""
 
 from sclatent.settings._base import taken_by
-from sclatent.settings.dataset import DatasetSettings, Sample
+from sclatent.settings.counts import Sample, moved
+from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.describe import configuration_table, json_schema, write_docs
 from sclatent.settings.errors import InputError, did_you_mean
 from sclatent.settings.kinds.parts import DecoderSettings, LatentSettings, LikelihoodSettings, ObjectiveSettings
@@ -15,6 +16,7 @@ from sclatent.settings.load import (
     section_json,
     sections_from_json,
 )
+from sclatent.settings.modalities import ATACSettings, ModalitiesSettings, RNASettings
 from sclatent.settings.model import ModelSettings
 from sclatent.settings.sample import SampleSettings
 from sclatent.settings.sections import (
@@ -31,6 +33,7 @@ from sclatent.settings.yaml12 import read_yaml
 
 __all__ = [
     "NO_FILE",
+    "ATACSettings",
     "AxesSettings",
     "CellsSettings",
     "CycleSettings",
@@ -41,8 +44,10 @@ __all__ = [
     "LatentSettings",
     "LikelihoodSettings",
     "MapSettings",
+    "ModalitiesSettings",
     "ModelSettings",
     "ObjectiveSettings",
+    "RNASettings",
     "Sample",
     "SampleSettings",
     "SplitSettings",
@@ -56,6 +61,7 @@ __all__ = [
     "load_dataset",
     "load_datasets",
     "missing_files",
+    "moved",
     "read_yaml",
     "section_json",
     "sections_from_json",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from sclatent.settings._base import Settings, taken_by
+from sclatent.settings.counts import Sample, Samples, check_name, check_names
 from sclatent.settings.errors import did_you_mean
+from sclatent.settings.modalities import ModalitiesSettings, fit_models, with_counts
 from sclatent.settings.model import ModelSettings
 from sclatent.settings.sample import SampleSettings, misfit
 from sclatent.settings.sections import (
@@ -21,21 +22,9 @@ from sclatent.settings.sections import (
     SplitSettings,
     TraverseSettings,
 )
-from sclatent.settings.words import Plain, numbers
 
-_SCHEMES = ("https://", "http://")
 ORGANISMS = ("human", "mouse")
 """Organisms with a built-in list of cell-cycle genes."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-
-
-def check_name(name: str, what: str) -> str:
-    """Return `name` if it can be used in a path and as a Snakemake wildcard, else raise ``ValueError``."""
-    if not NAME.fullmatch(name):
-        raise ValueError(
-            f"{what} '{name}' must start with a letter or digit and hold letters, digits, '_', '.', '-' only"
-        )
-    return name
 
 
 def _as_list(value: Any) -> Any:
@@ -44,73 +33,11 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _listed(names: list[str | None]) -> str:
+    return ", ".join("(no name)" if name is None else f"'{name}'" for name in names)
+
+
 Columns = Annotated[list[str], BeforeValidator(_as_list)]
-
-
-class Sample(Settings):
-    """Where one matrix of counts is and how to read it; further keys become obs columns."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    path: str = Field(description="file or 10x folder; relative to the working directory")
-    name: str | None = Field(None, description="sample name; needed when there are several samples")
-    layer: str | None = Field(None, description="h5ad, zarr, loom: a layer, or `raw`; null: `X`")
-    genome: str | None = Field(None, description="10x h5 of Cell Ranger 2: which genome, when the file holds several")
-    features: str | None = Field(None, description="10x: the feature type to keep; null: `Gene Expression`")
-    orientation: Literal["genes_by_cells", "cells_by_genes"] | None = Field(
-        None, description="dense text: what rows and columns are; null: detect it"
-    )
-    round: Literal["nearest", "stochastic"] | None = Field(
-        None,
-        description="how to round estimated counts: `nearest`, or `stochastic`, which keeps the mean of many small "
-        "values; null: fractions are an error",
-    )
-    round_seed: int = Field(0, ge=0, lt=2**32, description="seed of `round: stochastic`")
-    url: str | None = Field(None, description="where to download `path` from if the file is missing")
-    sha256: str | None = Field(
-        None, pattern=r"^[0-9a-fA-F]{64}$", description="checksum of the file; needed with `url`"
-    )
-
-    @model_validator(mode="after")
-    def _check(self) -> Sample:
-        if self.name is not None:
-            check_name(self.name, "sample name")
-        if self.round_seed != 0 and self.round != "stochastic":
-            raise ValueError("`round_seed` is for `round: stochastic` and would do nothing: remove it")
-        if self.url is not None and self.sha256 is None:
-            raise ValueError("`url` needs `sha256`, so that a broken download is noticed")
-        if self.url is not None and not self.url.startswith(_SCHEMES):
-            raise ValueError(f"url: '{self.url}' must start with {', '.join(_SCHEMES)}: a local file needs `path` only")
-        for key, value in (self.model_extra or {}).items():
-            if value is None:
-                raise ValueError(f"`{key}` has no value (null): give one, or quote the word if it is a name")
-            if not isinstance(value, str | int | float | bool):
-                raise ValueError(f"`{key}` becomes an obs column and must be one word, number or truth value")
-        return self
-
-    @property
-    def columns(self) -> dict[str, str | int | float | bool]:
-        """Further keys of the sample: obs columns that hold one value each."""
-        return dict(self.model_extra or {})
-
-
-def _with_numbers(samples: list[Any]) -> list[Any]:
-    """Return the samples of a YAML file, with numbers in a column that holds numbers in every sample that has it."""
-    known = Sample.model_fields
-    columns: dict[str, list[Any]] = {}
-    for sample in samples:
-        for key, value in sample.items() if isinstance(sample, dict) else ():
-            if key not in known:
-                columns.setdefault(key, []).append(value)
-    found = {
-        key: numbers(values) for key, values in columns.items() if all(isinstance(value, Plain) for value in values)
-    }
-    return [
-        {key: (found.get(key) or {}).get(value, value) if isinstance(value, str) else value for key, value in s.items()}
-        if isinstance(s, dict)
-        else s
-        for s in samples
-    ]
 
 
 class DatasetSettings(Settings):
@@ -118,7 +45,10 @@ class DatasetSettings(Settings):
 
     name: str = Field(exclude=True)
     file: str = Field(exclude=True)
-    counts: list[Sample] = Field(min_length=1, description="a path, a mapping (see below), or a list of samples")
+    counts: Samples = Field(description="a path, a mapping (see below), or a list of samples")
+    modalities: ModalitiesSettings | None = Field(
+        None, description="the modalities of the cells, `rna` and `atac`; null: RNA alone, from `counts`"
+    )
     join: Literal["inner", "outer"] = Field(
         "inner", description="genes of several samples: inner: those in all; outer: those in any (0 where absent)"
     )
@@ -167,16 +97,10 @@ class DatasetSettings(Settings):
         """
         return {name: getattr(self, name) for name in taken_by(function)}
 
-    @field_validator("counts", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return [{"path": value}]
-        if isinstance(value, dict):
-            value = [value]
-        if isinstance(value, list):
-            return _with_numbers([{"path": item} if isinstance(item, str) else item for item in value])
-        return value
+    def _counts_of_modalities(cls, given: Any) -> Any:
+        return with_counts(given) if isinstance(given, dict) else given
 
     @field_validator("models")
     @classmethod
@@ -191,13 +115,9 @@ class DatasetSettings(Settings):
     @model_validator(mode="after")
     def _check(self) -> DatasetSettings:
         check_name(self.name, "dataset name")
-        if len(self.counts) > 1:
-            names = [sample.name for sample in self.counts]
-            if None in names:
-                raise ValueError("counts: with several samples every one needs a `name`")
-            if len(set(names)) < len(names):
-                twice = next(n for n in names if names.count(n) > 1)
-                raise ValueError(f"counts: two samples are called '{twice}'")
+        check_names(self.counts, "counts")
+        if self.modalities is not None:
+            self._check_modalities(self.modalities)
         grouped = [("batch", column) for column in self.batch] + [("condition", column) for column in self.condition]
         for key, column in grouped:
             if column in self.covariates:
@@ -224,3 +144,28 @@ class DatasetSettings(Settings):
             if (why := misfit(self.sample, categories, self.covariates, self.models)) is not None:
                 raise ValueError(why)
         return self
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The samples of all modalities, each file once."""
+        peaks = [] if self.modalities is None else self.modalities.atac.counts or []
+        return list({sample.path: sample for sample in (*self.counts, *peaks)}.values())
+
+    def _check_modalities(self, modalities: ModalitiesSettings) -> None:
+        peaks = modalities.atac.counts or []
+        check_names(peaks, "modalities.atac.counts")
+        ours, theirs = ([sample.name for sample in samples] for samples in (self.counts, peaks))
+        if sorted(map(str, ours)) != sorted(map(str, theirs)):
+            raise ValueError(
+                f"modalities.atac.counts: the samples are called {_listed(theirs)}, those of rna {_listed(ours)}: "
+                "cells are matched within samples, so give both the same names"
+            )
+        if self.gradients:
+            raise ValueError(
+                "gradients: are measured of models of RNA alone, and `modalities` asks for two: remove one of the two"
+            )
+        if self.sample is not None:
+            raise ValueError(
+                "sample: cells are drawn from models of RNA alone, and `modalities` asks for two: remove one of the two"
+            )
+        self.models.update(fit_models(modalities, self.models))

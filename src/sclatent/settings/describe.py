@@ -9,7 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from sclatent.settings.dataset import DatasetSettings, Sample
+from sclatent.settings._base import Settings
+from sclatent.settings.counts import Sample
+from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.kinds import together
 from sclatent.settings.kinds.parts import KindSettings, OneOf
 from sclatent.settings.kinds.registry import Registry
@@ -31,14 +33,18 @@ def json_schema() -> dict[str, Any]:
     schema = DatasetSettings.model_json_schema()
     for key in ("name", "file"):
         schema["properties"].pop(key)
-        schema["required"].remove(key)
-    counts = schema["properties"]["counts"]
-    one = {"anyOf": [{"type": "string"}, counts["items"]]}
-    described = counts["description"]
-    schema["properties"]["counts"] = {
-        "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}],
-        "description": described,
-    }
+    schema.pop("required")  # of the rest only `counts`, and each modality may have its own
+    schema["anyOf"] = [{"required": ["counts"]}, {"required": ["modalities"]}]
+    one = {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Sample"}]}
+    for part in (schema, schema["$defs"]["RNASettings"], schema["$defs"]["ATACSettings"]):
+        none = [] if part is schema else [{"type": "null"}]
+        part["properties"]["counts"] = {
+            "anyOf": [*one["anyOf"], {"type": "array", "items": one, "minItems": 1}, *none],
+            "description": part["properties"]["counts"]["description"],
+        }
+    modalities = schema["$defs"]["ModalitiesSettings"]["properties"]
+    for name, part in modalities.items():  # `rna:` alone says that there is nothing more to say
+        modalities[name] = {"anyOf": [part, {"type": "null"}], "description": part["description"]}
     for key in ("batch", "condition", "covariates", "labels"):
         column = schema["properties"][key]
         schema["properties"][key] = {
@@ -76,6 +82,10 @@ def configuration_table() -> str:
 def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     rows = []
     for key, field in model.model_fields.items():
+        kinds_of_one = any(isinstance(part, OneOf) for part in field.metadata)
+        if not kinds_of_one and isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            rows += _rows(field.annotation, f"{prefix}{key}.")
+            continue
         rows.append(_row(prefix + key, _default(field), field.description))
         # the settings of its kinds, each once
         for kinds in (part.kinds for part in field.metadata if isinstance(part, OneOf)):

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.errors import InputError, check_file, did_you_mean
+from sclatent.settings.modalities import stand_in
 from sclatent.settings.words import resolve
 from sclatent.settings.yaml12 import read_yaml
 
@@ -119,7 +120,8 @@ def from_section_json(text: str) -> DatasetSettings:
         The settings.
     """
     content = json.loads(text)
-    content.setdefault("counts", "-")
+    if "counts" not in content and (counts := stand_in(content.get("modalities"))) is not None:
+        content["counts"] = counts
     return DatasetSettings.model_validate({"file": f"{content['name']}.yaml", **content})
 
 
@@ -157,6 +159,8 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
     """
     made = set(made)
     named: list[tuple[str, str | None]] = [("counts", s.path) for s in settings.counts if s.url is None]
+    if settings.modalities is not None:
+        named += [("modalities.atac.counts", s.path) for s in settings.modalities.atac.counts or () if s.url is None]
     named += [
         ("metadata", settings.metadata),
         ("cycle.genes", settings.cycle.genes),

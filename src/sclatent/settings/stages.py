@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.errors import InputError
 from sclatent.settings.load import first_line
+from sclatent.settings.modalities import stand_in
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,7 +65,9 @@ def takes_settings(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
-    content = {"name": NO_FILE, "file": NO_FILE, "counts": "-", **given}
+    content = {"name": NO_FILE, "file": NO_FILE, **given}
+    if "counts" not in content and (counts := stand_in(content.get("modalities"))) is not None:
+        content["counts"] = counts
     if "model" in content:
         content["models"] = {"model": content.pop("model")}
     try:

@@ -13,6 +13,7 @@ __getattr__, __all__ = attach(
         "inputs": "_model.inputs",
         "embed": "_model.embed",
         "evaluate": "_model.evaluate",
+        "impute": "_modalities.impute",
         "refine": "_model.refine",
         "gradient_variance": "_gradients.variance",
         "gradient_noise": "_gradients.noise",

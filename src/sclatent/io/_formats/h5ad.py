@@ -48,17 +48,18 @@ def read_anndata(path: Path, *, layer: str | None, rounding: Rounding | None = N
         with parsing(path, "zarr"):
             # consolidated metadata is a copy, which may be stale and holds one of two names that differ in case only
             file = zarr.open_group(str(path), mode="r", use_consolidated=False)
-            return _read(file, path, layer, "zarr", rounding)
+            return read_group(file, path, layer, "zarr", rounding)
     import h5py
 
     with parsing(path, "h5ad"), h5py.File(path, "r") as file:
         if isinstance(file.get("obs"), h5py.Dataset):
             check_sizes(file, path)
             return _read_legacy(path, layer, rounding)
-        return _read(file, path, layer, "h5ad", rounding)
+        return read_group(file, path, layer, "h5ad", rounding)
 
 
-def _read(file: Any, path: Path, layer: str | None, kind: str, rounding: Rounding | None) -> AnnData:
+def read_group(file: Any, path: Path, layer: str | None, kind: str, rounding: Rounding | None) -> AnnData:
+    """Read counts from the group of one AnnData: a whole file, or a table of a MuData file."""
     for name in ("obs", "var"):
         if name not in file:
             raise InputError(f"{path}: no '{name}' in it: this is no {kind} file of cells × genes")
@@ -66,10 +67,10 @@ def _read(file: Any, path: Path, layer: str | None, kind: str, rounding: Roundin
         kinds = ", ".join(_group(file, "mod"))
         raise InputError(f"{path}: MuData, with several tables of counts ({kinds}): write the one of genes as h5ad")
     group, where = _place(file, path, layer)
-    obs = _table(file["obs"], path)
-    var = _table(file["var"], path)
+    obs = read_table(file["obs"], path)
+    var = read_table(file["var"], path)
     if "var" in _group(file, "raw"):
-        raw = _table(file["raw/var"], path)
+        raw = read_table(file["raw/var"], path)
         var = with_known(raw, var, path) if where == "raw" else with_known(var, raw, path)
     left = [
         name
@@ -96,7 +97,14 @@ def _group(file: Any, name: str) -> list[str]:
     return keys_of(file[name]) if name in file else []
 
 
-def _table(group: Any, path: Path) -> pd.DataFrame:
+def read_names(group: Any) -> list[str]:
+    """Return the names of the rows of a table of anndata."""
+    names = group[group.attrs["_index"]][:]
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in names]
+
+
+def read_table(group: Any, path: Path) -> pd.DataFrame:
+    """Return a table of anndata."""
     from anndata.io import read_elem
 
     check_sizes(group, path)

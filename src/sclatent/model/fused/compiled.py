@@ -62,6 +62,7 @@ def compiles(vae: CountVAE, objective: Objective) -> bool:
     parts = (vae, vae.modality, vae.latent, vae.encoder, vae.decoder, vae.likelihood, objective)
     return (
         vae.device.type == "cpu"
+        and not vae.others
         and _knows(vae.settings, KNOWN)
         and all(type(part) in PARTS for part in parts)
         and all(len(one) == 1 for one in vae.likelihood.gene_wise())

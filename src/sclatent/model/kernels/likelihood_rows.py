@@ -84,6 +84,49 @@ def poisson_rows(first, last, n_genes, logits, library, offsets, columns, values
 
 
 @njit(**OPTIONS)
+def bernoulli_rows(first, last, n_genes, logits, library, offsets, columns, values, totals, log_prob, weight):  # type: ignore[no-untyped-def]
+    """Log p of presence (rows,); `logits` (rows × logits) become `weight` times its gradient to them.
+
+    Σ_{x>0} log(e^μ − 1) − Σ_g μ_g: beside the softmax itself only the non-zeros cost anything. `values` and `totals`
+    are those of presence: 1 for each non-zero, and how many there are.
+    """
+    n_out = logits.shape[1]
+    pull = np.empty(n_genes)
+    for b in range(first, last):
+        row = logits[b]
+        n = offsets[b + 1] - offsets[b]
+        for i in range(n):
+            pull[i] = row[columns[offsets[b] + i]]
+        scale, lse = _exponentials(row, totals[b] > DEEP)
+        in_genes = np.float64(library[b])
+        if n_out > n_genes:
+            in_genes *= 1.0 - np.float64(row[n_genes]) * scale
+        log_shift = math.log(max(np.float64(library[b]), 1e-30)) - lse
+        present = 0.0
+        total = 0.0
+        for i in range(n):
+            log_mu = pull[i] + log_shift
+            mu = math.exp(min(log_mu, 700.0))
+            if mu < 1e-6:
+                present += log_mu + 0.5 * mu
+                pull[i] = 1.0 + 0.5 * mu
+            else:
+                absent = math.exp(-mu)
+                present += mu + math.log1p(-absent)
+                pull[i] = mu / (1.0 - absent)
+            total += pull[i]
+        log_prob[b] = present - in_genes
+        score = total - in_genes
+        at_genes = _f(-(np.float64(library[b]) + score) * scale * weight)
+        for g in range(n_genes):
+            row[g] *= at_genes
+        for g in range(n_genes, n_out):
+            row[g] *= _f(-score * scale * weight)
+        for i in range(n):
+            row[columns[offsets[b] + i]] += _f(pull[i] * weight)
+
+
+@njit(**OPTIONS)
 def _small_counts(columns, values, row, rate, theta, inverse_theta, zero, log_p, score, by_theta):  # type: ignore[no-untyped-def]
     """NB log p and its derivatives to log μ and θ at the non-zeros of a cell; float32.
 

@@ -95,6 +95,29 @@ def poisson(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     return log_prob, gradient
 
 
+def bernoulli(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the log-likelihood of presence per cell (B,), float64, and its gradient to the logits."""
+    g = batch.n_genes
+    lse = log_normaliser(logits, batch.total)
+    library = batch.library.double()
+    log_mu = logits[batch.rows, batch.columns].double() + (library.clamp(min=TINY).log() - lse)[batch.rows]
+    mu = log_mu.exp()
+    # log(e^μ − 1), in a form that does not cancel: below 1e-6 its series
+    small = mu < 1e-6
+    present = torch.where(small, log_mu + 0.5 * mu, mu + torch.log1p(-torch.exp(-mu.clamp(min=1e-7))))
+    pull = torch.where(small, 1.0 + 0.5 * mu, mu / -torch.expm1(-mu.clamp(min=1e-7)))
+    fraction = torch.exp(logits - lse[:, None].to(logits.dtype))
+    in_genes = library if logits.shape[1] == g else -library * torch.expm1(logits[:, g].double() - lse)
+    log_prob = add_by_cell(-in_genes, present, batch)
+    # d log p / d a = s − fraction Σ s, s = μ / (1 − e^−μ) at the non-zeros, less μ at all genes
+    score_sum = add_by_cell(-in_genes, pull, batch)
+    rest = fraction[:, g:] * -score_sum[:, None].to(logits.dtype)
+    gradient = fraction.mul_(-(library + score_sum)[:, None].to(logits.dtype))
+    gradient[:, g:] = rest
+    gradient[batch.rows, batch.columns] += pull.to(gradient.dtype)
+    return log_prob, gradient
+
+
 def negative_binomial(logits: Tensor, theta: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return the log-likelihood per cell (B,), float64, and its gradients to the logits and to θ (B × genes)."""
     g, rows, columns = batch.n_genes, batch.rows, batch.columns

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -310,6 +311,14 @@ class Latent(ABC):
         """
         return None
 
+    def product(self, heads: Sequence[tuple[Tensor, Tensor]], place: Tensor, progress: float = 1.0) -> Posterior:
+        """Return the posterior of cells from several experts and the prior.
+
+        Each expert is its encoder's head (its cells × n_parameters) and the positions of its cells among all, of whose
+        number and device `place` (cells,) is. Kinds that have it say so in their settings (``several``).
+        """
+        raise NotImplementedError(f"latent {self.given.kind} has no product of experts")
+
     @abstractmethod
     def moved(self, z: A, axis: int, step: float) -> A:
         """Return positions along the axes (… × n_axes) a step along one axis; they stay in the support.
@@ -479,8 +488,19 @@ class Gaussian(Latent):
 
     def posterior(self, raw: Tensor, progress: float = 1.0) -> GaussianPosterior:
         """Return the posterior: the head's first half is the mean, the second gives the SD."""
-        mean, spread = raw.chunk(2, dim=-1)
-        return GaussianPosterior(mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD)
+        return GaussianPosterior(*_mean_and_sd(raw))
+
+    def product(
+        self, heads: Sequence[tuple[Tensor, Tensor]], place: Tensor, progress: float = 1.0
+    ) -> GaussianPosterior:
+        """Return N(0, 1) · Π N(mean, sd²), normalised: an expert that is absent leaves the others and the prior."""
+        weighted, precision = place.new_zeros(len(place), self.n_axes), place.new_ones(len(place), self.n_axes)
+        for raw, cells in heads:
+            mean, sd = _mean_and_sd(raw)
+            sharp = 1.0 / (sd * sd)
+            weighted = weighted.index_add(0, cells, sharp * mean)
+            precision = precision.index_add(0, cells, sharp)
+        return GaussianPosterior(weighted / precision, precision.rsqrt())
 
     def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> Posterior:
         """N(0, 1) along each axis."""
@@ -489,6 +509,12 @@ class Gaussian(Latent):
     def moved(self, z: A, axis: int, step: float) -> A:
         """Add the step."""
         return _added(z, axis, step)
+
+
+def _mean_and_sd(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and SD from the encoder's head."""
+    mean, spread = raw.chunk(2, dim=-1)
+    return mean, nn.functional.softplus(spread + SD_OFFSET) + SMALLEST_SD
 
 
 def _added(z: A, axis: int, step: float) -> A:

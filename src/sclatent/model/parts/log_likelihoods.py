@@ -1,13 +1,12 @@
 """Exact log-likelihoods of sparse counts, constants included.
 
 Rates are μ = l · softmax(a) over the genes (and one *rest* category, when the logits have a column more than the data
-has genes). Gamma functions are evaluated at the non-zeros only. Poisson and negative binomial carry closed-form
-gradients, computed with the value in one pass; the other likelihoods use autograd.
+has genes). Gamma functions are evaluated at the non-zeros only. Poisson, negative binomial and Bernoulli carry
+closed-form gradients, computed with the value in one pass; the other likelihoods use autograd.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -44,6 +43,27 @@ class _Poisson(torch.autograd.Function):
             log_prob -= batch.log_factorial
         else:
             log_prob, gradient = formulas.poisson(logits, batch)
+        ctx.save_for_backward(gradient)
+        return log_prob.to(logits.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grads[0][:, None], None
+
+
+class _Bernoulli(torch.autograd.Function):
+    """Log-likelihood of presence per cell (B,) with its closed-form gradient to the logits."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, batch: Batch) -> Tensor:
+        if _compiled(logits):
+            gradient = logits.clone(memory_format=torch.contiguous_format)
+            log_prob = torch.empty(len(batch), dtype=torch.float64)
+            arrays = _kernel_arrays(batch, gradient, log_prob)
+            share(len(batch), lambda first, last: likelihood_rows.bernoulli_rows(first, last, *arrays))
+        else:
+            log_prob, gradient = formulas.bernoulli(logits, batch)
         ctx.save_for_backward(gradient)
         return log_prob.to(logits.dtype)
 
@@ -172,17 +192,8 @@ def zero_inflated_nb(logits: Tensor, theta: Tensor, gate: Tensor, batch: Batch) 
 def bernoulli(logits: Tensor, batch: Batch) -> Tensor:
     """Log-likelihood (B,) of whether each count is above 0, with P(x > 0) = 1 − exp(−μ).
 
-    That is a Poisson count of which only its presence was recorded, so rates and traversals keep their meaning.
-    log p(0) = −μ and log p(1) = log(1 − exp(−μ)): again one logsumexp and the non-zeros.
+    That is a Poisson count of which only its presence was recorded, so rates and traversals keep their meaning. With
+    log p(0) = −μ it is Σ_{x>0} log(e^μ − 1) − Σ_g μ_g, where Σ_g μ_g = l (1 − ρ_rest): again the non-zeros and one
+    softmax.
     """
-    log_mu, at = _log_rate_at(logits, batch)
-    mu = at.exp()
-    # log(1 − exp(−μ)), each branch kept away from where the other one is used so that gradients stay finite
-    small = mu < math.log(2)
-    present = torch.where(
-        small,
-        (-torch.expm1(-mu.clamp(max=1.0))).log(),
-        torch.log1p(-torch.exp(-mu.clamp(min=0.5))),
-    )
-    zero = log_mu.exp().index_put((batch.rows, batch.columns), log_mu.new_zeros(()))
-    return formulas.add_by_cell(-zero.sum(1, dtype=torch.float64), present, batch).to(logits.dtype)
+    return _Bernoulli.apply(logits, batch)

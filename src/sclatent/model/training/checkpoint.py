@@ -24,7 +24,14 @@ def key_of(data: CountData, *what: object) -> str:
     """Return a hash of the data, of the versions of this package and of PyTorch, and of whatever else is given."""
     digest = hashlib.blake2b(digest_size=20)
     digest.update(repr((LAYOUT, sclatent.__version__, torch.__version__, data.source.shape)).encode())
-    for item in (data.source.fingerprint(), data.library, data.categorical, data.continuous, *what):
+    of_modalities = [
+        item
+        for name, other in data.others.items()
+        for item in (name, other.source.fingerprint(), other.library, other.measured)
+    ]
+    of_cells = (data.source.fingerprint(), data.library, data.categorical, data.continuous)
+    measured = () if data.measured is None else (data.measured,)
+    for item in (*of_cells, *measured, *of_modalities, *what):
         if isinstance(item, np.ndarray):
             digest.update(repr((item.dtype.str, item.shape)).encode())
             digest.update(np.ascontiguousarray(item).view(np.uint8).data)

@@ -86,6 +86,8 @@ def check_data(data: CountData, train: np.ndarray) -> None:
     if not np.isfinite(library).all() or (library < 0).any():
         cell = int(np.flatnonzero(~np.isfinite(library) | (library < 0))[0])
         raise InputError(f"library_size: {library[cell]:g} in cell {cell}: give totals of counts")
+    for other in data.others.values():
+        check_data(other, train)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sclatent.model.data import CountData
 from sclatent.model.vae import CountVAE
+from sclatent.model.views import RNA
 
 FAST = 5.0
 """How much faster the gene-wise parameters (bias, θ) learn than the weights, which else move too little."""
@@ -22,12 +23,14 @@ def start_from_data(vae: CountVAE, data: CountData, train: np.ndarray) -> None:
     The decoder's bias becomes the log mean fraction of each gene (and of the *rest* category); half a count more lets a
     gene without counts start rare instead of impossible. Level frequencies make the covariate design centred.
     """
-    genes = data.source.gene_sums(train)
-    library = max(float(np.asarray(data.library)[train].sum(dtype=np.float64)), 1.0)
-    fraction = (genes + 0.5) / library
-    if vae.rest:
-        fraction = np.append(fraction, max(library - genes.sum(), 0.5) / library)
-    vae.decoder.bias.copy_(torch.from_numpy(np.log(fraction)))
+    for name, modality in vae.modalities.items():
+        part = data if name == RNA else data.others[name]
+        genes = part.source.gene_sums(train)
+        library = max(float(np.asarray(part.library)[train].sum(dtype=np.float64)), 1.0)
+        fraction = (genes + 0.5) / library
+        if modality.rest:
+            fraction = np.append(fraction, max(library - genes.sum(), 0.5) / library)
+        modality.decoder.bias.copy_(torch.from_numpy(np.log(fraction)))
     if data.categorical is None:
         return
     start = 0
@@ -43,7 +46,8 @@ def parameter_groups(vae: CountVAE, weight_decay: float) -> list[dict[str, Any]]
     """Weight matrices decay; the gene-wise bias and dispersion learn faster."""
     decays: list[Tensor] = []
     plain: list[Tensor] = []
-    fast = [*vae.likelihood.gene_wise(), vae.decoder.bias, *vae.latent.fast()]
+    of_features = [one for part in vae.modalities.values() for one in (*part.likelihood.gene_wise(), part.decoder.bias)]
+    fast = [*of_features, *vae.latent.fast()]
     for name, parameter in vae.named_parameters():
         if any(parameter is one for one in fast):
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Mapping
 from contextlib import nullcontext
 from functools import partial
 from itertools import repeat
@@ -18,6 +19,7 @@ from sclatent.model.data import Batches, CountData
 from sclatent.model.fused import CompiledStep, Counts, compiles, prepare
 from sclatent.model.kernels.threads import ahead, only_shared
 from sclatent.model.objectives import OBJECTIVES
+from sclatent.model.parts.modality import Further
 from sclatent.model.training.diagnose import Diverged, explain
 from sclatent.model.training.initialise import parameter_groups, start_from_data
 from sclatent.model.training.memory import make_room
@@ -27,6 +29,7 @@ from sclatent.model.training.schedule import Schedule, decay
 from sclatent.model.training.score import score_cells, typical
 from sclatent.model.training.weights import FlatWeights, add_to_average
 from sclatent.model.vae import CountVAE
+from sclatent.model.views import random_view
 from sclatent.settings import ModelSettings
 
 log = logging.getLogger("sclatent")
@@ -51,6 +54,7 @@ class Run:
         *,
         n_levels: tuple[int, ...],
         rest: bool,
+        further: Mapping[str, Further] | None = None,
         seed: int,
         device: str,
         start: CountVAE | None = None,
@@ -60,7 +64,8 @@ class Run:
         settings = settings.with_axes(len(train), data.n_genes)
         self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
         n_continuous = 0 if data.continuous is None else data.continuous.shape[1]
-        vae = CountVAE(data.n_genes, settings, n_levels=n_levels, n_continuous=n_continuous, rest=rest, seed=seed)
+        shape: dict[str, Any] = {"n_levels": n_levels, "n_continuous": n_continuous, "rest": rest, "further": further}
+        vae = CountVAE(data.n_genes, settings, **shape, seed=seed)
         if start is None:
             start_from_data(vae, data, train)
             if angle is not None:
@@ -161,12 +166,13 @@ class Run:
             sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
             try:
                 for piece in np.array_split(cells, min(self.pieces, len(cells))):
-                    batch = self.batches.gather(piece)
+                    batch = random_view(self.batches.gather(piece), self.noise)
                     loss = self.objective.loss(self.vae, batch, self.noise, self.noise, weight)
                     loss.cells.backward(torch.full_like(loss.cells, 1.0 / len(cells)))
                     sums += loss.sums()
-                if (penalty := self.vae.decoder.penalty()) is not None:
-                    (penalty / len(self.train)).backward()
+                for modality in self.vae.modalities.values():
+                    if (penalty := modality.decoder.penalty()) is not None:
+                        (penalty / len(self.train)).backward()
                 return sums
             except torch.OutOfMemoryError:
                 self.pieces = make_room(self.batches, self.pieces, len(cells))

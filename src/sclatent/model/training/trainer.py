@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from sclatent.model.data import CountData
+from sclatent.model.parts.modality import Further
 from sclatent.model.training import checkpoint as checkpoints
 from sclatent.model.training.diagnose import Diverged, check_data
 from sclatent.model.training.loop import Run
@@ -36,6 +37,7 @@ def train_vae(
     *,
     n_levels: tuple[int, ...] = (),
     rest: bool = False,
+    further: Mapping[str, Further] | None = None,
     seed: int = 0,
     device: str = "cpu",
     threads: int = 1,
@@ -58,6 +60,8 @@ def train_vae(
         Levels of each categorical covariate.
     rest
         Whether library sizes count more than the genes of `data`.
+    further
+        The modalities beside the genes, which `data` holds as ``others``.
     seed
         Same seed, device, versions and thread count: same bytes.
     device
@@ -88,11 +92,11 @@ def train_vae(
     train, validation = np.asarray(train, dtype=np.int64), np.asarray(validation, dtype=np.int64)
     check_data(data, train)
     with _threads(threads):
-        options: dict[str, Any] = {"n_levels": n_levels, "rest": rest, "seed": seed, "device": device}
-        run = Run(data, train, validation, settings, **options, angle=angle)
+        options: dict[str, Any] = {"n_levels": n_levels, "rest": rest, "further": dict(further or {})}
+        run = Run(data, train, validation, settings, **options, seed=seed, device=device, angle=angle)
         guess = () if angle is None else (angle,)
         key = checkpoints.key_of(
-            data, train, validation, settings.model_dump_json(), *options.values(), threads, *guess
+            data, train, validation, settings.model_dump_json(), *options.values(), seed, device, threads, *guess
         )
         _go(run, key, checkpoint, "training", progress)
         if checkpoint is not None and keep:
@@ -190,7 +194,8 @@ def refit_vae(
     cells = np.asarray(cells, dtype=np.int64)
     schedule = Schedule.again(vae.settings, len(cells), epochs)
     with _threads(threads):
-        options: dict[str, Any] = {"n_levels": vae.n_levels, "rest": vae.rest, "seed": seed, "device": device}
+        shape = {"n_levels": vae.n_levels, "rest": vae.rest, "further": vae.further}
+        options: dict[str, Any] = {**shape, "seed": seed, "device": device}
         run = Run(data, cells, np.empty(0, np.int64), vae.settings, **options, start=vae, schedule=schedule)
         key = checkpoints.key_of(data, cells, run.flat.values.cpu().numpy(), epochs, *options.values(), threads)
         try:

@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.modalities import RNA
 from sclatent.pl import _style as st
 from sclatent.pl._knob import phase_arcs
 from sclatent.pl._page.facts import facts, path_title
 from sclatent.pl._page.route import near_steps, route
-from sclatent.pl._paths import CYCLE, PSEUDO, path, paths
+from sclatent.pl._paths import CYCLE, PSEUDO, Path, path, paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +102,7 @@ def describe_path(
 ) -> dict[str, Any]:
     """Return one path for the page, its curves packed."""
     view = path(traversals, name)
-    top = view.in_order(view.changing(N_TOP))
+    top = view.in_order(_top(view, traversals))
     some = shown_steps(len(view.position))
     position = view.position[some]
     level, low, span = quantise(np.log2(view.rate[some] + PSEUDO))
@@ -138,6 +139,16 @@ def describe_path(
         "technical": bool(row is not None and str(row.get("kind", "")) == "technical"),
         "blob": pack(b"".join(blobs)),
     }
+
+
+def _top(view: Path, traversals: AnnData) -> npt.NDArray[np.intp]:
+    """Return what changes most along a path: genes, and half as many features of each further modality."""
+    if "modality" not in traversals.var:
+        return view.changing(N_TOP)
+    kinds = traversals.var["modality"].to_numpy(dtype=str)
+    order = view.changing(len(kinds))
+    parts = [(RNA, N_TOP), *((kind, N_TOP // 2) for kind in np.unique(kinds) if kind != RNA)]
+    return np.concatenate([order[kinds[order] == kind][:most] for kind, most in parts])
 
 
 def _frame(xy: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], list[float], list[float]]:

@@ -56,8 +56,10 @@ def facts(name: str, row: pd.Series | None, view: Path, knob: Mapping[str, Any])
             ("levels_down", f"Lower end ({row['evidence']})"),
             ("genes_up", "Rising genes"),
             ("genes_down", "Falling genes"),
+            ("peaks_up", "Opening peaks"),
+            ("peaks_down", "Closing peaks"),
         ):
-            if row[key]:
+            if row.get(key):
                 told.append([label, str(row[key])])
     told.append(["Steps without cells", f"{empty} of {len(view.supported)}, greyed out" if empty else "none"])
     return told

@@ -16,7 +16,7 @@ from sclatent.pl import _style as st
 from sclatent.pl._axes.table import left_out, shown
 from sclatent.pl._page.content import describe, describe_path, pack
 from sclatent.pl._page.facts import axes_table, path_title
-from sclatent.pl._paths import CYCLE, paths, symbols
+from sclatent.pl._paths import CYCLE, beside_peaks, paths, symbols
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +65,7 @@ def page(
     from plotly.offline import get_plotlyjs
 
     library = get_plotlyjs()
+    traversals = beside_peaks(traversals)
     data = describe(atlas, traversals, knob)
     axes = axes_table(atlas)
     names = _in_order(paths(traversals), axes)

@@ -51,6 +51,8 @@ class LatentSettings(KindSettings):
         Axes that it takes at least.
     angles
         Whether its axes are angles.
+    several
+        Whether the posteriors of several modalities can be multiplied.
     """
 
     density: ClassVar[bool] = True
@@ -58,6 +60,7 @@ class LatentSettings(KindSettings):
     turns: ClassVar[bool] = True
     fewest: ClassVar[int] = 1
     angles: ClassVar[bool] = False
+    several: ClassVar[bool] = False
 
     @property
     def parts(self) -> tuple[LatentSettings, ...]:
@@ -167,6 +170,7 @@ class AdditiveSettings(DecoderSettings):
 class GaussianSettings(LatentSettings):
     """Normal axes with a diagonal covariance."""
 
+    several: ClassVar[bool] = True
     kind: Literal["gaussian"] = "gaussian"
 
 
@@ -229,6 +233,8 @@ def name_of(settings: type[KindSettings]) -> str:
 
 
 LIKELIHOODS = _kinds("likelihood", PoissonSettings, NBSettings, ZIPSettings, ZINBSettings, BernoulliSettings)
+PEAK_LIKELIHOODS = _kinds("likelihood", BernoulliSettings, PoissonSettings)
+"""Those of open chromatin."""
 DECODERS = _kinds("decoder", MLPSettings, LinearSettings, AdditiveSettings)
 LATENTS = _kinds("latent", GaussianSettings)
 OBJECTIVES = _kinds("objective", PathwiseSettings)

@@ -20,6 +20,7 @@ from sclatent.tl._axes.association import (
     q_values,
     spearman,
 )
+from sclatent.tl._axes.peaks import largest, top_peaks
 from sclatent.tl._axes.strength import STRONG_FOLD, STRONG_INFORMATION, WEAK, information, largest_fold, strength
 from sclatent.tl._axes.variables import TECHNICAL, WORDS, gather, strata
 
@@ -85,7 +86,8 @@ def annotate(
         ``no cycle``), the same in each row; for each number ``spearman_*``, for each categorical variable ``eta2_*``;
         for each variable ``mi_*`` (nats, scikit-learn's nearest-neighbour estimator on at most 5,000 cells) and ``q_*``
         (Benjamini-Hochberg over active axes and variables, from 999 permutations inside batches; across batches for the
-        batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the largest loadings each way;
+        batch columns themselves); ``genes_up`` and ``genes_down``, the ten genes with the largest loadings each way,
+        and with open chromatin ``peaks_up`` and ``peaks_down``, where these peaks are and the gene nearest to each;
         ``levels_up`` and ``levels_down``, where categories name the axis: those whose cells lie on average more than an
         SD above, or below, the mean of all, the outermost first; with a GMT file ``programs_up``, ``programs_down``,
         and ``program``, ``program_effect``, ``program_q`` of the strongest (`axis_programs`).
@@ -109,7 +111,7 @@ def annotate(
     frame["strength"] = strength(frame["information"].to_numpy(), active, frame["fold"].to_numpy())
     named = [_name(k, z[:, k], variables, effects, q, active[k]) for k in range(z.shape[1])]
     head = pd.DataFrame(named, index=latent.var_names, columns=["name", "kind", "effect", "evidence", "also"])
-    tail = _top_genes(latent, prepared)
+    tail = pd.concat([_top_genes(latent, prepared), top_peaks(latent, prepared, N_TOP)], axis=1)
     if cycle is not None:
         frame["cycle_verdict"] = str(cycle.uns.get(slots.UNS, {}).get("cycle", {}).get("verdict", ""))
     ends = _end_levels(z, head["evidence"], variables)
@@ -233,10 +235,5 @@ def _end_levels(z: np.ndarray, evidence: pd.Series, variables: list[Variable]) -
 def _top_genes(latent: ad.AnnData, prepared: ad.AnnData) -> pd.DataFrame:
     table = loadings(latent, prepared)
     values, names = table.to_numpy(), table.columns.to_numpy(str)
-    rows = []
-    for row in values:
-        order = np.argsort(-row, kind="stable")
-        up = [names[g] for g in order[:N_TOP] if row[g] > 0]
-        down = [names[g] for g in order[::-1][:N_TOP] if row[g] < 0]
-        rows.append((", ".join(up), ", ".join(down)))
+    rows = [tuple(", ".join(names[end]) for end in largest(row, N_TOP)) for row in values]
     return pd.DataFrame(rows, index=latent.var_names, columns=["genes_up", "genes_down"])

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
 from sclatent.data.genes import peak_order
+from sclatent.data.modalities import RNA, measured, with_unknown
 from sclatent.data.normalise import cell_sums, gene_sums
 from sclatent.settings import CycleSettings, takes_settings
 from sclatent.tl._cycle.fit import Circle, Plan, angle_of, find_circle
@@ -73,10 +74,20 @@ def cycle(
         phases and the settings of the fit. A part of a cycle has an angle for every cell. Without a cycle the angle
         columns are NaN, ``phase`` is missing, and nothing is ``cycling``.
     """
+    has_rna = measured(prepared, RNA)
+    cells = prepared if has_rna.all() else prepared[has_rna].copy()
+    found = _find(cells, organism, batch, library_size is not None, cycle, plan)
+    return found if has_rna.all() else with_unknown(found, prepared.obs_names)
+
+
+def _find(
+    prepared: ad.AnnData, organism: str, batch: Sequence[str], given: bool, cycle: CycleSettings, plan: Plan | None
+) -> ad.AnnData:
+    """Find the place of every cell, all of which have RNA; `given`: whether library sizes came in."""
     import anndata as ad
 
     counts = sp.csr_matrix(prepared.X)
-    library = _library(prepared, counts, library_size is not None)
+    library = _library(prepared, counts, given)
     totals = gene_sums(counts)
     genes = find_list_genes(prepared.var, totals, organism, cycle.genes)
     facts = _genes_found(genes, organism)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from sclatent.data import slots
+from sclatent.data.modalities import RNA, measured
 from sclatent.model import ACTIVE_VARIANCE, CountData, CountVAE
 from sclatent.settings import LatentSettings
 from sclatent.tl._model.inputs import inputs
@@ -27,6 +28,11 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     model, in the order of ``uns["genes"]``): see `loadings`. With ``latent: states`` or ``mixture`` also
     ``obs["state"]``, the likeliest state (named as its axis, if it has one), and ``obsm["state_probability"]``. An axis
     of ``latent: circle`` is an angle (radians, within ± π, ``var["angle"]``), its SD a circular one.
+
+    With several modalities ``X`` is the posterior of all that was measured of a cell; ``obsm["mean_rna"]``,
+    ``obsm["sd_rna"]``, ``obsm["mean_atac"]`` and ``obsm["sd_atac"]`` are those of one modality alone (missing where a
+    cell does not have it); ``varm["loadings_atac"]`` is of the peaks in ``uns["features_atac"]``, and
+    ``obs["measured"]`` says what a cell has.
 
     Parameters
     ----------
@@ -60,6 +66,14 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     )
     if angles.any():
         var[slots.ANGLE] = angles
+    modalities = card_modalities(trained.card)
+    views = {name: trained.vae.along_axes(data, given=name) for name in (RNA, *modalities)} if modalities else {}
+    for name, axes in views.items():
+        there = measured(prepared, name)[:, None]
+        obsm[slots.latent_of(name)] = np.where(there, axes.mean, np.float32(np.nan))
+        obsm[slots.latent_sd_of(name)] = np.where(there, axes.sd, np.float32(np.nan))
+    if modalities:
+        obs[slots.MEASURED] = prepared.obs[slots.MEASURED]
     return AnnData(
         X=mean,
         # the split, so that `stability` can leave out test cells without another file
@@ -67,8 +81,12 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
         obsm=obsm,
         var=var,
         layers={slots.SD: sd},
-        varm={"loadings": loadings(trained.vae, data, mean)},
+        varm={
+            "loadings": loadings(trained.vae, data, mean),
+            **{slots.loadings_of(name): loadings(trained.vae, data, mean, of=name) for name in modalities},
+        },
         uns={"genes": np.array(trained.card["genes"], dtype=object)}
+        | {slots.features_of(name): np.array(about["features"], dtype=object) for name, about in modalities.items()}
         | ({} if chosen.kind == "gaussian" else {slots.LATENT: chosen.told}),
     )
 
@@ -90,8 +108,15 @@ def active_axes(mean: np.ndarray) -> np.ndarray:
     return mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE
 
 
-def loadings(vae: CountVAE, data: CountData, mean: np.ndarray, *, cells: int = 2000, size: int = 256) -> np.ndarray:
-    """Effect of each axis on the log rate of each gene (axes × genes), float32.
+def card_modalities(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a card says of the modalities beside RNA, by name."""
+    return dict(card.get("modalities", {}))
+
+
+def loadings(
+    vae: CountVAE, data: CountData, mean: np.ndarray, *, cells: int = 2000, size: int = 256, of: str = RNA
+) -> np.ndarray:
+    """Effect of each axis on the log rate of each gene, or feature of the modality `of` (axes × genes), float32.
 
     Half the difference between the log rates one SD (of the posterior means over cells) above and below each cell's
     own position, averaged over at most `cells` evenly spaced cells, the other axes and the covariates at each cell's
@@ -100,13 +125,13 @@ def loadings(vae: CountVAE, data: CountData, mean: np.ndarray, *, cells: int = 2
     n, n_axes = mean.shape
     picked = evenly(np.arange(n), cells)
     step = mean.std(0, dtype=np.float64).astype(np.float32)
-    result = np.zeros((n_axes, vae.n_genes), np.float64)
+    result = np.zeros((n_axes, vae.modalities[of].n_genes), np.float64)
     for start in range(0, len(picked), size):
         index = picked[start : start + size]
         categorical = None if data.categorical is None else data.categorical[index]
         continuous = None if data.continuous is None else data.continuous[index]
         for axis in range(n_axes):
             places = (vae.moved(mean[index], axis, sign * step[axis]) for sign in (1, -1))
-            up, down = (vae.log_fraction(place, categorical, continuous) for place in places)
+            up, down = (vae.log_fraction(place, categorical, continuous, of=of) for place in places)
             result[axis] += 0.5 * (up.sum(0, dtype=np.float64) - down.sum(0, dtype=np.float64))
     return (result / max(len(picked), 1)).astype(np.float32)

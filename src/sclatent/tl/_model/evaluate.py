@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sclatent.data import slots
+from sclatent.data.modalities import RNA, measured
+from sclatent.tl._modalities.fit import of_modalities
 from sclatent.tl._model.calibration import calibration
 from sclatent.tl._model.embed import embed
 from sclatent.tl._model.held_out_fit import SAMPLES, summarise
@@ -63,7 +65,8 @@ def evaluate(
         ``n_active`` axes, ``kl_per_axis`` (over all cells), ``n_latent``, ``samples``, ``likelihood``, ``decoder``,
         ``epochs``; and ``calibration`` on test cells: see `sclatent.tl.calibration`. With `refine`, ``refined``:
         ``elbo`` and ``marginal`` of the test cells under refined posteriors, and ``gain``, what the marginal gains by
-        them, with ``gain_se``. A gain is what the encoder left undone.
+        them, with ``gain_se``. A gain is what the encoder left undone. With several modalities ``test`` also holds
+        what `of_modalities` says of each of them, and of one from the other.
     """
     data = inputs(prepared, trained.card)
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
@@ -90,14 +93,15 @@ def evaluate(
             result[name] = summarise(
                 trained.vae, data, evenly(np.flatnonzero(split == name), JUDGED), samples=samples, seed=seed
             )
+    test_cells = evenly(np.flatnonzero(split == slots.TEST), JUDGED)
+    result[slots.TEST] |= of_modalities(trained.vae, data, test_cells, samples=samples, seed=seed)
     if refine:
-        test_cells = evenly(np.flatnonzero(split == slots.TEST), JUDGED)
         result["refined"] = refined_held_out(trained.vae, data, test_cells, steps=refine, samples=samples, seed=seed)
     if latent is None:
         latent = embed(prepared, trained)
     result["n_active"] = int(latent.var["active"].sum())
     result["kl_per_axis"] = [round(float(kl), 6) if np.isfinite(kl) else None for kl in latent.var["kl"]]
-    test = np.flatnonzero(split == slots.TEST)
+    test = np.flatnonzero((split == slots.TEST) & measured(prepared, RNA))
     if len(test):
         result["calibration"] = pack(*calibration(trained.vae, data, test, trained.card["genes"], seed=seed))
     return result

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from sclatent.model import Batches, CountData, CountVAE
+from sclatent.model import Batches, CountData, CountVAE, only
 
 KL_DRAWS = 16
 """Draws per cell behind a KL that has no closed form."""
 SAMPLES = 100
 """Draws per cell behind a marginal, unless it is said otherwise."""
+ENTRIES = 1 << 20
+"""Entries of the largest modality that are decoded at a time for one draw of each cell."""
 
 
 def summarise(
@@ -57,14 +59,24 @@ def _kl(vae: CountVAE, data: CountData, index: np.ndarray, seed: int) -> np.ndar
 
 @torch.no_grad()
 def held_out(
-    vae: CountVAE, data: CountData, index: np.ndarray, *, samples: int = SAMPLES, seed: int = 0, size: int = 64
+    vae: CountVAE,
+    data: CountData,
+    index: np.ndarray,
+    *,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    size: int = 64,
+    of: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """ELBO (mean over the draws) and importance-weighted log p(x) of each cell of `index`, float64, in nats.
 
-    Streams over cells: memory holds `size` cells and 8 draws at a time.
+    x is all that was measured of a cell, or only the modality `of`. Streams over cells: memory holds `size` cells and 8
+    draws at a time.
     """
     noise = torch.Generator(device=vae.device).manual_seed(seed)
     batches = Batches(data, vae.device)
-    pairs = [vae.marginal(batch, samples, noise) for batch in batches.stream(index, size)]
+    size = size if not data.others else max(1, min(size, ENTRIES // max(o.n_genes for o in data.others.values())))
+    parts = (batch if of is None else only(batch, of) for batch in batches.stream(index, size))
+    pairs = [vae.marginal(batch, samples, noise) for batch in parts]
     elbo, marginal = (torch.cat(part).cpu().numpy() for part in zip(*pairs, strict=True))
     return elbo, marginal

@@ -11,6 +11,7 @@ from scipy.sparse import csr_matrix, issparse
 from sclatent.data import slots
 from sclatent.data.blocks import change_rows, is_mapped, release
 from sclatent.data.columns import as_numbers, as_text, called
+from sclatent.data.modalities import RNA, counts_of, further, measured
 from sclatent.data.normalise import cell_sums
 from sclatent.model import CountData, MappedCounts
 from sclatent.settings import InputError
@@ -27,7 +28,8 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
     prepared
         Cells × genes with whole-number counts in ``X``; must hold every gene of the model.
     card
-        The card of a trained model: ``genes``, ``batch``, ``levels``, ``covariates``, ``centre``, ``scale``, ``rest``.
+        The card of a trained model: ``genes``, ``batch``, ``levels``, ``covariates``, ``centre``, ``scale``, ``rest``,
+        and ``modalities`` where there are some beside RNA. Cells without them are taken as not measured in these.
 
     Returns
     -------
@@ -58,7 +60,29 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
                 "counts of the model's genes: name a column that is a total over more genes, or leave it out"
             )
     source = MappedCounts(counts, release) if is_mapped(counts) else counts
-    return CountData(source, library, _codes(prepared, card), _values(prepared, card))
+    others = {name: _other(prepared, name, about) for name, about in card.get("modalities", {}).items()}
+    has_rna = measured(prepared, RNA) if others else None
+    return CountData(source, library, _codes(prepared, card), _values(prepared, card), has_rna, others)
+
+
+def _other(prepared: AnnData, name: str, about: dict[str, Any]) -> CountData:
+    """Return the counts of a modality beside RNA; cells that have none of it are not measured."""
+    features = about["features"]
+    n = prepared.n_obs
+    if name not in prepared.obsm:
+        nothing = csr_matrix((n, len(features)), dtype=np.float32)
+        return CountData(nothing, np.zeros(n), measured=np.zeros(n, dtype=bool))
+    position = further(prepared)[name].index.get_indexer(pd.Index(features))
+    if (position < 0).any():
+        missing = features[int(np.argmax(position < 0))]
+        raise InputError(
+            f"the model knows {(position < 0).sum()} feature(s) of {name} that the cells do not have ('{missing}', …): "
+            "embed the file the model was trained on"
+        )
+    counts = counts_of(prepared, name)[:, position]
+    if about["likelihood"] == "bernoulli":
+        counts = csr_matrix((np.ones_like(counts.data), counts.indices, counts.indptr), shape=counts.shape)
+    return CountData(counts, cell_sums(counts), measured=measured(prepared, name))
 
 
 def conditions(prepared: AnnData, card: dict[str, Any]) -> CountData:

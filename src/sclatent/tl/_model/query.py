@@ -96,6 +96,7 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
         hstack([counts, csr_matrix((cells.n_obs, len(missing)), dtype=np.float32)], format="csr"),
         obs=cells.obs,
         var=pd.DataFrame(index=genes[have].append(missing)),
+        obsm={name: cells.obsm[name] for name in card.get("modalities", {}) if name in cells.obsm},
         uns={key: cells.uns[key] for key in (slots.UNS,) if key in cells.uns},
     )
     share = 0.0
@@ -178,7 +179,8 @@ def _fill(
         # the column counts genes beyond the model's, so it holds the missing ones already, unless it is too small
         total = np.asarray(whole.sum(axis=1, dtype=np.float64)).ravel()
         obs = obs.assign(**{slots.LIBRARY_SIZE: np.maximum(obs[slots.LIBRARY_SIZE].to_numpy(float), total)})
-    return anndata.AnnData(whole, obs=obs, var=completed.var, uns=completed.uns), float(np.concatenate(shares).mean())
+    filled = anndata.AnnData(whole, obs=obs, var=completed.var, obsm=dict(completed.obsm), uns=completed.uns)
+    return filled, float(np.concatenate(shares).mean())
 
 
 def decode(

@@ -16,8 +16,20 @@ import torch
 import sclatent
 from sclatent.data import slots
 from sclatent.data.columns import as_numbers, as_text, called
-from sclatent.model import CountData, CountVAE, Diverged, load_model, refit_epochs, refit_vae, rotate_axes, train_vae
-from sclatent.settings import NO_FILE, InputError, ModelSettings, did_you_mean, takes_settings
+from sclatent.data.modalities import RNA, further
+from sclatent.model import (
+    CountData,
+    CountVAE,
+    Diverged,
+    Further,
+    load_model,
+    refit_epochs,
+    refit_vae,
+    rotate_axes,
+    train_vae,
+)
+from sclatent.settings import NO_FILE, InputError, ModalitiesSettings, ModelSettings, did_you_mean, takes_settings
+from sclatent.settings.modalities import ATAC
 from sclatent.tl._model.first_angles import first_angles
 from sclatent.tl._model.held_out_fit import summarise
 from sclatent.tl._model.inputs import inputs
@@ -101,6 +113,7 @@ def train(
     *,
     model: ModelSettings = ModelSettings(),
     seed: int = 0,
+    modalities: ModalitiesSettings | None = None,
     batch: Sequence[str] = (),
     condition: Sequence[str] = (),
     covariates: Sequence[str] = (),
@@ -123,7 +136,7 @@ def train(
         What stands under one of ``models`` of the dataset file.
     seed
         Same seed, device, versions and thread count: same bytes.
-    batch, condition, covariates, library_size
+    modalities, batch, condition, covariates, library_size
         Keys of the dataset file, as `prepare` got them.
     name
         What the model is called.
@@ -156,8 +169,9 @@ def train(
     split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
     cells = {part: np.flatnonzero(split == part) for part in slots.SPLITS}
     card = describe(prepared, [*batch, *condition], covariates, library_size, cells[slots.TRAIN])
+    card |= _modalities(prepared, modalities)
     _check_axes(model, len(card["genes"]), name)
-    data = inputs(prepared, card)
+    data = _with_depths(card, inputs(prepared, card), cells[slots.TRAIN])
     halfway = None if checkpoint is None else Path(checkpoint)
     how: dict[str, Any] = {"seed": seed, "device": where, "threads": threads, "progress": progress}
     try:
@@ -168,6 +182,7 @@ def train(
             model,
             n_levels=tuple(len(levels) for levels in card["levels"]),
             rest=card["rest"],
+            further=_further(card, modalities),
             checkpoint=halfway,
             keep=True,
             angle=first_angles(prepared, start, model, cells[slots.TRAIN]),
@@ -258,6 +273,34 @@ def describe(
         "scale": scale,
         "rest": library_size is not None,
     }
+
+
+def _modalities(prepared: AnnData, modalities: ModalitiesSettings | None) -> dict[str, Any]:
+    """Return the part of the card about modalities beside RNA; nothing where there is none."""
+    if modalities is None:
+        return {}
+    table = further(prepared)[ATAC]
+    features = table.index[table[slots.IN_MODEL].to_numpy(dtype=bool)].astype(str).tolist()
+    return {"modalities": {ATAC: {"features": features, "likelihood": modalities.atac.likelihood.kind}}}
+
+
+def _with_depths(card: dict[str, Any], data: CountData, train: np.ndarray) -> CountData:
+    """Put into the card of several modalities how deeply a usual training cell was read in each of them."""
+    if not data.others:
+        return data
+    parts = {RNA: (card, data), **{name: (card["modalities"][name], part) for name, part in data.others.items()}}
+    for name, (about, part) in parts.items():
+        there = train if part.measured is None else train[part.measured[train]]
+        if not len(there):
+            raise InputError(f"modalities.{name}: no training cell was measured for it: more cells, or another split")
+        about["depth"] = float(np.median(part.library[there]))
+    return data
+
+
+def _further(card: dict[str, Any], modalities: ModalitiesSettings | None) -> dict[str, Further]:
+    if modalities is None:
+        return {}
+    return {ATAC: Further(len(card["modalities"][ATAC]["features"]), modalities.atac.likelihood)}
 
 
 def pick_device(device: str, where: str = "") -> str:

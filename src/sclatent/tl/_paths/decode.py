@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.modalities import RNA
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,14 +33,15 @@ MIN_SUPPORT = 3.0
 _TINY = 1e-12
 
 
-def decoder_of(vae: CountVAE, data: CountData) -> Decoder:
-    """Bind a model to the covariates of the cells."""
+def decoder_of(vae: CountVAE, data: CountData, *, of: str = RNA) -> Decoder:
+    """Bind a model to the covariates of the cells; what it decodes is the modality `of`."""
 
     def decode(z: Array, cells: Index) -> Array:
         return vae.log_fraction(
             z,
             None if data.categorical is None else data.categorical[cells],
             None if data.continuous is None else data.continuous[cells],
+            of=of,
         )
 
     return decode

@@ -32,6 +32,7 @@ from sclatent.tl._paths.decode import (
     strata_of,
     turn_positions,
 )
+from sclatent.tl._paths.further import Walk, add_further
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -81,7 +82,7 @@ def traverse(
         unit of position), ``supported`` (False where hardly any cell is), ``S_score``, ``G2M_score`` (natural log),
         ``S_sd``, ``G2M_sd``. ``var``: ``symbol``, ``reference`` (mean fraction of the same cells where they are),
         ``list_phase``, ``S_control``, ``G2M_control``; with a knob ``cycle_peak`` (radians) and ``cycle_amplitude``
-        (log rate).
+        (log rate). With several modalities also what `add_further` tells of the others.
     """
     import pandas as pd
 
@@ -112,23 +113,24 @@ def traverse(
     contrasts = chosen.contrasts()
     low, high = np.percentile(means, PERCENTILES, axis=0)
 
-    blocks: list[_Block] = []
+    pairs: list[tuple[_Block, Walk]] = []
     for k in np.flatnonzero(latent.var["active"].to_numpy(dtype=bool)).tolist():
         position = np.linspace(low[k], high[k], steps)
         density, near = density_on_line(position, means[:, k])
         curve = np.array([mean_fraction(decode, place(means[cells], k, x), cells) for x in position])
         sd = [spread(decode, lambda z, x=x, k=k: place(z, k, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
-        blocks.append(_Block(str(latent.var_names[k]), position, density, near, curve, sd))
+        walk = Walk(steps, lambda z, i, x=position, k=k: place(z, k, x[i]), means[cells], cells, draws, few)  # type: ignore[misc]
+        pairs.append((_Block(str(latent.var_names[k]), position, density, near, curve, sd), walk))
     turn = _turn(decode, knob, draw, steps, contrasts)
-    if turn is not None:
-        blocks.append(turn)
+    blocks, walks = [[*part] for part in zip(*pairs, *([turn] if turn else []), strict=True)] or ([], [])
 
     out = _assemble(blocks, chosen, len(genes))
     out.var_names = genes
     _describe_genes(out, prepared, reference, chosen)
     if turn is not None:
-        out.var["cycle_peak"], out.var["cycle_amplitude"] = peak_phase(turn.position, turn.curve)
+        out.var["cycle_peak"], out.var["cycle_amplitude"] = peak_phase(turn[0].position, turn[0].curve)
     out.uns[slots.UNS] = {"traverse": _how(steps, len(cells), len(few))}
+    add_further(out, walks, trained.vae, data, latent, prepared)
     log.info("decoded %d paths of %d steps over %d genes", len(blocks), steps, len(genes))
     return out
 
@@ -216,8 +218,8 @@ def _turn(
     draw: Callable[[Array], list[Array]],
     steps: int,
     contrasts: Array,
-) -> _Block | None:
-    """Decode the knob's path, if there is a knob."""
+) -> tuple[_Block, Walk] | None:
+    """Decode the knob's path, if there is a knob, and say how cells are put on it."""
     from sclatent.tl._paths.knob_file import has_knob, read_path
 
     if knob is None or not has_knob(knob):
@@ -233,4 +235,5 @@ def _turn(
     density, near = density_on_circle(position, knob.obs[slots.CYCLE_ANGLE].to_numpy(dtype=np.float64)[on], steps)
     curve = decode_turn(decode, path.base[cells], at, cells)
     sd = [spread(decode, lambda z, d=d: z + d, draws, few, contrasts) for d in at]  # type: ignore[misc]
-    return _Block(CYCLE, position, density, near, curve, sd)
+    walk = Walk(steps, lambda z, i: z + at[i], path.base[cells], cells, draws, few, closed=True)
+    return _Block(CYCLE, position, density, near, curve, sd), walk

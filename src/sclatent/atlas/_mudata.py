@@ -1,0 +1,99 @@
+"""The atlas of several modalities: what was measured of every cell, and the latent space that they share."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sclatent.data import slots
+from sclatent.data.columns import add_column
+from sclatent.data.modalities import RNA, counts_of, further, measured
+from sclatent.io._mudata import columns_stay
+from sclatent.settings import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from mudata import MuData
+
+log = logging.getLogger(__name__)
+
+
+def build_mudata(atlas: AnnData, prepared: AnnData, latent: AnnData, map: AnnData) -> MuData:
+    """Join the atlas of RNA with the other modalities.
+
+    Parameters
+    ----------
+    atlas
+        What `sclatent.atlas.build` returned.
+    prepared, latent, map
+        Stage files of all cells, whatever was measured of them.
+
+    Returns
+    -------
+    MuData of all cells. ``mod["rna"]`` is the atlas. ``mod["atac"]`` holds the cells with peaks: ``X`` counts of the
+    peaks that stay; ``var``: ``chrom``, ``start``, ``end``, ``n_cells_by_counts``, ``in_model``;
+    ``varm["sclatent_loadings"]`` (missing outside the model). In either, ``obsm["X_sclatent_{modality}"]`` and ``…_sd``
+    are the latent of that modality alone. Of all cells: ``obsm``: ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``;
+    ``obsp`` and ``uns["neighbors"]``; ``obs``: ``measured``, ``split``, ``leiden``.
+
+    Raises
+    ------
+    InputError
+        If the stage files hold different cells.
+    """
+    import mudata
+
+    for name, other in {"latent.h5ad": latent, "map.h5ad": map}.items():
+        if not prepared.obs_names.equals(other.obs_names):
+            raise InputError(f"{name} holds other cells than prepared.h5ad: run the stages of one dataset together")
+    parts = {RNA: atlas.copy()}
+    for name, table in further(prepared).items():
+        parts[name] = _part(prepared, latent, name, table)
+    for name, part in parts.items():
+        rows = latent.obs_names.get_indexer(part.obs_names)
+        part.obsm[f"{slots.X_LATENT}_{name}"] = np.asarray(latent.obsm[slots.latent_of(name)])[rows]
+        part.obsm[f"{slots.X_LATENT}_{name}_sd"] = np.asarray(latent.obsm[slots.latent_sd_of(name)])[rows]
+    with columns_stay():
+        out = mudata.MuData(parts)
+    rows = prepared.obs_names.get_indexer(out.obs_names)
+    for column, source in ((slots.MEASURED, prepared), (slots.SPLIT, prepared), (slots.LEIDEN, map)):
+        out.obs[column] = source.obs[column].array[rows]
+    out.obsm[slots.X_LATENT] = np.asarray(latent.X, dtype=np.float32)[rows]
+    out.obsm[slots.X_LATENT_SD] = np.asarray(latent.layers[slots.SD], dtype=np.float32)[rows]
+    out.obsm[slots.X_UMAP] = np.asarray(map.obsm[slots.X_UMAP])[rows]
+    for key in ("distances", "connectivities"):
+        out.obsp[key] = map.obsp[key].tocsr()[rows][:, rows]
+    out.uns["neighbors"] = dict(atlas.uns["neighbors"])
+    log.info("atlas of %d cells: %s", out.n_obs, ", ".join(f"{p.n_obs} with {name}" for name, p in parts.items()))
+    return out
+
+
+def _part(prepared: AnnData, latent: AnnData, name: str, table: pd.DataFrame) -> AnnData:
+    import anndata as ad
+
+    cells = measured(prepared, name)
+    columns = [column for column in (slots.N_PEAKS, slots.SPLIT) if column in prepared.obs]
+    out = ad.AnnData(counts_of(prepared, name)[cells], obs=prepared.obs.loc[cells, columns].copy(), var=table.copy())
+    out.varm[slots.LOADINGS] = _loadings(latent, name, table)
+    return out
+
+
+def _loadings(latent: AnnData, name: str, table: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """Features × axes, missing where the model does not see the feature."""
+    import pandas as pd
+
+    at = table.index.get_indexer(pd.Index(np.asarray(latent.uns[slots.features_of(name)], dtype=str)))
+    out = np.full((len(table), latent.n_vars), np.nan, dtype=np.float32)
+    out[at] = np.asarray(latent.varm[slots.loadings_of(name)], dtype=np.float32).T
+    return out
+
+
+def with_rna(atlas: AnnData, prepared: AnnData) -> AnnData:
+    """Return the cells of an atlas that were measured for RNA, with what was measured of each."""
+    add_column(atlas.obs, slots.MEASURED, prepared.obs[slots.MEASURED], "the join of modalities")
+    has_rna = measured(prepared, RNA)
+    return atlas if has_rna.all() else atlas[has_rna].copy()
