@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from sclatent.model.parts.latent import Axes, Posterior
 from sclatent.model.parts.latents import make_latent
 from sclatent.model.parts.likelihoods import Likelihood
 from sclatent.model.parts.modality import Further, Modality, ShrunkenDecoder
-from sclatent.model.views import RNA, only
+from sclatent.model.views import RNA, only, parts
 from sclatent.settings import ModelSettings
 
 
@@ -153,18 +153,8 @@ class CountVAE(nn.Module):
         """
         if not self.others:
             return self.latent.posterior(self.encoder(batch, masks), self.progress)
-        heads = [(modality.encoder(part, masks), cells) for modality, part, cells in self._parts(batch)]
+        heads = [(modality.encoder(part, masks), cells) for modality, part, cells in parts(self.modalities, batch)]
         return self.latent.product(heads, batch.library, self.progress)
-
-    def _parts(self, batch: Batch) -> Iterator[tuple[Modality, Batch, Tensor]]:
-        """Yield each modality with its measured cells, and their positions in `batch`."""
-        for name, modality in self.modalities.items():
-            part = batch if name == RNA else batch.others[name]
-            if part.measured is None or bool(part.measured.all()):
-                yield modality, part, torch.arange(len(batch), device=self.device)
-            elif bool(part.measured.any()):
-                cells = torch.nonzero(part.measured)[:, 0]
-                yield modality, part.some(cells), cells
 
     def log_prob(self, code: Tensor, batch: Batch, masks: torch.Generator | None = None) -> Tensor:
         """Log p(x | code) of each cell (B,), nats, constants included; `code` (B × n_code) before any rotation.
@@ -189,7 +179,7 @@ class CountVAE(nn.Module):
         if not self.others:
             return self.modality.log_prob(code, batch, design, masks)
         total = code.new_zeros(len(batch))
-        for modality, part, cells in self._parts(batch):
+        for modality, part, cells in parts(self.modalities, batch):
             total = total.index_add(0, cells, modality.log_prob(code[cells], part, design[cells], masks))
         return total
 

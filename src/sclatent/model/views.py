@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from sclatent.model.data import Batch
 
+T = TypeVar("T")
 RNA = "rna"
 """The modality whose counts a batch itself holds."""
 TOGETHER = 0.5
@@ -20,6 +23,17 @@ def measured(batch: Batch) -> dict[str, Tensor]:
     everywhere = torch.ones(len(batch), dtype=torch.bool, device=batch.library.device)
     parts = {RNA: batch, **batch.others}
     return {name: everywhere if part.measured is None else part.measured for name, part in parts.items()}
+
+
+def parts(modalities: Mapping[str, T], batch: Batch) -> Iterator[tuple[T, Batch, Tensor]]:
+    """Yield each modality with its measured cells, and their positions in `batch`."""
+    for name, modality in modalities.items():
+        part = batch if name == RNA else batch.others[name]
+        if part.measured is None or bool(part.measured.all()):
+            yield modality, part, torch.arange(len(batch), device=batch.library.device)
+        elif bool(part.measured.any()):
+            cells = torch.nonzero(part.measured)[:, 0]
+            yield modality, part.some(cells), cells
 
 
 def seen(batch: Batch, masks: dict[str, Tensor]) -> Batch:

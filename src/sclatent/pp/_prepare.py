@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_EMPTY = ("cells.no_counts", "no count in the genes left")
 _SILENT = ("cells.no_model_counts", "no count in the model's genes")
 """The filter that takes cells without a library size, and why."""
 
@@ -109,14 +110,12 @@ def prepare(
     known = _know_genes(counts.var, *gene_symbols(counts, genes.symbols, file), genes.keep, file)
     metrics, known.metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var), known.symbols)
     _tell_spikes(known.metrics[slots.SPIKE_IN].to_numpy(), known.symbols)
-    has_mito = bool(known.metrics[slots.MITO].any())
-    passed = pass_cells(matrix, counts.obs, metrics, cells, batch, split.seed, filters, has_mito, ~has_rna)
+    passed = pass_cells(matrix, counts.obs, metrics, cells, batch, split.seed, filters, known.has_mito, ~has_rna)
     pass_peaks(counts, passed, modalities, filters)
     seen = pass_genes(matrix, passed, counts.var_names, known.kept, genes.min_cells, filters)
 
     prepared = part_of(counts, matrix, passed, seen)
-    every = np.ones(prepared.n_vars, dtype=bool)
-    drop_silent(prepared, filters, every, "cells.no_counts", "no count in the genes left", passed)
+    drop_silent(prepared, filters, np.ones(prepared.n_vars, dtype=bool), *_EMPTY, passed)
     renamed = place_columns(prepared, metrics, grouped, covariates, file)
     left = known.of(seen)
     totals, spikes = (left.metrics[name].to_numpy() for name in (slots.TOTAL_COUNTS, slots.SPIKE_IN))
@@ -180,6 +179,10 @@ class _Known:
     ids: list[str]
     kept: np.ndarray
     metrics: pd.DataFrame
+
+    @property
+    def has_mito(self) -> bool:
+        return bool(self.metrics[slots.MITO].any())
 
     def of(self, genes: np.ndarray) -> _Known:
         """Return what is known of some genes (mask)."""

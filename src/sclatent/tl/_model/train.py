@@ -166,12 +166,10 @@ def train(
         asked for.
     """
     where = pick_device(model.device if device == "auto" else device, f"{file}: models.{name}.")
-    split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
-    cells = {part: np.flatnonzero(split == part) for part in slots.SPLITS}
+    cells = {part: np.flatnonzero((prepared.obs[slots.SPLIT] == part).to_numpy()) for part in slots.SPLITS}
     card = describe(prepared, [*batch, *condition], covariates, library_size, cells[slots.TRAIN])
-    card |= _modalities(prepared, modalities)
+    data = _modelled(prepared, card, modalities, cells[slots.TRAIN])
     _check_axes(model, len(card["genes"]), name)
-    data = _with_depths(card, inputs(prepared, card), cells[slots.TRAIN])
     halfway = None if checkpoint is None else Path(checkpoint)
     how: dict[str, Any] = {"seed": seed, "device": where, "threads": threads, "progress": progress}
     try:
@@ -282,6 +280,14 @@ def _modalities(prepared: AnnData, modalities: ModalitiesSettings | None) -> dic
     table = further(prepared)[ATAC]
     features = table.index[table[slots.IN_MODEL].to_numpy(dtype=bool)].astype(str).tolist()
     return {"modalities": {ATAC: {"features": features, "likelihood": modalities.atac.likelihood.kind}}}
+
+
+def _modelled(
+    prepared: AnnData, card: dict[str, Any], modalities: ModalitiesSettings | None, train: np.ndarray
+) -> CountData:
+    """Return what the model sees, and put into the card what that is of modalities beside RNA."""
+    card |= _modalities(prepared, modalities)
+    return _with_depths(card, inputs(prepared, card), train)
 
 
 def _with_depths(card: dict[str, Any], data: CountData, train: np.ndarray) -> CountData:
