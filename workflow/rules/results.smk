@@ -25,7 +25,7 @@ rule export:
         mem_mb=memory(600, 7),
         runtime=minutes(15, 0.1),
     params:
-        settings=section("batch", "labels"),
+        settings=section("batch", "condition", "labels"),
         file=section(),  # the whole dataset file, since the atlas keeps it
         version=VERSIONS["export"],
     message:
