@@ -258,6 +258,25 @@ def export() -> AnnData:
     return sl.atlas.build(here.prepared, cycle, here.latent, mapped, axes, **more)
 
 
+def bundle() -> dict[str, Any]:
+    """Join a small multiome: 20 cells without RNA, 20 without peaks."""
+    from multiome import multiome
+
+    from sclatent.io._modalities import join_modalities
+    from sclatent.settings import ModalitiesSettings
+
+    both = ModalitiesSettings.model_validate({"rna": {}, "atac": {"counts": "-", "min_cells": 3}})
+    rna, atac = multiome(120, 80, 60)
+    prepared = sl.pp.prepare(join_modalities(rna[20:], atac[:100], both, "x.yaml"), modalities=both)
+    model = {"n_latent": 3, "n_hidden": 8, "epochs": 2}
+    latent = sl.tl.embed(prepared, sl.tl.train(prepared, model=model, modalities=both))
+    cycle, map = sl.tl.cycle(prepared), sl.tl.map(latent)
+    atlas = sl.atlas.build(prepared, cycle, latent, map, sl.tl.annotate(prepared, cycle, latent))
+    whole = sl.atlas.build_mudata(atlas, prepared, latent, map)
+    peaks = whole["atac"]
+    return {"peaks": peaks, "obs": whole.obs[["measured", "split"]], "latent": np.asarray(whole.obsm["X_sclatent"])}
+
+
 def page() -> dict[str, Any]:
     here = arrays()
     atlas = pl_arrays.atlas(here["prepared"], here["cycle"], here["latent"], here["map"], here["axes"])
@@ -333,6 +352,7 @@ STAGES: dict[str, Callable[[], Any]] = {
     "check_samples": check_samples,
     "plot_model": plot_model,
     "export": export,
+    "bundle": bundle,
     "page": page,
     "compare": compare,
     "plot_models": plot_models,

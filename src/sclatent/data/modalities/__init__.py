@@ -61,7 +61,7 @@ def with_unknown(found: AnnData, cells: pd.Index) -> AnnData:
     obs = found.obs.reindex(cells)
     for name, column in found.obs.items():
         if column.dtype == bool:
-            obs[name] = obs[name].fillna(value=False).astype(bool)
+            obs[name] = np.where(cells.isin(found.obs_names), obs[name].to_numpy(), False).astype(bool)
     rows = found.obs_names.get_indexer(cells)
     obsm = {key: np.where((rows >= 0)[:, None], np.asarray(value)[rows], np.nan) for key, value in found.obsm.items()}
     return AnnData(obs=obs, var=found.var.copy(), obsm=obsm, uns=dict(found.uns))
