@@ -30,47 +30,30 @@ def _kernel_arrays(batch: Batch, logits: Tensor, log_prob: Tensor) -> tuple[Any,
     return batch.n_genes, logits.numpy(), batch.library.numpy(), *counts, log_prob.numpy(), np.float32(1.0)
 
 
-class _Poisson(torch.autograd.Function):
-    """Log-likelihood per cell (B,) with the gradient to the logits x − μ − softmax(a) Σ(x − μ)."""
+class _OfRates(torch.autograd.Function):
+    """Log-likelihood per cell (B,) of what has rates and nothing else, with its closed-form gradient to the logits.
+
+    `kernel` is the compiled pass, `formula` the same in plain PyTorch; `constant` (B,) is taken off what the pass
+    finds.
+    """
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, batch: Batch) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, batch: Batch, kernel: Any, formula: Any, constant: Any) -> Tensor:
         if _compiled(logits):
             gradient = logits.clone(memory_format=torch.contiguous_format)
             log_prob = torch.empty(len(batch), dtype=torch.float64)
             arrays = _kernel_arrays(batch, gradient, log_prob)
-            share(len(batch), lambda first, last: likelihood_rows.poisson_rows(first, last, *arrays))
-            log_prob -= batch.log_factorial
+            share(len(batch), lambda first, last: kernel(first, last, *arrays))
+            log_prob -= constant
         else:
-            log_prob, gradient = formulas.poisson(logits, batch)
+            log_prob, gradient = formula(logits, batch)
         ctx.save_for_backward(gradient)
         return log_prob.to(logits.dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grads[0][:, None], None
-
-
-class _Bernoulli(torch.autograd.Function):
-    """Log-likelihood of presence per cell (B,) with its closed-form gradient to the logits."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, batch: Batch) -> Tensor:
-        if _compiled(logits):
-            gradient = logits.clone(memory_format=torch.contiguous_format)
-            log_prob = torch.empty(len(batch), dtype=torch.float64)
-            arrays = _kernel_arrays(batch, gradient, log_prob)
-            share(len(batch), lambda first, last: likelihood_rows.bernoulli_rows(first, last, *arrays))
-        else:
-            log_prob, gradient = formulas.bernoulli(logits, batch)
-        ctx.save_for_backward(gradient)
-        return log_prob.to(logits.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return gradient * grads[0][:, None], None
+        return gradient * grads[0][:, None], None, None, None, None
 
 
 class _NegativeBinomial(torch.autograd.Function):
@@ -114,7 +97,7 @@ def poisson(logits: Tensor, batch: Batch) -> Tensor:
     batch
         The counts and library sizes.
     """
-    return _Poisson.apply(logits, batch)
+    return _OfRates.apply(logits, batch, likelihood_rows.poisson_rows, formulas.poisson, batch.log_factorial)
 
 
 def negative_binomial(logits: Tensor, theta: Tensor, batch: Batch) -> Tensor:
@@ -196,4 +179,4 @@ def bernoulli(logits: Tensor, batch: Batch) -> Tensor:
     log p(0) = −μ it is Σ_{x>0} log(e^μ − 1) − Σ_g μ_g, where Σ_g μ_g = l (1 − ρ_rest): again the non-zeros and one
     softmax.
     """
-    return _Bernoulli.apply(logits, batch)
+    return _OfRates.apply(logits, batch, likelihood_rows.bernoulli_rows, formulas.bernoulli, 0.0)
