@@ -155,7 +155,7 @@ def judged(predicted: Array, atac: ad.AnnData, test: Array) -> dict[str, float]:
     """Return the AUROC of predicted accessibility over peaks of a cell, and over cells of a peak."""
     truth = atac.X[test].toarray() > 0
     depth = truth.sum(axis=1, keepdims=True)
-    often = np.flatnonzero(truth.sum(axis=0) >= 5)
+    often = np.flatnonzero((truth.sum(axis=0) >= 5) & ((~truth).sum(axis=0) >= 5))
     return {
         "over the peaks of a cell": np.mean([auroc(row, score) for row, score in zip(truth, predicted, strict=True)]),
         "over the cells of a peak": np.mean([auroc(truth[:, g], predicted[:, g]) for g in often]),
