@@ -74,7 +74,7 @@ class ArrayStore:
     def array(self, dtype: npt.DTypeLike) -> np.ndarray:
         """Return the whole, of type `dtype` if nothing was added; one in a scratch file cannot be written to."""
         if self._file is None:
-            parts = self._parts or [np.zeros(0, dtype)]
+            parts, self._parts = self._parts or [np.zeros(0, dtype)], []
             return parts[0] if len(parts) == 1 else np.concatenate(parts)
         with self._file as file, _scratch():  # the mapping holds on to the file
             file.flush()
