@@ -11,8 +11,10 @@ from scipy.sparse import csr_matrix
 
 from sclatent.model.source import HELD, CountSource, CSRCounts, Rows, Wrong
 
-RUN, RUNS = 128, 256
+RUN, RUNS = 128, 128
 """Training cells that are read together from disk, and how many such runs are shuffled together."""
+AROUND = 4096
+"""Counts that come into memory with every row: the system maps some pages around what is touched."""
 
 
 class MappedCounts(CSRCounts):
@@ -48,13 +50,13 @@ class MappedCounts(CSRCounts):
     def rows(self, index: np.ndarray) -> Rows:
         """Return the rows at positions `index`."""
         rows = super().rows(index)
-        self._read(len(rows.values))
+        self._read(len(rows.values) + AROUND * len(index))
         return rows
 
     def take(self, index: np.ndarray) -> tuple[Any, ...]:
         """Return what `sparse_rows.take_rows` makes of the rows at positions `index`."""
         taken = super().take(index)
-        self._read(int(taken[0][-1]))
+        self._read(int(taken[0][-1]) + AROUND * len(index))
         return taken
 
     @cached_property
