@@ -1,5 +1,6 @@
 # make demo   set-up, then the whole pipeline on the two embedded datasets
 # make test   the same set-up, then lint, type check and all tests
+# make test-cluster   the workflow's Slurm profile on a Slurm of the tests' own
 # make docs   the tables that are made from the code, then the documentation site
 # PYTHON=python3.13 picks the Python of a new .venv
 PYTHON ?= python3
@@ -12,7 +13,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 UNUSED := /(tests?|testing|sympy|plotly|statsmodels|networkx|_inductor|_dynamo|mypyc?|pip|setuptools)/
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint setup docs tables site coverage bench-large clean
+.PHONY: demo test test-cluster lint setup docs tables site coverage bench-large clean
 
 setup: $(READY)
 
@@ -35,6 +36,10 @@ demo: $(READY)
 
 test: $(READY) lint
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+# the demo's kind of run through a Slurm of its own; needs slurmctld, slurmd and munged
+test-cluster: $(READY)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest tests/cluster
 
 lint: $(READY)
 	ruff check .

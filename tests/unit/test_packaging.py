@@ -75,7 +75,7 @@ def test_the_package_declares_what_it_imports():
 def test_the_project_declares_what_its_tests_import():
     found = imported("tests")
     assert {"pytest", "mpmath", "scvi-tools"} <= found
-    assert found <= names(RUNTIME) | names(EXTRAS["test"]) | names(PEERS)
+    assert found <= names(RUNTIME) | names(EXTRAS["test"]) | names(EXTRAS["workflow"]) | names(PEERS)
 
 
 def test_the_site_declares_what_it_is_made_with():
