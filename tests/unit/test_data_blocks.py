@@ -124,6 +124,9 @@ def test_subset_transpose_and_sorting_are_those_of_scipy(disk, on_disk):
     cells, genes = rng.random(500) < 0.5, rng.random(60) < 0.5
     assert (subset(matrix, cells, genes) != matrix[cells][:, genes]).nnz == 0
     assert (transposed(matrix) != matrix.T.tocsr()).nnz == 0
+    some, whole = rng.permutation(500)[:200], np.ones(500, dtype=bool)
+    there = subset(matrix, whole, genes)
+    assert (blocks.rows_at(there, some) != matrix[some][:, genes]).nnz == 0
     assert is_mapped(transposed(matrix)) == disk
     entries, order = matrix.tocoo(), rng.permutation(matrix.nnz)
     sorter = RowSorter(matrix.shape, matrix.nnz)

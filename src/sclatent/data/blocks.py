@@ -26,6 +26,7 @@ IN_MEMORY = 1 << 28
 BLOCK = 1 << 22
 """Counts that are worked on at once."""
 _MOST_ROWS = 1 << 15
+_TOGETHER = 64
 _MOST_PARTS = 200
 """Parts that entries are sorted into: each may have three scratch files open."""
 
@@ -253,6 +254,20 @@ def subset(matrix: sparse.csr_matrix, cells: np.ndarray, genes: np.ndarray) -> s
         )
 
     return change_rows(matrix, take, int(genes.sum()))
+
+
+def rows_at(matrix: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
+    """Return the rows at these positions, in memory.
+
+    Of a scratch file the system maps up to 2 MB around each row, so a few come at a time.
+    """
+    if not is_mapped(matrix) or not len(rows):
+        return sparse.csr_matrix(matrix[rows])
+    parts = []
+    for start in range(0, len(rows), _TOGETHER):
+        parts.append(matrix[rows[start : start + _TOGETHER]])
+        release(matrix)
+    return sparse.vstack(parts, format="csr")
 
 
 def is_mapped(matrix: Any) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import logsumexp
 
+from sclatent.data.blocks import rows_at
 from sclatent.tl._cycle.em import Fit, resultant, start_from_angle
 from sclatent.tl._cycle.evidence import Evidence, weigh
 from sclatent.tl._cycle.grow import Growth, Plan, grid
@@ -64,7 +65,7 @@ def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
     """
     cells = evenly(np.arange(counts.shape[0]), DEPTH_CELLS)
     library = library[cells]
-    part = np.asarray(counts[cells][:, genes.position].todense(), dtype=np.float64) / library[:, None]
+    part = np.asarray(rows_at(counts, cells)[:, genes.position].todense(), dtype=np.float64) / library[:, None]
     by_chance = (part / library[:, None]).mean(axis=0)
     seen = by_chance > 0
     return bool(seen.any() and np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)

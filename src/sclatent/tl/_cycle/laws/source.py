@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.data.blocks import release
+from sclatent.data.blocks import release, rows_at
 from sclatent.tl._cycle.laws.counts import CountLaw, highest, winsorize
 from sclatent.tl._cycle.laws.log import LogLaw
 from sclatent.tl._cycle.states import Array, Ints, Law
@@ -29,7 +29,7 @@ class Source:
 
     def part(self, rows: Ints) -> Source:
         """Return the counts of some of the cells, normalised as those of all are."""
-        some = Source(sp.csr_matrix(self.counts[rows]), self.library[rows], self.batch[rows])
+        some = Source(rows_at(self.counts, rows), self.library[rows], self.batch[rows])
         some.n_batches, some.middle = self.n_batches, self.middle
         return some
 
