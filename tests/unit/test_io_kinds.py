@@ -233,7 +233,7 @@ def text(path, content):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("gzip without .gz", gzip.compress(TABLE.to_csv().encode())),
+        ("gzip without .gz", gzip.compress(TABLE.to_csv().encode(), mtime=0)),
         ("a line for spreadsheets", "sep=;\n" + TABLE.to_csv(sep=";")),
         ("an unnamed column of names", TABLE.to_csv()),
         ("a blank line at the end", TABLE.to_csv() + "\n\n"),
