@@ -110,7 +110,9 @@ def _born(process: int) -> str:
     """
     with contextlib.suppress(OSError, IndexError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {Path(f'/proc/{process}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()[19]}"
+        state, *fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        # one that has ended stays as a zombie until its parent asks for it
+        return "" if state in "ZX" else f"{boot} {fields[18]}"
     return ""
 
 
