@@ -154,6 +154,51 @@ def _small_counts(columns, values, row, rate, theta, inverse_theta, zero, log_p,
         by_theta[i] = digamma + (share - x * (ONE - share) * inverse_theta[g]) - loss * inverse_theta[g]
 
 
+@njit(forceinline=True, **OPTIONS)
+def _as_if_zero(row, rate, theta, inverse_theta, zero, score, by_theta):  # type: ignore[no-untyped-def]
+    """Write −log p of a count of 0 at every gene, and the derivatives of log p to log μ and θ; float32."""
+    for g in range(zero.shape[0]):
+        mu = row[g] * rate
+        r = mu * inverse_theta[g]
+        u = ONE + r
+        inverse = ONE / u
+        log1p = log1p32(r, u, inverse)
+        zero[g] = theta[g] * log1p
+        score[g] = -mu * inverse
+        series = -r * r * (S2 - r * (S3 - r * S4))
+        by_theta[g] = series if r < SERIES else r * inverse - log1p
+
+
+@njit(forceinline=True, **OPTIONS)
+def _replace_small(columns, at_p, at_score, at_theta, zero, score, by_theta, careful):  # type: ignore[no-untyped-def]
+    """Put the terms of the non-zeros in place of those of a 0; return their Σ log p and how many need float64.
+
+    The places of the latter go to `careful`. Without branches: which count is large cannot be foretold.
+    """
+    nonzero = 0.0
+    m = 0
+    for i in range(columns.shape[0]):
+        g = columns[i]
+        careful[m] = i
+        m += at_p[i] != at_p[i]
+        nonzero += np.float64(at_p[i]) if at_p[i] == at_p[i] else 0.0
+        zero[g] = NONE
+        score[g] = at_score[i]
+        by_theta[g] = at_theta[i]
+    return nonzero, m
+
+
+@njit(forceinline=True, **OPTIONS)
+def _add_cell(of_cell, summed, first):  # type: ignore[no-untyped-def]
+    """Add the derivatives of a cell to the sum of its group, which the first cell of the group begins."""
+    if first:
+        for g in range(of_cell.shape[0]):
+            summed[g] = of_cell[g]
+    else:
+        for g in range(of_cell.shape[0]):
+            summed[g] += of_cell[g]
+
+
 @njit(**OPTIONS)
 def nb_rows(  # type: ignore[no-untyped-def]
     first,
@@ -177,67 +222,30 @@ def nb_rows(  # type: ignore[no-untyped-def]
     ``theta`` and its inverse are (1 | rows) × genes. The gradient to θ is summed over `per` rows at a time, which lie
     all or none between `first` and `last`: ⌈rows / per⌉ × genes.
     """
-    n_out = logits.shape[1]
-    zero = np.empty(n_genes, np.float32)
-    score = np.empty(n_genes, np.float32)
-    by_b, at_logit = np.empty(n_genes, np.float32), np.empty(n_genes, np.float32)
-    at_p, at_score = np.empty(n_genes, np.float32), np.empty(n_genes, np.float32)
-    at_theta, careful = np.empty(n_genes, np.float32), np.empty(n_genes, np.int64)
-    x, theta64, log_mu = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes)
-    p64, score64, by_theta64 = np.empty(n_genes), np.empty(n_genes), np.empty(n_genes)
+    f, d, careful = np.empty((7, n_genes), np.float32), np.empty((6, n_genes)), np.empty(n_genes, np.int64)
+    zero, score, by_b, at_logit, at_p, at_score, at_theta = f[0], f[1], f[2], f[3], f[4], f[5], f[6]
+    x, theta64, log_mu, p64, score64, by_theta64 = d[0], d[1], d[2], d[3], d[4], d[5]
     for b in range(first, last):
-        row = logits[b]
-        deep = totals[b] > DEEP
-        for i in range(offsets[b], offsets[b + 1]):
-            at_logit[i - offsets[b]] = row[columns[i]]
+        row, g_of, x_of = logits[b], columns[offsets[b] : offsets[b + 1]], values[offsets[b] : offsets[b + 1]]
+        n, deep = g_of.shape[0], totals[b] > DEEP
+        for i in range(n):
+            at_logit[i] = row[g_of[i]]
         scale, lse = _exponentials(row, deep)
         rate = _f(np.float64(library[b]) * scale)
         log_shift = math.log(max(np.float64(library[b]), 1e-30)) - lse
         t = b if theta.shape[0] > 1 else 0
-        theta_b, inverse_b = theta[t], inverse_theta[t]
-        for g in range(n_genes):
-            mu = row[g] * rate
-            r = mu * inverse_b[g]
-            u = ONE + r
-            inverse = ONE / u
-            log1p = log1p32(r, u, inverse)
-            zero[g] = theta_b[g] * log1p
-            score[g] = -mu * inverse
-            series = -r * r * (S2 - r * (S3 - r * S4))
-            by_b[g] = series if r < SERIES else r * inverse - log1p
-        start, n = offsets[b], offsets[b + 1] - offsets[b]
+        _as_if_zero(row, rate, theta[t], inverse_theta[t], zero, score, by_b)
         at_p[:n] = NOT_A_NUMBER
         if not deep:
-            _small_counts(
-                columns[start : start + n],
-                values[start : start + n],
-                row,
-                rate,
-                theta_b,
-                inverse_b,
-                zero,
-                at_p[:n],
-                at_score[:n],
-                at_theta[:n],
-            )
-        nonzero = 0.0
-        m = 0
-        # without branches: the processor cannot predict which count is large
-        for i in range(n):
-            g = columns[start + i]
-            careful[m] = i
-            m += at_p[i] != at_p[i]
-            nonzero += np.float64(at_p[i]) if at_p[i] == at_p[i] else 0.0
-            zero[g] = NONE
-            score[g] = at_score[i]
-            by_b[g] = at_theta[i]
+            at = (at_p[:n], at_score[:n], at_theta[:n])
+            _small_counts(g_of, x_of, row, rate, theta[t], inverse_theta[t], zero, *at)
+        nonzero, m = _replace_small(g_of, at_p, at_score, at_theta, zero, score, by_b, careful)
         for j in range(m):
             i = careful[j]
-            g = columns[start + i]
-            x[j], theta64[j], log_mu[j] = values[start + i], theta_b[g], np.float64(at_logit[i]) + log_shift
+            x[j], theta64[j], log_mu[j] = x_of[i], theta[t, g_of[i]], np.float64(at_logit[i]) + log_shift
         count_terms(x[:m], theta64[:m], log_mu[:m], p64, score64, by_theta64)
         for j in range(m):
-            g = columns[start + careful[j]]
+            g = g_of[careful[j]]
             nonzero += p64[j]
             score[g] = score64[j]
             by_b[g] = by_theta64[j]
@@ -245,12 +253,6 @@ def nb_rows(  # type: ignore[no-untyped-def]
         total = _f(_sum(score) * scale)
         for g in range(n_genes):
             row[g] = (score[g] - row[g] * total) * weight
-        for g in range(n_genes, n_out):
+        for g in range(n_genes, logits.shape[1]):
             row[g] *= -total * weight
-        summed = by_theta[b // per]
-        if b % per:
-            for g in range(n_genes):
-                summed[g] += by_b[g]
-        else:
-            for g in range(n_genes):
-                summed[g] = by_b[g]
+        _add_cell(by_b, by_theta[b // per], b % per == 0)
