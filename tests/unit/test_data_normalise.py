@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from sclatent.data import normalise
+from sclatent.data import blocks, normalise
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("rows", [1, 7, 8192])
 def test_the_same_as_all_at_once(dtype, rows, monkeypatch):
-    monkeypatch.setattr(normalise, "_ROWS", rows)
+    monkeypatch.setattr(blocks, "_MOST_ROWS", rows)
     counts = sparse.random(40, 15, density=0.3, format="csr", random_state=0, dtype=np.float32)
     counts.data = np.ceil(counts.data * 9)
     factor = np.random.default_rng(0).random(40).astype(dtype)

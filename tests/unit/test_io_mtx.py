@@ -223,5 +223,5 @@ def test_names_alone_and_names_in_other_dresses(tmp_path):
 def test_a_list_of_names_that_blows_up(tmp_path):
     path = folder(tmp_path / "m", entries(np.eye(4, 3, dtype=int)))
     (path / "barcodes.tsv").write_bytes(gzip.compress(b"A\n" * 5_000_000))
-    with pytest.raises(InputError, match="unpacks to more than 100 times its size"):
+    with pytest.raises(InputError, match=r"holds more than \d+ names, many more than the matrix has rows or columns"):
         read_counts(path)

@@ -83,7 +83,7 @@ def test_labels_are_judged_by_the_values_that_came_in(counts, make_settings, tmp
     assert "ilisi_split_input" in measured
     assert "clisi_phase" not in measured
     seen = pp.model_counts(prepared)  # what the model's stages read
-    card = describe(seen, settings, np.arange(prepared.n_obs))
+    card = describe(seen, settings.batch, settings.covariates, settings.library_size, np.arange(prepared.n_obs))
     assert card["levels"] == [sorted(set(given["split"]))]
     codes = inputs(seen, card).categorical[:, 0]
     assert [card["levels"][0][code] for code in codes] == list(given["split"])

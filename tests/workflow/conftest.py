@@ -67,9 +67,9 @@ class Study:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def planned(self, *arguments: object, snakefile: Path = SNAKEFILES["root"]) -> dict[str, int]:
+    def planned(self, *arguments: object, **more: object) -> dict[str, int]:
         """Jobs per rule of a dry run."""
-        return jobs(self.ok("--dry-run", *arguments, snakefile=snakefile))
+        return jobs(self.ok("--dry-run", *arguments, **more))
 
 
 def jobs(text: str) -> dict[str, int]:

@@ -116,7 +116,7 @@ def test_every_job_has_a_log_and_a_benchmark(finished):
         for kind, end in (("logs", ".log"), ("benchmarks", ".tsv"))
     ]
     assert stems[0] == stems[1]
-    asked = set(VERSIONS) - {"demo_counts", "gradients", "plot_gradients"}
+    asked = set(VERSIONS) - {"demo_counts", "gradients", "plot_gradients", "bundle"}
     assert len(stems[0]) == len(asked) + 4  # four stages run once per seed
     for log in (finished / "logs/tiny").rglob("*.log"):
         text = log.read_text()
@@ -201,10 +201,11 @@ def test_another_version_of_a_stage_re_runs_it_and_what_follows(finished, tmp_pa
     for name in ("workflow", "src", "envs"):
         shutil.copytree(ROOT / name, copy / name)
     shutil.copy(ROOT / "Snakefile", copy)
-    assert finished.planned(snakefile=copy / "Snakefile") == {}
+    installed = {"snakefile": copy / "Snakefile", "PYTHONPATH": str(copy / "src")}
+    assert finished.planned(**installed) == {}
     versions = copy / "src/sclatent/bridge/versions.py"
     versions.write_text(re.sub(r'"map": \d+', '"map": 1000', versions.read_text()))
-    assert set(finished.planned(snakefile=copy / "Snakefile")) == {
+    assert set(finished.planned(**installed)) == {
         "map",
         "plot_model",
         "export",

@@ -34,11 +34,12 @@ def build_mudata(atlas: AnnData, prepared: AnnData, latent: AnnData, map: AnnDat
 
     Returns
     -------
-    MuData of all cells. ``mod["rna"]`` is the atlas. ``mod["atac"]`` holds the cells with peaks: ``X`` counts of the
-    peaks that stay; ``var``: ``chrom``, ``start``, ``end``, ``n_cells_by_counts``, ``in_model``;
-    ``varm["sclatent_loadings"]`` (missing outside the model). In either, ``obsm["X_sclatent_{modality}"]`` and ``…_sd``
-    are the latent of that modality alone. Of all cells: ``obsm``: ``X_sclatent``, ``X_sclatent_sd``, ``X_umap``;
-    ``obsp`` and ``uns["neighbors"]``; ``obs``: ``measured``, ``split``, ``leiden``.
+    MuData
+        MuData of all cells. ``mod["rna"]`` is the atlas. ``mod["atac"]`` holds the cells with peaks: ``X`` counts of
+        the peaks that stay; ``var``: ``chrom``, ``start``, ``end``, ``n_cells_by_counts``, ``in_model``;
+        ``varm["sclatent_loadings"]`` (missing outside the model). In either, ``obsm["X_sclatent_{modality}"]`` and
+        ``…_sd`` are the latent of that modality alone. Of all cells: ``obsm``: ``X_sclatent``, ``X_sclatent_sd``,
+        ``X_umap``; ``obsp`` and ``uns["neighbors"]``; ``obs``: ``measured``, ``split``, ``leiden``.
 
     Raises
     ------

@@ -25,7 +25,15 @@ def columns_stay() -> Iterator[None]:
 
 
 def write_h5mu(mdata: MuData, path: str | Path) -> None:
-    """Write a MuData, compressed; `path` appears whole or not at all."""
+    """Write a MuData, compressed.
+
+    Parameters
+    ----------
+    mdata
+        What to write.
+    path
+        The file; it appears whole or not at all.
+    """
     with atomic(path) as scratch, columns_stay():
         # no shuffle: anndata's writer takes compression off a single number, but not that
         mdata.write_h5mu(str(scratch), **{key: COMPRESSION[key] for key in ("compression", "compression_opts")})

@@ -164,7 +164,18 @@ class Batch:
         )
 
     def some(self, cells: Tensor) -> Batch:
-        """The cells at the positions `cells`, ascending, in this modality alone."""
+        """Return some of the cells, in this modality alone.
+
+        Parameters
+        ----------
+        cells
+            Positions in the batch, ascending (int64).
+
+        Returns
+        -------
+        Batch
+            These cells.
+        """
         kept = torch.zeros(len(self), dtype=torch.bool, device=self.values.device)
         kept[cells] = True
         there, place = kept[self.rows], torch.cumsum(kept, 0) - 1

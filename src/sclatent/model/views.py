@@ -43,7 +43,20 @@ def seen(batch: Batch, masks: dict[str, Tensor]) -> Batch:
 
 
 def only(batch: Batch, *names: str) -> Batch:
-    """Return the batch as if no other modality than these had been measured."""
+    """Return the batch as if no other modality than these had been measured.
+
+    Parameters
+    ----------
+    batch
+        Cells.
+    *names
+        The modalities that stay.
+
+    Returns
+    -------
+    Batch
+        The same cells.
+    """
     masks = measured(batch)
     return seen(batch, {name: mask if name in names else torch.zeros_like(mask) for name, mask in masks.items()})
 

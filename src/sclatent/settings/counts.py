@@ -104,7 +104,20 @@ Samples = Annotated[list[Sample], BeforeValidator(_one_or_many), Field(min_lengt
 
 
 def moved(samples: list[Sample], where: Callable[[str], str]) -> list[Sample]:
-    """Return the samples with the path of each as `where` says."""
+    """Return the samples with other paths.
+
+    Parameters
+    ----------
+    samples
+        What stands under ``counts``.
+    where
+        Gives the new path of a path.
+
+    Returns
+    -------
+    list of Sample
+        Copies.
+    """
     return [sample.model_copy(update={"path": where(sample.path)}) for sample in samples]
 
 

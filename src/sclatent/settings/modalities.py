@@ -55,7 +55,18 @@ class ModalitiesSettings(Settings):
     atac: ATACSettings = Field(description="open chromatin")
 
     def moved(self, where: Callable[[str], str]) -> ModalitiesSettings:
-        """Return the same with the path of each sample as `where` says."""
+        """Return the same with other paths of the samples.
+
+        Parameters
+        ----------
+        where
+            Gives the new path of a path.
+
+        Returns
+        -------
+        ModalitiesSettings
+            A copy.
+        """
         atac = self.atac.model_copy(update={"counts": moved(self.atac.counts or [], where)})
         return self.model_copy(update={"atac": atac})
 

@@ -314,8 +314,21 @@ class Latent(ABC):
     def product(self, heads: Sequence[tuple[Tensor, Tensor]], place: Tensor, progress: float = 1.0) -> Posterior:
         """Return the posterior of cells from several experts and the prior.
 
-        Each expert is its encoder's head (its cells × n_parameters) and the positions of its cells among all, of whose
-        number and device `place` (cells,) is. Kinds that have it say so in their settings (``several``).
+        Kinds that have it say so in their settings (``several``).
+
+        Parameters
+        ----------
+        heads
+            Of each expert its encoder's head (its cells × n_parameters) and the positions of its cells among all.
+        place
+            A tensor (cells,), of whose length and device the posterior is.
+        progress
+            How far the training has come, 0 to 1.
+
+        Returns
+        -------
+        Posterior
+            That of all cells; one without an expert has the prior.
         """
         raise NotImplementedError(f"latent {self.given.kind} has no product of experts")
 

@@ -54,16 +54,44 @@ class Further(NamedTuple):
     likelihood: LikelihoodSettings
 
     def within(self, settings: ModelSettings) -> ModelSettings:
-        """Return the settings of a model, as they are for this modality."""
+        """Return the settings of a model, as they are for this modality.
+
+        Parameters
+        ----------
+        settings
+            Settings of the whole model.
+
+        Returns
+        -------
+        ModelSettings
+            Those with the likelihood and the decoder of this modality.
+        """
         return settings.model_copy(update={"likelihood": self.likelihood})
 
     def described(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return it as plain values.
+
+        Returns
+        -------
+        dict
+            What `from_description` takes.
+        """
         return {"n_features": self.n_features, "likelihood": self.likelihood.model_dump(mode="json")}
 
     @classmethod
     def from_description(cls, described: dict[str, Any]) -> Further:
-        """Return what `described` returned as plain values."""
+        """Make a modality from what `described` returned.
+
+        Parameters
+        ----------
+        described
+            Plain values.
+
+        Returns
+        -------
+        Further
+            The same modality.
+        """
         return cls(int(described["n_features"]), OneOf(kinds.LIKELIHOODS)(described["likelihood"]))  # type: ignore[arg-type]
 
 

@@ -54,9 +54,10 @@ def impute(
 
     Returns
     -------
-    AnnData of the cells that have `from_` × the model's features of `to`. ``X``: the mean over the posterior of the
-    expected count, or for ``bernoulli`` of the probability that a peak is open; ``layers["sd"]``: its standard
-    deviation over the posterior; float32. ``uns["impute"]``: ``from``, ``to``, ``depth``, ``draws``, ``seed``.
+    AnnData
+        AnnData of the cells that have `from_` × the model's features of `to`. ``X``: the mean over the posterior of
+        the expected count, or for ``bernoulli`` of the probability that a peak is open; ``layers["sd"]``: its standard
+        deviation over the posterior; float32. ``uns["impute"]``: ``from``, ``to``, ``depth``, ``draws``, ``seed``.
 
     Raises
     ------

@@ -61,10 +61,11 @@ def counterfactual(
 
     Returns
     -------
-    One row per gene (and ``group``), in the order of the model: ``gene``; ``measured``, mean count in 10,000 of a cell
-    (of its library size) in these cells; ``decoded``, the same by the model; ``as_if``, by the model with the given
-    covariates; ``log_fold_change``, natural log of (1 + as_if) / (1 + decoded); ``sd`` of this over draws of all cells'
-    places; ``spread``, SD of the cells' own log fold changes; ``cells``.
+    DataFrame
+        One row per gene (and ``group``), in the order of the model: ``gene``; ``measured``, mean count in 10,000 of a
+        cell (of its library size) in these cells; ``decoded``, the same by the model; ``as_if``, by the model with the
+        given covariates; ``log_fold_change``, natural log of (1 + as_if) / (1 + decoded); ``sd`` of this over draws of
+        all cells' places; ``spread``, SD of the cells' own log fold changes; ``cells``.
 
     Raises
     ------

@@ -68,10 +68,11 @@ def sample(
 
     Returns
     -------
-    Cells × genes of the model: ``X`` whole-number counts (CSR float32); ``obs``: the columns that the model is
-    conditioned on, and ``library_size``; ``obsm["X_sclatent"]``: where each cell was drawn;
-    ``uns["sclatent"]["sample_of_model"]``: what was asked for, and of which model. Genes that the model does not hold,
-    and the *rest* of its library size, are not drawn.
+    AnnData
+        Cells × genes of the model: ``X`` whole-number counts (CSR float32); ``obs``: the columns that the model is
+        conditioned on, and ``library_size``; ``obsm["X_sclatent"]``: where each cell was drawn;
+        ``uns["sclatent"]["sample_of_model"]``: what was asked for, and of which model. Genes that the model does not
+        hold, and the *rest* of its library size, are not drawn.
 
     Raises
     ------
