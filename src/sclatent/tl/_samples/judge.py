@@ -96,13 +96,14 @@ def check_samples(real: AnnData, drawn: AnnData, *, training: AnnData | None = N
         One row per ``measure``, with its value for the ``drawn`` and for the ``training`` cells, each against the real
         ones, and what is ``ideal``; an interval (95 %, ``low`` to ``high``) for the AUROC:
 
-        ``auroc`` of gradient boosting that is shown principal components of the log-normalised counts and the log total,
-        five-fold, and has to tell real cells from the others; ``zero_fraction_difference`` and ``zero_fraction_error``
-        (mean and root mean square over genes); ``mean_error`` and ``variance_error``, root mean square over genes of the
-        log2 ratio of mean and of variance of the normalised counts; ``library_size_distance`` (Kolmogorov–Smirnov);
-        ``correlation_agreement``, between the gene–gene correlations of both (200 most variable genes), and
-        ``correlation_strength``, the ratio of their root mean squares; ``neighbour_distance``, from a cell to the nearest
-        real one (principal components), over that between real cells.
+        ``auroc`` of gradient boosting that is shown principal components of the log-normalised counts and the log
+        total, five-fold, and has to tell real cells from the others; ``zero_fraction_difference`` and
+        ``zero_fraction_error`` (mean and root mean square over genes); ``mean_error`` and ``variance_error``, root
+        mean square over genes of the log2 ratio of mean and of variance of the normalised counts;
+        ``library_size_distance`` (Kolmogorov–Smirnov); ``correlation_agreement``, between the gene–gene correlations
+        of both (200 most variable genes), and ``correlation_strength``, the ratio of their root mean squares;
+        ``neighbour_distance``, from a cell to the nearest real one (principal components), over that between real
+        cells.
 
     Raises
     ------
