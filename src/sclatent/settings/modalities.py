@@ -44,8 +44,8 @@ class ATACSettings(Settings):
     n_top: Literal["all"] | Annotated[int, Field(ge=2)] = Field(
         25_000, description="number of peaks the model sees, those that vary most among training cells; or all"
     )
-    min_cells: int = Field(10, ge=0, description="peaks that are open in fewer cells go")
-    min_peaks: int = Field(1, ge=0, description="cells in which fewer peaks are open go, if they were measured")
+    min_cells: int = Field(10, ge=0, description="peaks that are open in fewer cells are removed")
+    min_peaks: int = Field(1, ge=0, description="measured cells in which fewer peaks are open are removed")
 
 
 class ModalitiesSettings(Settings):
