@@ -70,11 +70,13 @@ class Bars {
       if (path.supported[s]) limit = Math.max(limit, Math.abs(path.change[g * path.nSteps + s]) + path.sd[g * path.nSteps + s]);
     }
     limit = Math.min(limit * 1.05, 12);
+    // coordinates of a peak are told apart by their end, so labels are not cut where genes alone would be
+    const names = this.labels.map((l) => short(l, 25));
     const layout = {
-      font: FONT, margin: { l: 92, r: 12, t: 6, b: 40 }, bargap: 0.25, dragmode: false,
+      font: FONT, margin: { l: 16 + 7.1 * Math.max(12, ...names.map((l) => l.length)), r: 12, t: 6, b: 40 }, bargap: 0.25, dragmode: false,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       xaxis: { range: [-limit, limit], zeroline: true, zerolinecolor: "#222", gridcolor: "#eee", title: { text: "log₂ fold change" }, fixedrange: true },
-      yaxis: { tickmode: "array", tickvals: this.genes.map((_, k) => k), ticktext: this.labels.map((l) => plain(short(l, 13))), fixedrange: true },
+      yaxis: { tickmode: "array", tickvals: this.genes.map((_, k) => k), ticktext: names.map(plain), fixedrange: true },
     };
     this.trace = { type: "bar", orientation: "h", y: this.genes.map((_, k) => k), hovertemplate: "%{customdata}: %{x:.2f}<extra></extra>", customdata: this.labels.map(plain) };
     this.layout = layout;
