@@ -10,6 +10,7 @@ says at the end of its log: its own clock, its CPU time, and its largest memory.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import platform
@@ -86,7 +87,7 @@ def measure(folder: Path) -> pd.DataFrame:
     for path in sorted((folder / "logs").rglob("*.log")):
         if found := USED.findall(path.read_text(encoding="utf-8", errors="replace")):
             benchmark = folder / "benchmarks" / path.relative_to(folder / "logs").with_suffix(".tsv")
-            asked = json.loads(pd.read_csv(benchmark, sep="\t")["resources"][0])["mem_mb"] / 1000
+            asked = ast.literal_eval(pd.read_csv(benchmark, sep="\t")["resources"][0])["mem_mb"] / 1000
             rows.append((path.stem, *map(float, found[-1]), asked))
     return pd.DataFrame(rows, columns=["rule", "s", "CPU s", "GB", "asked"]).sort_values("CPU s", ascending=False)
 
