@@ -40,7 +40,7 @@ rule read:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(350, 6),
+        mem_mb=memory(350, 1.5),
         runtime=minutes(15, 0.05),
     params:
         settings=section("counts", "modalities", "join", "metadata"),
@@ -104,7 +104,7 @@ rule prepare:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(700, 10),
+        mem_mb=memory(700, 5),
         runtime=minutes(15, 0.1),
     params:
         settings=section(
@@ -140,7 +140,7 @@ rule cycle:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(650, 15),
+        mem_mb=memory(650, 4),
         runtime=minutes(15, 0.1),
     params:
         settings=section("organism", "batch", "library_size", "cycle"),

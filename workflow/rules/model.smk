@@ -60,7 +60,7 @@ rule embed:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(850, 11),
+        mem_mb=memory(850, 6),
         runtime=minutes(20, 0.1),
     params:
         version=VERSIONS["embed"],
@@ -167,7 +167,7 @@ rule map:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(700, 18),
+        mem_mb=memory(700, 30),
         runtime=minutes(15, 0.5),
     params:
         settings=section("map"),

@@ -46,7 +46,7 @@ rule traverse:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(750, 6),
+        mem_mb=memory(750, 4),
         runtime=minutes(15, 0.2),
     params:
         settings=section("traverse"),

@@ -22,7 +22,7 @@ rule export:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(600, 7),
+        mem_mb=memory(600, 2.5),
         runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "condition", "labels"),
@@ -84,7 +84,7 @@ rule page:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(450, 9),
+        mem_mb=memory(450, 0.5),
         runtime=minutes(20, 0.05),
     params:
         version=VERSIONS["page"],
