@@ -31,8 +31,8 @@ import yaml
 import sclatent as sl
 from sclatent.data.blocks import CountStore
 
-SIMULATED = 100_000
-"""Cells that are simulated; of more, each is one of these with fresh noise."""
+SIMULATED, RATES = 100_000, 1_000_000_000
+"""Cells that are simulated, and rates of cells × genes, 14 GB; of more cells each is one of these with fresh noise."""
 ROOT = Path(__file__).resolve().parents[2]
 USED = re.compile(r"done: ([\d.]+) s, ([\d.]+) s of CPU, at most ([\d.]+) GB of memory")
 
@@ -40,8 +40,9 @@ USED = re.compile(r"done: ([\d.]+) s, ([\d.]+) s of CPU, at most ([\d.]+) GB of 
 def simulate(path: Path, cells: int, genes: int) -> float:
     """Write simulated counts, unless they are there; return the density."""
     if not path.exists():
-        made = sl.simulate(min(cells, SIMULATED), genes, median_library=1250.0, seed=0)
-        sl.io.write_h5ad(made if cells <= SIMULATED else repeat(made, cells), path)
+        most = min(SIMULATED, RATES // genes)
+        made = sl.simulate(min(cells, most), genes, median_library=1250.0, seed=0)
+        sl.io.write_h5ad(made if cells <= most else repeat(made, cells), path)
     with h5py.File(path) as file:
         return file["X/data"].size / cells / genes
 
