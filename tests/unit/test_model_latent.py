@@ -10,7 +10,7 @@ import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from sclatent.model import LATENTS
-from sclatent.model.parts.latent import GaussianPosterior
+from sclatent.model.parts.latents.gaussian import GaussianPosterior
 from sclatent.settings.kinds.parts import GaussianSettings
 
 CELLS, AXES = 5, 3

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sclatent as sl
-from sclatent.model.parts.latent import GaussianPosterior
+from sclatent.model.parts.latents.gaussian import GaussianPosterior
 from sclatent.settings import InputError
 
 

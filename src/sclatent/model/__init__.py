@@ -11,7 +11,7 @@ __getattr__, __all__ = attach(
     __name__,
     {
         "ACTIVE_VARIANCE": "rotation",
-        "Axes": "parts.latent",
+        "Axes": "parts.posterior",
         "Batch": "data",
         "Batches": "data",
         "CountData": "data",
@@ -29,7 +29,7 @@ __getattr__, __all__ = attach(
         "Loss": "objective",
         "OBJECTIVES": "objectives",
         "Objective": "objective",
-        "Posterior": "parts.latent",
+        "Posterior": "parts.posterior",
         "Rows": "source",
         "early_model": "training.trainer",
         "load_model": "saving",
@@ -52,15 +52,15 @@ if TYPE_CHECKING:
     from sclatent.model.objective import Objective as Objective
     from sclatent.model.objectives import OBJECTIVES as OBJECTIVES
     from sclatent.model.parts.decoders import Decoder as Decoder
-    from sclatent.model.parts.latent import Axes as Axes
     from sclatent.model.parts.latent import Latent as Latent
-    from sclatent.model.parts.latent import Posterior as Posterior
     from sclatent.model.parts.latents import LATENTS as LATENTS
     from sclatent.model.parts.likelihood import Likelihood as Likelihood
     from sclatent.model.parts.likelihoods import LIKELIHOODS as LIKELIHOODS
     from sclatent.model.parts.log_likelihoods import log_rate as log_rate
     from sclatent.model.parts.modality import DECODERS as DECODERS
     from sclatent.model.parts.modality import Further as Further
+    from sclatent.model.parts.posterior import Axes as Axes
+    from sclatent.model.parts.posterior import Posterior as Posterior
     from sclatent.model.refine import refined as refined
     from sclatent.model.rotation import ACTIVE_VARIANCE as ACTIVE_VARIANCE
     from sclatent.model.rotation import rotate_axes as rotate_axes

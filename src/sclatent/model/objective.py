@@ -11,7 +11,7 @@ from torch import Tensor
 from sclatent.model.data import Batch
 from sclatent.model.kinds import Kinds
 from sclatent.model.noise import standard_normal
-from sclatent.model.parts.latent import Posterior
+from sclatent.model.parts.posterior import Posterior
 from sclatent.settings.kinds import parts as kinds
 from sclatent.settings.kinds.parts import DrawnSettings, ObjectiveSettings, PathwiseSettings
 

@@ -8,7 +8,7 @@ import torch
 
 from sclatent.model.data import Batch
 from sclatent.model.noise import standard_normal
-from sclatent.model.parts.latent import Posterior
+from sclatent.model.parts.posterior import Posterior
 from sclatent.model.vae import CountVAE
 
 DRAWS, JUDGES = 4, 32

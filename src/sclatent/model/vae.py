@@ -15,10 +15,10 @@ from sclatent.model.data import Batch, Batches, CountData
 from sclatent.model.parts import log_likelihoods
 from sclatent.model.parts.decoders import Decoder
 from sclatent.model.parts.encoder import Encoder
-from sclatent.model.parts.latent import Axes, Posterior
 from sclatent.model.parts.latents import make_latent
 from sclatent.model.parts.likelihoods import Likelihood
 from sclatent.model.parts.modality import Further, Modality, ShrunkenDecoder
+from sclatent.model.parts.posterior import Axes, Posterior
 from sclatent.model.views import RNA, only, parts
 from sclatent.settings import ModelSettings
 

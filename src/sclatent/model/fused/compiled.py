@@ -26,7 +26,7 @@ from sclatent.model.kernels.threads import one_blas_thread, together
 from sclatent.model.objective import Objective, PathwiseELBO
 from sclatent.model.parts.decoders import NETWORK_SHARE, MLPDecoder
 from sclatent.model.parts.encoder import FLIP, Encoder
-from sclatent.model.parts.latent import SD_OFFSET, SMALLEST_SD, Gaussian
+from sclatent.model.parts.latents.gaussian import SD_OFFSET, SMALLEST_SD, Gaussian
 from sclatent.model.parts.layers import bytes_left_out, fill, words_for
 from sclatent.model.parts.likelihoods import LOG_THETA, NegativeBinomial, Poisson
 from sclatent.model.parts.modality import Modality

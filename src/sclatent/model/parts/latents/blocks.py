@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.parts.latent import LATENTS, Axes, Latent, Posterior
+from sclatent.model.parts.latent import LATENTS, Latent
+from sclatent.model.parts.posterior import Axes, Posterior
 from sclatent.settings.kinds.blocks import BlocksSettings
 from sclatent.settings.kinds.parts import LatentSettings
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sclatent.model.parts.latent import LATENTS, Latent, LatentSettings, Posterior
+from sclatent.model.parts.latent import LATENTS, Latent, LatentSettings
+from sclatent.model.parts.posterior import Posterior
 from sclatent.settings.kinds.latents import CircleSettings
 
 A = TypeVar("A", Tensor, np.ndarray)

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.parts.latent import LATENTS, SD_OFFSET, SMALLEST_SD, Axes, Gaussian, LatentSettings, log_normal
+from sclatent.model.parts.latent import LATENTS, LatentSettings
+from sclatent.model.parts.latents.gaussian import SD_OFFSET, SMALLEST_SD, Gaussian, log_normal
 from sclatent.model.parts.latents.point import ANYWHERE
 from sclatent.model.parts.latents.supports import Parametric
+from sclatent.model.parts.posterior import Axes
 from sclatent.settings.kinds.latents import FullRankSettings
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.parts.latent import LATENTS, SD_OFFSET, LatentSettings
+from sclatent.model.parts.latent import LATENTS, LatentSettings
+from sclatent.model.parts.latents.gaussian import SD_OFFSET
 from sclatent.model.parts.latents.implicit import LARGEST_SHAPE, SMALLEST_SHAPE, beta_draw, gamma_draw
 from sclatent.model.parts.latents.positive import LARGEST_LOG_RATE, bounded
 from sclatent.model.parts.latents.supports import POSITIVE, SIMPLEX, TINY, UNIT, Bounded, Parametric

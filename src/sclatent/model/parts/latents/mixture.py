@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.parts.latent import LATENTS, SD_OFFSET, SMALLEST_SD, Gaussian, LatentSettings, Posterior, log_normal
+from sclatent.model.parts.latent import LATENTS, LatentSettings
+from sclatent.model.parts.latents.gaussian import SD_OFFSET, SMALLEST_SD, Gaussian, log_normal
 from sclatent.model.parts.latents.point import ANYWHERE
+from sclatent.model.parts.posterior import Posterior
 from sclatent.settings.kinds.latents import MixtureSettings
 
 APART, START_LOG_SD = 1.0, -0.5

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sclatent.model.parts.latent import LATENTS, Latent, LatentSettings, Posterior
+from sclatent.model.parts.latent import LATENTS, Latent, LatentSettings
 from sclatent.model.parts.latents.supports import A, Support
+from sclatent.model.parts.posterior import Posterior
 from sclatent.settings.kinds.latents import PointSettings
 
 ANYWHERE = Support(-float("inf"), float("inf"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.parts.latent import LATENTS, SD_OFFSET, SMALLEST_SD, LatentSettings, kl_divergence, log_normal
+from sclatent.model.parts.latent import LATENTS, LatentSettings
+from sclatent.model.parts.latents.gaussian import SD_OFFSET, SMALLEST_SD, kl_divergence, log_normal
 from sclatent.model.parts.latents.supports import POSITIVE, TINY, Bounded, Parametric
 from sclatent.settings.kinds.latents import ExponentialSettings, LogNormalSettings
 

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.parts.latent import LATENTS, LatentSettings, Posterior
+from sclatent.model.parts.latent import LATENTS, LatentSettings
 from sclatent.model.parts.latents.supports import SIMPLEX, Bounded
+from sclatent.model.parts.posterior import Posterior
 from sclatent.settings.kinds.latents import StatesSettings
 
 ANNEALED = 0.8

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from torch import Tensor
 
-from sclatent.model.parts.latent import Latent, Posterior
+from sclatent.model.parts.latent import Latent
+from sclatent.model.parts.posterior import Posterior
 
 A = TypeVar("A", Tensor, np.ndarray)
 

@@ -9,14 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sclatent.model.noise import standard_normal
-from sclatent.model.parts.latent import (
-    LATENTS,
-    SD_OFFSET,
-    SMALLEST_SD,
-    LatentSettings,
-    kl_divergence,
-    log_normal,
-)
+from sclatent.model.parts.latent import LATENTS, LatentSettings
+from sclatent.model.parts.latents.gaussian import SD_OFFSET, SMALLEST_SD, kl_divergence, log_normal
 from sclatent.model.parts.latents.supports import SIMPLEX, TINY, Bounded, Parametric
 from sclatent.settings.kinds.latents import LogisticNormalSettings
 
