@@ -20,7 +20,7 @@ from sclatent.data import blocks
 from sclatent.data.blocks import ArrayStore, CountStore, RowSorter, is_mapped, row_blocks, subset, transposed
 from sclatent.data.normalise import cell_sums, gene_moments
 from sclatent.model import MappedCounts
-from sclatent.model.source import CSRCounts
+from sclatent.model.csr import CSRCounts
 from sclatent.tl._model.inputs import inputs
 
 
@@ -313,8 +313,8 @@ def test_counts_in_a_file_are_asked_like_those_in_memory(on_disk):
 
 
 def test_an_epoch_asks_for_every_cell_once_in_runs_of_neighbours(monkeypatch):
-    monkeypatch.setattr("sclatent.model.mapped.RUN", 10)
-    monkeypatch.setattr("sclatent.model.mapped.RUNS", 8)
+    monkeypatch.setattr("sclatent.model.csr.RUN", 10)
+    monkeypatch.setattr("sclatent.model.csr.RUNS", 8)
     matrix = sparse.csr_matrix(np.ones((3000, 2), np.float32))
     counts = MappedCounts(matrix, lambda matrix: None)
     cells = np.flatnonzero(np.random.default_rng(0).random(3000) < 0.8)

@@ -16,7 +16,7 @@ __getattr__, __all__ = attach(
         "Batches": "data",
         "CountData": "data",
         "CountSource": "source",
-        "MappedCounts": "mapped",
+        "MappedCounts": "csr",
         "CountVAE": "vae",
         "DECODERS": "parts.modality",
         "Decoder": "parts.decoders",
@@ -44,10 +44,10 @@ __getattr__, __all__ = attach(
 )
 
 if TYPE_CHECKING:
+    from sclatent.model.csr import MappedCounts as MappedCounts
     from sclatent.model.data import Batch as Batch
     from sclatent.model.data import Batches as Batches
     from sclatent.model.data import CountData as CountData
-    from sclatent.model.mapped import MappedCounts as MappedCounts
     from sclatent.model.objective import Loss as Loss
     from sclatent.model.objective import Objective as Objective
     from sclatent.model.objectives import OBJECTIVES as OBJECTIVES

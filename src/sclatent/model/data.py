@@ -13,7 +13,8 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sclatent.model.source import CountSource, CSRCounts
+from sclatent.model.csr import CSRCounts
+from sclatent.model.source import CountSource
 
 log = logging.getLogger("sclatent")
 

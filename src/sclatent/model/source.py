@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix
 
-from sclatent.model.kernels.sparse_rows import gather_rows, gene_sums, row_sums, take_rows
+from sclatent.model.kernels.sparse_rows import gene_sums, row_sums, take_rows
 
 CHUNK = 4096
 """Rows that are looked at together where all are."""
@@ -134,9 +134,6 @@ class CountSource(ABC):
     @cached_property
     def row_sums(self) -> tuple[np.ndarray, np.ndarray]:
         """Σ x and Σ log x! of every row, float64 (cells,) each."""
-        return self._row_sums()
-
-    def _row_sums(self) -> tuple[np.ndarray, np.ndarray]:
         total, log_factorial = np.zeros((2, self.shape[0]))
         for start, part in self._chunks(np.arange(self.shape[0])):
             stretch = slice(start, start + len(part.offsets) - 1)
@@ -221,82 +218,3 @@ class _Subset(CountSource):
     def fingerprint(self) -> str:
         """Return that of the source, with the positions."""
         return f"{self.source.fingerprint()} {hashlib.blake2b(np.ascontiguousarray(self.index).data).hexdigest()}"
-
-
-class CSRCounts(CountSource):
-    """A CSR matrix in memory, of which nothing is copied."""
-
-    def __init__(self, matrix: csr_matrix) -> None:
-        self.matrix = matrix
-        # above 2^31 non-zeros scipy's offsets and columns are 64-bit; offsets always are here
-        self._offsets = matrix.indptr.astype(np.int64, copy=False)
-        self._columns = matrix.indices
-        self._values = matrix.data.astype(np.float32, copy=False)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of cells and genes."""
-        return int(self.matrix.shape[0]), int(self.matrix.shape[1])
-
-    @property
-    def n_values(self) -> int:
-        """Number of counts that are held."""
-        return len(self._values)
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Return offsets, columns and values."""
-        return {"offsets": self._offsets, "columns": self._columns, "values": self._values}
-
-    def rows(self, index: np.ndarray) -> Rows:
-        """Return the rows at positions `index`."""
-        offsets = np.zeros(len(index) + 1, np.int64)
-        np.cumsum(self._offsets[index + 1] - self._offsets[index], out=offsets[1:])
-        n = int(offsets[-1])
-        rows, columns, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
-        gather_rows(index, self._offsets, self._columns, self._values, offsets, rows, columns, values)
-        return Rows(offsets, rows, columns, values)
-
-    def take(self, index: np.ndarray) -> tuple[Any, ...]:
-        """Return what `sparse_rows.take_rows` makes of the rows at positions `index`."""
-        return take_rows(index, self._offsets, self._columns, self._values, self.shape[1])
-
-    @cached_property
-    def row_sums(self) -> tuple[np.ndarray, np.ndarray]:
-        """Σ x and Σ log x! of every row."""
-        total, log_factorial = np.zeros((2, self.shape[0]))
-        row_sums(self._offsets, self._values, total, log_factorial)
-        return total, log_factorial
-
-    def gene_sums(self, index: np.ndarray) -> np.ndarray:
-        """Σ x of every gene over the rows `index`."""
-        total = np.zeros(self.shape[1])
-        gene_sums(index, self._offsets, self._columns, self.matrix.data, total)
-        return total
-
-    def wrong(self) -> Wrong | None:
-        """Return what is negative or not finite."""
-        data = self.matrix.data
-        bad = ~np.isfinite(data) | (data < 0)
-        if not bad.any():
-            return None
-        at = int(np.flatnonzero(bad)[0])
-        cell = int(np.searchsorted(self.matrix.indptr, at, side="right")) - 1
-        return Wrong(int(bad.sum()), cell, int(self.matrix.indices[at]), float(data[at]))
-
-    def fingerprint(self) -> str:
-        """Return a hash of the matrix."""
-        digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=20)
-        for array in (self.matrix.indptr, self.matrix.indices, self.matrix.data):
-            digest.update(repr(array.dtype.str).encode())
-            for start in range(0, len(array), HELD):
-                stretch = np.ascontiguousarray(array[start : start + HELD])
-                digest.update(stretch.view(np.uint8).data)
-                self._read(len(stretch))
-        return digest.hexdigest()
-
-    def _read(self, n: int) -> None:
-        """Be told that `n` more counts were read."""
-
-    def subset(self, index: np.ndarray) -> CountSource:
-        """Return the rows at positions `index`, copied."""
-        return CSRCounts(self.matrix[index])
