@@ -24,8 +24,7 @@ from sclatent.model.training.schedule import n_epochs
 from sclatent.pp import prepare
 from sclatent.settings import DatasetSettings, ModelSettings
 from sclatent.tl._model.held_out_fit import held_out
-from sclatent.tl._model.inputs import inputs
-from sclatent.tl._model.train import describe
+from sclatent.tl._model.inputs import describe, inputs
 
 GENES = 1000
 """Variable genes of a set, where these are not the peers'."""

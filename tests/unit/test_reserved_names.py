@@ -12,8 +12,7 @@ from sclatent.atlas._build import _obs
 from sclatent.data import slots
 from sclatent.data.columns import called
 from sclatent.settings import section_json
-from sclatent.tl._model.inputs import inputs
-from sclatent.tl._model.train import describe
+from sclatent.tl._model.inputs import describe, inputs
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""From the prepared AnnData to the arrays the model sees."""
+"""From the prepared AnnData to the arrays the model sees, and the card that says which these are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,77 @@ from sclatent.data.columns import as_numbers, as_text, called
 from sclatent.data.modalities import RNA, counts_of, further, measured
 from sclatent.data.normalise import cell_sums
 from sclatent.model import CountData, MappedCounts
-from sclatent.settings import InputError
+from sclatent.settings import InputError, ModalitiesSettings, did_you_mean
+from sclatent.settings.modalities import ATAC
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+def describe(
+    prepared: AnnData,
+    batch: Sequence[str],
+    covariates: Sequence[str],
+    library_size: str | None,
+    train_cells: np.ndarray,
+) -> dict[str, Any]:
+    """Return the part of the card that says what the model sees: genes, levels and scales of the training cells."""
+    genes = prepared.var_names[prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)]
+    levels = []
+    for name in batch:
+        there = called(prepared, name)
+        if there not in prepared.obs:
+            raise InputError(f"batch: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
+        levels.append(sorted(as_text(prepared.obs[there].iloc[train_cells]).unique()))
+    centre, scale = [], []
+    for name in covariates:
+        there = called(prepared, name)
+        if there not in prepared.obs:
+            raise InputError(f"covariates: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
+        values, odd = as_numbers(prepared.obs[there].iloc[train_cells])
+        if odd is not None:
+            raise InputError(f"covariates: column '{name}' holds '{odd}', not numbers (categories go under `batch`)")
+        centre.append(float(np.nanmean(values)))
+        scale.append(float(np.nanstd(values)) or 1.0)
+    return {
+        "genes": genes.astype(str).tolist(),
+        "batch": list(batch),
+        "levels": levels,
+        "covariates": list(covariates),
+        "centre": centre,
+        "scale": scale,
+        "rest": library_size is not None,
+    }
+
+
+def _modalities(prepared: AnnData, modalities: ModalitiesSettings | None) -> dict[str, Any]:
+    """Return the part of the card about modalities beside RNA; nothing where there is none."""
+    if modalities is None:
+        return {}
+    table = further(prepared)[ATAC]
+    features = table.index[table[slots.IN_MODEL].to_numpy(dtype=bool)].astype(str).tolist()
+    return {"modalities": {ATAC: {"features": features, "likelihood": modalities.atac.likelihood.kind}}}
+
+
+def modelled(
+    prepared: AnnData, card: dict[str, Any], modalities: ModalitiesSettings | None, train: np.ndarray
+) -> CountData:
+    """Return what the model sees, and put into the card what that is of modalities beside RNA."""
+    card |= _modalities(prepared, modalities)
+    return _with_depths(card, inputs(prepared, card), train)
+
+
+def _with_depths(card: dict[str, Any], data: CountData, train: np.ndarray) -> CountData:
+    """Put into the card of several modalities how deeply a usual training cell was read in each of them."""
+    if not data.others:
+        return data
+    parts = {RNA: (card, data), **{name: (card["modalities"][name], part) for name, part in data.others.items()}}
+    for name, (about, part) in parts.items():
+        there = train if part.measured is None else train[part.measured[train]]
+        if not len(there):
+            raise InputError(f"modalities.{name}: no training cell was measured for it: more cells, or another split")
+        about["depth"] = float(np.median(part.library[there]))
+    return data
 
 
 def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:

@@ -15,8 +15,6 @@ import torch
 
 import sclatent
 from sclatent.data import slots
-from sclatent.data.columns import as_numbers, as_text, called
-from sclatent.data.modalities import RNA, further
 from sclatent.model import (
     CountData,
     CountVAE,
@@ -28,11 +26,11 @@ from sclatent.model import (
     rotate_axes,
     train_vae,
 )
-from sclatent.settings import NO_FILE, InputError, ModalitiesSettings, ModelSettings, did_you_mean, takes_settings
+from sclatent.settings import NO_FILE, InputError, ModalitiesSettings, ModelSettings, takes_settings
 from sclatent.settings.modalities import ATAC
 from sclatent.tl._model.first_angles import first_angles
 from sclatent.tl._model.held_out_fit import summarise
-from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.inputs import describe, modelled
 from sclatent.tl._model.subset import evenly
 
 if TYPE_CHECKING:
@@ -168,7 +166,7 @@ def train(
     where = pick_device(model.device if device == "auto" else device, f"{file}: models.{name}.")
     cells = {part: np.flatnonzero((prepared.obs[slots.SPLIT] == part).to_numpy()) for part in slots.SPLITS}
     card = describe(prepared, [*batch, *condition], covariates, library_size, cells[slots.TRAIN])
-    data = _modelled(prepared, card, modalities, cells[slots.TRAIN])
+    data = modelled(prepared, card, modalities, cells[slots.TRAIN])
     _check_axes(model, len(card["genes"]), name)
     halfway = None if checkpoint is None else Path(checkpoint)
     how: dict[str, Any] = {"seed": seed, "device": where, "threads": threads, "progress": progress}
@@ -235,72 +233,6 @@ def _refit(
     if again is not None:
         again.unlink(missing_ok=True)
     return (vae, 0) if refitted is None else (refitted, epochs)
-
-
-def describe(
-    prepared: AnnData,
-    batch: Sequence[str],
-    covariates: Sequence[str],
-    library_size: str | None,
-    train_cells: np.ndarray,
-) -> dict[str, Any]:
-    """Return the part of the card that says what the model sees: genes, levels and scales of the training cells."""
-    genes = prepared.var_names[prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)]
-    levels = []
-    for name in batch:
-        there = called(prepared, name)
-        if there not in prepared.obs:
-            raise InputError(f"batch: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
-        levels.append(sorted(as_text(prepared.obs[there].iloc[train_cells]).unique()))
-    centre, scale = [], []
-    for name in covariates:
-        there = called(prepared, name)
-        if there not in prepared.obs:
-            raise InputError(f"covariates: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
-        values, odd = as_numbers(prepared.obs[there].iloc[train_cells])
-        if odd is not None:
-            raise InputError(f"covariates: column '{name}' holds '{odd}', not numbers (categories go under `batch`)")
-        centre.append(float(np.nanmean(values)))
-        scale.append(float(np.nanstd(values)) or 1.0)
-    return {
-        "genes": genes.astype(str).tolist(),
-        "batch": list(batch),
-        "levels": levels,
-        "covariates": list(covariates),
-        "centre": centre,
-        "scale": scale,
-        "rest": library_size is not None,
-    }
-
-
-def _modalities(prepared: AnnData, modalities: ModalitiesSettings | None) -> dict[str, Any]:
-    """Return the part of the card about modalities beside RNA; nothing where there is none."""
-    if modalities is None:
-        return {}
-    table = further(prepared)[ATAC]
-    features = table.index[table[slots.IN_MODEL].to_numpy(dtype=bool)].astype(str).tolist()
-    return {"modalities": {ATAC: {"features": features, "likelihood": modalities.atac.likelihood.kind}}}
-
-
-def _modelled(
-    prepared: AnnData, card: dict[str, Any], modalities: ModalitiesSettings | None, train: np.ndarray
-) -> CountData:
-    """Return what the model sees, and put into the card what that is of modalities beside RNA."""
-    card |= _modalities(prepared, modalities)
-    return _with_depths(card, inputs(prepared, card), train)
-
-
-def _with_depths(card: dict[str, Any], data: CountData, train: np.ndarray) -> CountData:
-    """Put into the card of several modalities how deeply a usual training cell was read in each of them."""
-    if not data.others:
-        return data
-    parts = {RNA: (card, data), **{name: (card["modalities"][name], part) for name, part in data.others.items()}}
-    for name, (about, part) in parts.items():
-        there = train if part.measured is None else train[part.measured[train]]
-        if not len(there):
-            raise InputError(f"modalities.{name}: no training cell was measured for it: more cells, or another split")
-        about["depth"] = float(np.median(part.library[there]))
-    return data
 
 
 def _further(card: dict[str, Any], modalities: ModalitiesSettings | None) -> dict[str, Further]:
