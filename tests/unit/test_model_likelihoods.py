@@ -14,7 +14,8 @@ from scipy.stats import poisson as scipy_poisson
 from torch.distributions import Bernoulli, NegativeBinomial, Poisson
 
 from sclatent.model import LIKELIHOODS, CountVAE
-from sclatent.model.data import Batch, Batches, CountData
+from sclatent.model.batch import Batch
+from sclatent.model.data import Batches, CountData
 from sclatent.model.objective import PathwiseELBO
 from sclatent.model.parts import encoder
 from sclatent.model.parts import log_likelihoods as likelihoods

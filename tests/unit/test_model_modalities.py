@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from scipy import sparse, stats
 
 from sclatent.model import Batches, CountData, CountVAE, Further, only, train_vae
+from sclatent.model.batch import measured, random_view, seen
 from sclatent.model.fused import compiles
 from sclatent.model.objectives import OBJECTIVES
-from sclatent.model.views import measured, random_view, seen
 from sclatent.settings import ModelSettings
 from sclatent.settings.kinds.parts import BernoulliSettings, PoissonSettings
 

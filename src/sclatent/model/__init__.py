@@ -12,7 +12,7 @@ __getattr__, __all__ = attach(
     {
         "ACTIVE_VARIANCE": "rotation",
         "Axes": "parts.posterior",
-        "Batch": "data",
+        "Batch": "batch",
         "Batches": "data",
         "CountData": "data",
         "CountSource": "source",
@@ -34,7 +34,7 @@ __getattr__, __all__ = attach(
         "early_model": "training.trainer",
         "load_model": "saving",
         "log_rate": "parts.log_likelihoods",
-        "only": "views",
+        "only": "batch",
         "refined": "refine",
         "refit_epochs": "training.schedule",
         "refit_vae": "training.trainer",
@@ -44,8 +44,9 @@ __getattr__, __all__ = attach(
 )
 
 if TYPE_CHECKING:
+    from sclatent.model.batch import Batch as Batch
+    from sclatent.model.batch import only as only
     from sclatent.model.csr import MappedCounts as MappedCounts
-    from sclatent.model.data import Batch as Batch
     from sclatent.model.data import Batches as Batches
     from sclatent.model.data import CountData as CountData
     from sclatent.model.objective import Loss as Loss
@@ -73,4 +74,3 @@ if TYPE_CHECKING:
     from sclatent.model.training.trainer import refit_vae as refit_vae
     from sclatent.model.training.trainer import train_vae as train_vae
     from sclatent.model.vae import CountVAE as CountVAE
-    from sclatent.model.views import only as only

@@ -13,6 +13,7 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from sclatent.model.batch import Batch
 from sclatent.model.csr import CSRCounts
 from sclatent.model.source import CountSource
 
@@ -94,103 +95,6 @@ class CountData:
             None if self.continuous is None else self.continuous[index],
             None if self.measured is None else self.measured[index],
             {name: other.subset(index) for name, other in self.others.items()},
-        )
-
-
-@dataclass
-class Batch:
-    """The non-zeros of B cells (N in all) and what the decoder needs beside z.
-
-    ``offsets`` (B + 1,) int64 delimits each cell's stretch of ``columns`` (N,) int64 and ``values`` (N,) float32;
-    ``rows`` (N,) int64 is the cell of each non-zero; ``log_factorial`` (B,) float64 is Σ_g log(x!). ``measured`` (B,)
-    bool says which cells are looked at (None: all), ``others`` holds the same cells in further modalities, by name.
-    """
-
-    offsets: Tensor
-    rows: Tensor
-    columns: Tensor
-    values: Tensor
-    library: Tensor
-    total: Tensor
-    log_factorial: Tensor
-    categorical: Tensor
-    continuous: Tensor
-    n_genes: int
-    measured: Tensor | None = None
-    others: Mapping[str, Batch] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return int(self.library.shape[0])
-
-    def dense(self) -> Tensor:
-        """Counts as a dense tensor (B × genes).
-
-        Returns
-        -------
-        Tensor
-            (B × genes), float32.
-        """
-        out = torch.zeros(len(self), self.n_genes, device=self.values.device)
-        out[self.rows, self.columns] = self.values
-        return out
-
-    def repeat(self, times: int) -> Batch:
-        """The same cells `times` times over, cell by cell within each repeat.
-
-        Parameters
-        ----------
-        times
-            Number of copies.
-
-        Returns
-        -------
-        Batch
-            times × B cells.
-        """
-        n, nnz = len(self), int(self.values.shape[0])
-        step = torch.arange(times, device=self.values.device)
-        return Batch(
-            offsets=torch.cat([(self.offsets[:-1] + step[:, None] * nnz).reshape(-1), times * self.offsets[-1:]]),
-            rows=(self.rows + step[:, None] * n).reshape(-1),
-            columns=self.columns.repeat(times),
-            values=self.values.repeat(times),
-            library=self.library.repeat(times),
-            total=self.total.repeat(times),
-            log_factorial=self.log_factorial.repeat(times),
-            categorical=self.categorical.repeat(times, 1),
-            continuous=self.continuous.repeat(times, 1),
-            n_genes=self.n_genes,
-            measured=None if self.measured is None else self.measured.repeat(times),
-            others={name: other.repeat(times) for name, other in self.others.items()},
-        )
-
-    def some(self, cells: Tensor) -> Batch:
-        """Return some of the cells, in this modality alone.
-
-        Parameters
-        ----------
-        cells
-            Positions in the batch, ascending (int64).
-
-        Returns
-        -------
-        Batch
-            These cells.
-        """
-        kept = torch.zeros(len(self), dtype=torch.bool, device=self.values.device)
-        kept[cells] = True
-        there, place = kept[self.rows], torch.cumsum(kept, 0) - 1
-        lengths = (self.offsets[1:] - self.offsets[:-1])[cells]
-        offsets = torch.zeros(len(cells) + 1, dtype=torch.int64, device=self.values.device)
-        torch.cumsum(lengths, 0, out=offsets[1:])
-        by_cell = ("library", "total", "log_factorial", "categorical", "continuous")
-        return Batch(
-            offsets=offsets,
-            rows=place[self.rows[there]],
-            columns=self.columns[there],
-            values=self.values[there],
-            **{name: getattr(self, name)[cells] for name in by_cell},
-            n_genes=self.n_genes,
         )
 
 

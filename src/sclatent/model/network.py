@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import RNA, Batch, parts
 from sclatent.model.parts import log_likelihoods
 from sclatent.model.parts.decoders import Decoder
 from sclatent.model.parts.encoder import Encoder
@@ -17,7 +17,6 @@ from sclatent.model.parts.latents import make_latent
 from sclatent.model.parts.likelihoods import Likelihood
 from sclatent.model.parts.modality import Further, Modality, ShrunkenDecoder
 from sclatent.model.parts.posterior import Posterior
-from sclatent.model.views import RNA, parts
 from sclatent.settings import ModelSettings
 
 

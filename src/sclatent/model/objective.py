@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.kinds import Kinds
 from sclatent.model.noise import standard_normal
 from sclatent.model.parts.posterior import Posterior

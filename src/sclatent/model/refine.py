@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.noise import standard_normal
 from sclatent.model.parts.posterior import Posterior
 from sclatent.model.vae import CountVAE

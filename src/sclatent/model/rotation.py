@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sclatent.model.batch import RNA
 from sclatent.model.rotation_criteria import independent, normalise_rows, one_sided, varimax
-from sclatent.model.views import RNA
 from sclatent.settings.kinds.registry import unknown_kind
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from sclatent.model import saving
+from sclatent.model.batch import RNA, only
 from sclatent.model.data import Batches, CountData
 from sclatent.model.network import Network
 from sclatent.model.parts.posterior import Axes
-from sclatent.model.views import RNA, only
 
 
 class CountVAE(Network):

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.objective import OBJECTIVES, Loss, PathwiseELBO
 from sclatent.model.vae import CountVAE
 from sclatent.settings.kinds.objectives import ScoreFunctionSettings

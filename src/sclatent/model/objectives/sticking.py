@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.objective import OBJECTIVES, Loss, PathwiseELBO
 from sclatent.model.vae import CountVAE
 from sclatent.settings.kinds.objectives import StickingSettings

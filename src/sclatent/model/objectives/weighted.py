@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.objective import OBJECTIVES, DrawnObjective, Loss
 from sclatent.model.vae import CountVAE
 from sclatent.settings.kinds.objectives import DoublySettings, WeightedSettings

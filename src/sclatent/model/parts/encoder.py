@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.kernels import sparse_rows
 from sclatent.model.kernels.threads import share
 from sclatent.model.parts.layers import dropout, init_linear

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 
 DEEP = 1e4
 """Cells with more counts than this get their softmax normaliser in float64: its error is multiplied by the counts."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.kinds import Kinds
 from sclatent.settings.kinds import parts as kinds
 from sclatent.settings.kinds.parts import LikelihoodSettings

@@ -9,7 +9,7 @@ import torch
 from scipy.special import betainc, gammaincc
 from torch import Tensor, nn
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.parts import log_likelihoods
 from sclatent.model.parts.layers import init_linear
 from sclatent.model.parts.likelihood import LIKELIHOODS, Array, Likelihood, Sizes

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.kernels import likelihood_rows
 from sclatent.model.kernels.threads import share
 from sclatent.model.parts import formulas

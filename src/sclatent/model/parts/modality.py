@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from sclatent.model.data import Batch
+from sclatent.model.batch import Batch
 from sclatent.model.parts import additive  # noqa: F401  registers its decoder
 from sclatent.model.parts.decoders import DECODERS, Decoder, LinearDecoder
 from sclatent.model.parts.encoder import Encoder

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sclatent.model.batch import RNA
 from sclatent.model.data import CountData
 from sclatent.model.vae import CountVAE
-from sclatent.model.views import RNA
 
 FAST = 5.0
 """How much faster the gene-wise parameters (bias, θ) learn than the weights, which else move too little."""

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sclatent.model.batch import random_view
 from sclatent.model.data import Batches, CountData
 from sclatent.model.fused import CompiledStep, Counts, compiles, prepare
 from sclatent.model.kernels.threads import ahead, only_shared
@@ -29,7 +30,6 @@ from sclatent.model.training.schedule import Schedule, decay
 from sclatent.model.training.score import score_cells, typical
 from sclatent.model.training.weights import FlatWeights, add_to_average
 from sclatent.model.vae import CountVAE
-from sclatent.model.views import random_view
 from sclatent.settings import ModelSettings
 
 log = logging.getLogger("sclatent")
