@@ -20,6 +20,7 @@ MAY_IMPORT = {
 }
 LARGEST_ROOM, LONGEST_FILE, LONGEST_FUNCTION = 14, 250, 60
 """Files in a room; lines of a file and of a function, docstrings not counted."""
+LONGEST_WITH_DOCSTRINGS = 307
 
 
 def modules() -> dict[str, Path]:
@@ -107,6 +108,9 @@ def test_rooms_and_files_are_of_a_size_that_one_can_know():
     lines = {path: lines_of_code(path.read_text(encoding="utf-8")) for path in MODULES.values()}
     longest = max(lines, key=lines.__getitem__)
     assert lines[longest] <= LONGEST_FILE, longest
+    whole = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES.values()}
+    longest = max(whole, key=whole.__getitem__)
+    assert whole[longest] <= LONGEST_WITH_DOCSTRINGS, longest
 
 
 def test_functions_are_of_a_size_that_one_can_know():

@@ -11,7 +11,7 @@ __getattr__, __all__ = attach(
         "highly_variable": "_variable",
         "is_mitochondrial": "_families",
         "is_ribosomal": "_families",
-        "model_counts": "_prepare",
+        "model_counts": "_model_counts",
         "prepare": "_prepare",
         "qc_metrics": "_quality",
         "random_split": "_split",

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.blocks import subset
 from sclatent.data.columns import add_column
 from sclatent.data.gene_ids import gene_ids
 from sclatent.data.genes import cycle_genes
@@ -21,7 +20,7 @@ from sclatent.io._numbers import to_counts
 from sclatent.pp._columns import check_library, given, given_library, need, place_columns, settle
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
 from sclatent.pp._pass import drop_silent, part_of, pass_cells, pass_genes, silent
-from sclatent.pp._peaks import choose_peaks, model_peaks, pass_peaks
+from sclatent.pp._peaks import choose_peaks, pass_peaks
 from sclatent.pp._quality import Filters, qc_metrics
 from sclatent.pp._split import split_cells
 from sclatent.pp._variable import FLAVOR, highly_variable
@@ -238,34 +237,6 @@ def _describe_genes(prepared: AnnData, known: _Known, choice: _Choice) -> None:
     }
     for name, values in described.items():
         add_column(prepared.var, name, values, "gene selection")
-
-
-def model_counts(prepared: AnnData) -> AnnData:
-    """Return the counts that the model sees, and what is known of their cells and genes.
-
-    Parameters
-    ----------
-    prepared
-        What `prepare` returns.
-
-    Returns
-    -------
-    AnnData
-        AnnData of the genes with ``var["in_model"]``: ``X``, ``obs`` and ``var`` as in `prepared`, of ``uns`` only what
-        the columns are called. The stages that ask a model about cells take it instead of `prepared`, which is several
-        times larger.
-    """
-    from anndata import AnnData
-
-    genes = prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)
-    matrices, tables = model_peaks(prepared)
-    return AnnData(
-        subset(prepared.X, np.ones(prepared.n_obs, dtype=bool), genes),
-        obs=prepared.obs,
-        var=prepared.var[genes],
-        obsm=matrices,
-        uns={slots.UNS: {slots.UNS_PREPARED: prepared.uns[slots.UNS][slots.UNS_PREPARED], **slot(tables)}},
-    )
 
 
 def _tell_spikes(spikes: np.ndarray, symbols: list[str]) -> None:
