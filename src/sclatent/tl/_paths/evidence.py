@@ -6,7 +6,7 @@ Every test has an effect size as well as a p-value, since thousands of cells mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,14 +171,6 @@ def literature(peaks: Array, rank: Array, start: float) -> dict[str, Any]:
         return {"n": len(peaks), "spearman": None, "p": None}
     found = spearmanr(np.mod(peaks - start, TURN), rank, alternative="greater")
     return {"n": len(peaks), "spearman": float(found.statistic), "p": float(found.pvalue)}
-
-
-def bootstrap_lags(
-    cells: npt.NDArray[np.int64], lag_of: Callable[[npt.NDArray[np.int64]], float], n: int, seed: int
-) -> list[float]:
-    """Return the lag of G2/M behind S in `n` bootstrap samples of the cells."""
-    rng = np.random.default_rng(seed)
-    return [lag_of(np.sort(rng.choice(cells, len(cells)))) for _ in range(n)]
 
 
 def judge(evidence: dict[str, Any], rule: Rule = RULE) -> tuple[bool, str, list[dict[str, Any]]]:
