@@ -35,15 +35,20 @@ def _whole(function: Callable[..., Any]) -> Callable[..., Any]:
     return inspect.unwrap(getattr(function, "__func__", function))
 
 
+def _ours(cls: type) -> bool:
+    return cls.__module__.startswith("sclatent.")
+
+
 def functions() -> Iterator[tuple[str, Callable[..., Any]]]:
     """Every public function, and every method that a public class is the first to have, by its first name."""
     seen = set()
     for name, value in PUBLIC.items():
         found = {name: value} if inspect.isfunction(value) else {}
         if inspect.isclass(value) and not api_pages.fields(value):
-            inherited = {name for base in value.__mro__[1:] for name in vars(base)}
+            shown = [base for base in value.__mro__[1:] if base in PUBLIC.values() or not _ours(base)]
+            inherited = {name for base in shown for name in vars(base)}
             for method, member in api_pages.methods(value).items():
-                if method in inherited:  # what a method of the base class does is said there
+                if method in inherited:  # what a method of a base class does is said there, if that has a page
                     continue
                 if inspect.isfunction(member) or isinstance(member, classmethod | staticmethod):
                     found[f"{name}.{method}"] = getattr(value, method)
