@@ -28,5 +28,5 @@ VERSIONS: dict[str, int] = {
     "compare": 3,
     "plot_models": 4,
     "gradients": 1,
-    "plot_gradients": 2,
+    "plot_gradients": 3,
 }

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 WHEN = {"start": "at the start", "tenth": "after a tenth", "end": "at the end"}
 FROM = {"cells": "which cells", "dropout": "dropout masks", "draws": "draws ε of the codes"}
+BOUNDS = {
+    False: (st.BLUE, "gradient of the ELBO"),
+    True: ("white", "gradient of the importance-weighted bound, which is another one"),
+}
 SOURCE_COLORS = {"cells": st.GREY, "dropout": st.ORANGE, "draws": st.BLUE}
 
 
@@ -41,9 +45,10 @@ def gradient_variance(table: pd.DataFrame) -> st.Figure:
             inside = table[(table["group"] == group) & (table["moment"] == moment)]
             rows = inside.set_index("objective").loc[names]
             ax.hlines(y, rows["low"], rows["high"], color=st.GREY, lw=1.2, zorder=1)
-            for weighted, face in ((False, st.BLUE), (True, "white")):
+            for weighted, (face, label) in BOUNDS.items():
                 some = ((rows["bound"] == "weighted") == weighted).to_numpy()
-                ax.scatter(rows["relative"][some], y[some], s=22, facecolor=face, edgecolor=st.BLUE, zorder=2)
+                color = {"facecolor": face, "edgecolor": st.BLUE}
+                ax.scatter(rows["relative"][some], y[some], s=22, label=label, zorder=2, **color)
             ax.axvline(1, color=st.INK, lw=0.8, ls="--")
             if (rows["relative"] > 0).any():  # a gradient without chance has no ratio
                 st.log_scale(ax, "x")
@@ -52,6 +57,7 @@ def gradient_variance(table: pd.DataFrame) -> st.Figure:
     for ax in panels[-1]:
         ax.set_xlabel("variance per decoded cell,\nover the pathwise ELBO")
     panels[0][0].invert_yaxis()
+    fig.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return fig
 
 

@@ -197,7 +197,8 @@ def log_scale(ax: Axes, which: str = "xy") -> None:
         (ax.set_xscale if letter == "x" else ax.set_yscale)("log")
         low, high = sorted(ax.get_xlim() if letter == "x" else ax.get_ylim())
         decades = np.log10(high / low)
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,), numticks=12))
+        most = 6 if decades > 6 else 12  # every decade of many would write its number over the next one
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,), numticks=most))
         axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=12))
         axis.set_major_formatter(FuncFormatter(_plain))
         axis.set_minor_formatter(NullFormatter())
