@@ -37,11 +37,11 @@ ROOT = Path(__file__).resolve().parents[2]
 USED = re.compile(r"done: ([\d.]+) s, ([\d.]+) s of CPU, at most ([\d.]+) GB of memory")
 
 
-def simulate(path: Path, cells: int, genes: int) -> float:
+def simulate(path: Path, cells: int, genes: int, library: float) -> float:
     """Write simulated counts, unless they are there; return the density."""
     if not path.exists():
         most = min(SIMULATED, RATES // genes)
-        made = sl.simulate(min(cells, most), genes, median_library=1250.0, seed=0)
+        made = sl.simulate(min(cells, most), genes, median_library=library, seed=0)
         sl.io.write_h5ad(made if cells <= most else repeat(made, cells), path)
     with h5py.File(path) as file:
         return file["X/data"].size / cells / genes
@@ -130,14 +130,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=100_000)
     parser.add_argument("--genes", type=int, default=10_000)
+    parser.add_argument("--library", type=float, default=1250.0, help="median counts of a cell: sets the density")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "sclatent-large")
     parser.add_argument("--write", type=Path, help="a Markdown page whose section of this size is written anew")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    counts = arguments.folder.resolve() / f"counts-{arguments.cells}-{arguments.genes}.h5ad"
-    density = simulate(counts, arguments.cells, arguments.genes)
-    study = arguments.folder / f"study-{arguments.cells}-{arguments.genes}"
+    size = f"{arguments.cells}-{arguments.genes}-{arguments.library:.0f}"
+    counts = arguments.folder.resolve() / f"counts-{size}.h5ad"
+    density = simulate(counts, arguments.cells, arguments.genes, arguments.library)
+    study = arguments.folder / f"study-{size}"
     shutil.rmtree(study, ignore_errors=True)
     seconds = run(study, counts, arguments.cores)
     part = section(arguments.cells, arguments.genes, density, seconds, arguments.cores, measure(study))
