@@ -44,6 +44,8 @@ class Path:
         Decoded rate as a fraction of the library, and its standard deviation over posterior draws.
     genes : array of shape (n_genes,)
         Names.
+    unit
+        Of the position.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Path:
     rate: Array
     sd: Array
     genes: npt.NDArray[np.str_]
+    unit: str = "latent units"
 
     @property
     def closed(self) -> bool:
@@ -104,6 +107,11 @@ def paths(traversals: AnnData) -> list[str]:
     return sorted(names, key=lambda name: name != CYCLE)
 
 
+def _angles(traversals: AnnData) -> list[str]:
+    """Return the axes that are angles."""
+    return [str(name) for name in traversals.uns.get(slots.UNS, {}).get("traverse", {}).get("angles", [])]
+
+
 def path(traversals: AnnData, name: str) -> Path:
     """Return one path of ``traversals.h5ad``."""
     rows = np.flatnonzero((traversals.obs["path"].astype(str) == name).to_numpy())
@@ -128,6 +136,7 @@ def path(traversals: AnnData, name: str) -> Path:
         rate=np.asarray(steps.X, dtype=float),
         sd=np.asarray(steps.layers[slots.SD], dtype=float) if slots.SD in steps.layers else np.zeros(steps.shape),
         genes=symbols(traversals),
+        unit="radians" if name in (CYCLE, *_angles(traversals)) else "latent units",
     )
 
 

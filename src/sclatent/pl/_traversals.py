@@ -161,7 +161,7 @@ def position_axis(ax: Axes, view: Path) -> None:
         st.angle_axis(ax)
         ax.set_xlim(edges[0], edges[-1])
     else:
-        ax.set_xlabel(f"position on {view.name} (latent units)")
+        ax.set_xlabel(f"position on {view.name} ({view.unit})")
 
 
 def _overview(views: list[Path], table: pd.DataFrame | None) -> st.Figure:
@@ -182,7 +182,8 @@ def _overview(views: list[Path], table: pd.DataFrame | None) -> st.Figure:
             )
             ax.set_title(text, loc="right", fontsize=6.5, fontweight="normal", color=st.GREY)
     width, height = fig.get_size_inches()
-    words = "position on the axis (latent units)\ngrey numbers: range of the decoded S and G2/M scores"
+    units = ", ".join(dict.fromkeys(view.unit for view in views))
+    words = f"position on the axis ({units})\ngrey numbers: range of the decoded S and G2/M scores"
     missing = "" if table is None else left_out(table, [view.name for view in views])
     words += f"; {missing}" if missing else ""
     fig.text(0.5, 0.08 / height, words, ha="center", va="bottom", fontsize=8)

@@ -123,6 +123,7 @@ def describe_path(
         "id": name,
         "title": path_title(name, axes),
         "closed": view.closed,
+        "unit": view.unit,
         "position": _numbers(position),
         "density": _numbers(view.density[some]),
         "supported": [bool(v) for v in view.supported[some]],

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sclatent.data import slots
 from sclatent.settings import NO_FILE, AxesSettings, takes_settings
+from sclatent.tl._axes import circular
 from sclatent.tl._axes.association import (
     Variable,
     adjusted_eta_squared,
@@ -58,8 +59,9 @@ def annotate(
 
     Test cells are left out. The rule: the effect of a number is ρ² (Spearman), of categories η² adjusted for the number
     of levels. The variable with the largest effect names the axis if that effect is at least 0.25 and its q-value at
-    most 0.05: with thousands of cells every p-value is tiny, so significance alone names nothing. Axes named by depth,
-    quality, batch or a covariate are called technical. `phase` is reported, but the two scores name the cell cycle.
+    most 0.05: with thousands of cells every p-value is tiny, so significance alone names nothing. Of an axis that is an
+    angle (``latent: circle``) the effect is what its cosine and sine explain together. Axes named by depth, quality,
+    batch or a covariate are called technical. `phase` is reported, but the two scores name the cell cycle.
 
     Parameters
     ----------
@@ -104,17 +106,18 @@ def annotate(
     asked = {"batch": batch, "covariate": covariates, "label": list(dict.fromkeys((*condition, *labels)))}
     variables = gather(prepared, cycle, asked, cells, file)
     active = latent.var["active"].to_numpy(bool)
-    columns, effects, q = _associations(z, variables, active)
+    angles = circular.angle_axes(latent)
+    columns, effects, q = _associations(z, variables, active, angles)
     frame = pd.DataFrame({"kl": latent.var["kl"].to_numpy(float), "active": active}, index=latent.var_names)
     frame["information"] = information(z, np.asarray(latent.layers[slots.SD])[cells])
     frame["fold"] = largest_fold(np.asarray(latent.varm["loadings"]))
     frame["strength"] = strength(frame["information"].to_numpy(), active, frame["fold"].to_numpy())
-    named = [_name(k, z[:, k], variables, effects, q, active[k]) for k in range(z.shape[1])]
+    named = [_name(k, z[:, [k]], variables, effects, q, active[k], angles[[k]]) for k in range(z.shape[1])]
     head = pd.DataFrame(named, index=latent.var_names, columns=["name", "kind", "effect", "evidence", "also"])
     tail = pd.concat([_top_genes(latent, prepared), top_peaks(latent, prepared, N_TOP)], axis=1)
     if cycle is not None:
         frame["cycle_verdict"] = str(cycle.uns.get(slots.UNS, {}).get("cycle", {}).get("verdict", ""))
-    ends = _end_levels(z, head["evidence"], variables)
+    ends = _end_levels(z, head["evidence"].mask(angles, ""), variables)
     frame = pd.concat([head, frame, pd.DataFrame(columns, index=latent.var_names), tail, ends], axis=1)
     if axes.programs is not None:
         from sclatent.tl._axes.enrichment import axis_programs
@@ -145,7 +148,7 @@ def loadings(latent: ad.AnnData, prepared: ad.AnnData) -> pd.DataFrame:
 
 
 def _associations(
-    z: np.ndarray, variables: list[Variable], active: np.ndarray
+    z: np.ndarray, variables: list[Variable], active: np.ndarray, angles: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Return the columns of the table, and effects and q-values (axes × variables)."""
     n_cells, n_axes = z.shape
@@ -158,16 +161,18 @@ def _associations(
     for which, groups in ((~of_batch, strata(drawn, len(some))), (of_batch, np.zeros(len(some), np.int64))):
         members = np.flatnonzero(which)
         if members.size and active.any():
-            p[np.ix_(active, members)] = permutation_p(z[some][:, active], [drawn[j] for j in members], groups)
+            p[np.ix_(active, members)] = permutation_p(
+                z[some][:, active], [drawn[j] for j in members], groups, angles=angles[active]
+            )
     q = q_values(p)
     effects = np.zeros((n_axes, len(variables)))
     columns: dict[str, np.ndarray] = {}
     for j, variable in enumerate(variables):
         if variable.levels is None:
-            rho = spearman(z, variable.values)
+            rho = spearman(z, variable.values, angles)
             columns[f"spearman_{variable.name}"], effects[:, j] = rho, rho**2
         else:
-            eta2 = eta_squared(z, variable.values)
+            eta2 = eta_squared(z, variable.values, angles)
             columns[f"eta2_{variable.name}"] = eta2
             levels = len(np.unique(variable.values[variable.known]))
             effects[:, j] = adjusted_eta_squared(eta2, int(variable.known.sum()), levels)
@@ -179,7 +184,13 @@ def _associations(
 
 
 def _name(
-    k: int, axis: np.ndarray, variables: list[Variable], effects: np.ndarray, q: np.ndarray, active: bool
+    k: int,
+    axis: np.ndarray,
+    variables: list[Variable],
+    effects: np.ndarray,
+    q: np.ndarray,
+    active: bool,
+    angle: np.ndarray,
 ) -> tuple[str, str, float, str, str]:
     """Return name, kind, effect, the variable that gave the name, and what else has a large effect."""
     if not active:
@@ -193,10 +204,10 @@ def _name(
     strong = [j for j in ordered[1:] if effects[k, j] >= ALSO * effects[k, ordered[0]]]
     also = ", ".join(f"{variables[j].name} ({effects[k, j]:.2f})" for j in strong)
     kind = "technical" if best.role in TECHNICAL else "cell cycle" if best.role == "cycle" else "label"
-    return _words(best, axis), kind, float(effects[k, ordered[0]]), best.name, also
+    return _words(best, axis, angle), kind, float(effects[k, ordered[0]]), best.name, also
 
 
-def _words(variable: Variable, axis: np.ndarray) -> str:
+def _words(variable: Variable, axis: np.ndarray, angle: np.ndarray) -> str:
     """Return the name an axis earns from a variable: of a label with one dominant level, that level."""
     if variable.role == "batch" and variable.name != slots.SAMPLE:
         return "batch" if variable.name == "batch" else f"batch: {variable.name}"
@@ -204,9 +215,9 @@ def _words(variable: Variable, axis: np.ndarray) -> str:
     if variable.levels is None or len(variable.levels) < 3 or variable.role != "label":
         return word
     known = variable.known
-    whole = eta_squared(axis[:, None], variable.values)[0]
+    whole = eta_squared(axis, variable.values, angle)[0]
     parts = [
-        np.nan_to_num(eta_squared(axis[:, None], np.where(known, (variable.values == code).astype(int), -1))[0])
+        np.nan_to_num(eta_squared(axis, np.where(known, (variable.values == code).astype(int), -1), angle)[0])
         for code in range(len(variable.levels))
     ]
     best = int(np.argmax(parts))

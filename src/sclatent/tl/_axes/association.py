@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import false_discovery_control, rankdata
 
+from sclatent.tl._axes import circular
+
 Array = npt.NDArray[np.float64]
 
 PERMUTATIONS = 999
@@ -49,8 +51,8 @@ class Variable:
         return Variable(self.name, self.values[cells], self.levels, self.role)
 
 
-def _standard(values: npt.NDArray) -> Array:
-    """Centre columns and scale them to length one; a constant column becomes zeros."""
+def standard(values: npt.NDArray) -> Array:
+    """Return columns centred and of length one; a constant column becomes zeros."""
     values = np.asarray(values, np.float64)
     values = values - values.mean(axis=0)
     length = np.sqrt((values**2).sum(axis=0))
@@ -59,7 +61,7 @@ def _standard(values: npt.NDArray) -> Array:
     return np.where(small, 0.0, values / np.where(small, 1.0, length))
 
 
-def spearman(latent: npt.NDArray, values: npt.NDArray) -> Array:
+def spearman(latent: npt.NDArray, values: npt.NDArray, angles: npt.NDArray[np.bool_] | None = None) -> Array:
     """Return Spearman's rank correlation of each axis with a number, over cells where it is known.
 
     Parameters
@@ -68,6 +70,9 @@ def spearman(latent: npt.NDArray, values: npt.NDArray) -> Array:
         (cells, axes) posterior means.
     values
         (cells,) numbers, NaN where missing.
+    angles
+        (axes,) which axes are angles; None: none. Of an angle it is the multiple correlation of the number's ranks with
+        its cosine and sine, never below 0.
 
     Returns
     -------
@@ -76,10 +81,14 @@ def spearman(latent: npt.NDArray, values: npt.NDArray) -> Array:
     known = np.isfinite(values)
     if known.sum() < 3:
         return np.full(latent.shape[1], np.nan)
-    return _standard(rankdata(latent[known], axis=0)).T @ _standard(rankdata(values[known]))
+    ranks = standard(rankdata(values[known]))
+    out = standard(rankdata(latent[known], axis=0)).T @ ranks
+    if angles is not None and angles.any():
+        out[angles] = circular.with_numbers(circular.bases(latent[known][:, angles]), ranks[:, None])[:, 0]
+    return out
 
 
-def eta_squared(latent: npt.NDArray, codes: npt.NDArray) -> Array:
+def eta_squared(latent: npt.NDArray, codes: npt.NDArray, angles: npt.NDArray[np.bool_] | None = None) -> Array:
     """Return η², the share of each axis' variance that lies between the categories.
 
     Parameters
@@ -88,6 +97,8 @@ def eta_squared(latent: npt.NDArray, codes: npt.NDArray) -> Array:
         (cells, axes) posterior means.
     codes
         (cells,) category of each cell, −1 where missing.
+    angles
+        (axes,) which axes are angles; None: none. Of an angle it is the mean over its cosine and sine.
 
     Returns
     -------
@@ -97,7 +108,10 @@ def eta_squared(latent: npt.NDArray, codes: npt.NDArray) -> Array:
     design = _indicators(codes[known])
     if design.shape[1] < 2:
         return np.full(latent.shape[1], np.nan)
-    return ((design.T @ _standard(latent[known])) ** 2).sum(axis=0)
+    out = ((design.T @ standard(latent[known])) ** 2).sum(axis=0)
+    if angles is not None and angles.any():
+        out[angles] = circular.with_groups(circular.bases(latent[known][:, angles]), design, np.array([0]))[:, 0]
+    return out
 
 
 def adjusted_eta_squared(eta2: npt.NDArray, n_cells: int, n_levels: int) -> Array:
@@ -147,6 +161,7 @@ def permutation_p(
     variables: Sequence[Variable],
     strata: npt.NDArray,
     *,
+    angles: npt.NDArray[np.bool_] | None = None,
     n: int = PERMUTATIONS,
     seed: int = 0,
 ) -> Array:
@@ -163,6 +178,8 @@ def permutation_p(
         Over the same cells.
     strata
         (cells,) group inside which cells are exchangeable; one group for all: a plain permutation test.
+    angles
+        (axes,) which axes are angles; None: none. Their effects are those of `spearman` and `eta_squared`.
     n
         Number of permutations; the smallest p-value is 1 / (n + 1).
     seed
@@ -173,6 +190,7 @@ def permutation_p(
     (axes, variables) p-values: (1 + number at least as large) / (1 + n).
     """
     out = np.full((latent.shape[1], len(variables)), np.nan)
+    turning = np.zeros(latent.shape[1], dtype=bool) if angles is None else angles
     masks: dict[bytes, list[int]] = {}
     for j, variable in enumerate(variables):
         masks.setdefault(variable.known.tobytes(), []).append(j)
@@ -183,17 +201,19 @@ def permutation_p(
                 latent[known],
                 [variables[j].take(known) for j in members],
                 strata[known],
+                turning,
                 n,
                 np.random.default_rng(seed),
             )
     return out
 
 
-def _permutation_p(latent, variables, strata, n, rng) -> Array:  # type: ignore[no-untyped-def]
-    raw, ranks = _standard(latent), _standard(rankdata(latent, axis=0))
+def _permutation_p(latent, variables, strata, angles, n, rng) -> Array:  # type: ignore[no-untyped-def]
+    raw, ranks = standard(latent), standard(rankdata(latent, axis=0))
+    turns = circular.bases(latent[:, angles]) if angles.any() else None
     numeric = [j for j, v in enumerate(variables) if v.levels is None]
     categorical = [j for j, v in enumerate(variables) if v.levels is not None]
-    numbers = np.column_stack([_standard(rankdata(variables[j].values)) for j in numeric]) if numeric else None
+    numbers = np.column_stack([standard(rankdata(variables[j].values)) for j in numeric]) if numeric else None
     groups = [_indicators(variables[j].values) for j in categorical]
     stacked = np.hstack(groups) if groups else None
     starts = np.cumsum([0, *(g.shape[1] for g in groups)])[:-1]
@@ -205,6 +225,10 @@ def _permutation_p(latent, variables, strata, n, rng) -> Array:  # type: ignore[
             out[:, numeric] = np.abs(ranks[order].T @ numbers)
         if stacked is not None:
             out[:, categorical] = np.add.reduceat((raw[order].T @ stacked) ** 2, starts, axis=1)
+        if turns is not None and numbers is not None:
+            out[np.ix_(angles, numeric)] = circular.with_numbers(turns[:, order], numbers)
+        if turns is not None and stacked is not None:
+            out[np.ix_(angles, categorical)] = circular.with_groups(turns[:, order], stacked, starts)
         return out
 
     # ties of the discrete permutation distribution count as "as large", whatever the rounding

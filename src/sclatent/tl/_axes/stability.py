@@ -11,6 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from sclatent.data import slots
 from sclatent.settings import InputError
+from sclatent.tl._axes import circular
+from sclatent.tl._axes.association import standard
 
 if TYPE_CHECKING:
     import anndata as ad
@@ -19,21 +21,31 @@ RETURNED = 0.7
 """An axis came back when its match has |correlation| of at least this, of posterior means and of loadings alike."""
 
 
-def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return Pearson's correlation of every column of `a` with every column of `b`; 0 where a column is constant."""
+def correlation(
+    a: np.ndarray, b: np.ndarray, angles: np.ndarray | None = None, other_angles: np.ndarray | None = None
+) -> np.ndarray:
+    """Return Pearson's correlation of every column of `a` with every column of `b`; 0 where a column is constant.
 
-    def unit(x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x, np.float64)
-        x = x - x.mean(axis=0)
-        length = np.sqrt((x**2).sum(axis=0))
-        small = length <= 1e-12 * np.sqrt(len(x))
-        return np.where(small, 0.0, x / np.where(small, 1.0, length))
-
-    return unit(a).T @ unit(b)
+    `angles` and `other_angles` say which columns are angles: there it is `circular.with_angles`, never below 0.
+    """
+    ours, theirs = standard(a), standard(b)
+    out = ours.T @ theirs
+    turning = np.zeros(a.shape[1], bool) if angles is None else angles
+    others = np.zeros(b.shape[1], bool) if other_angles is None else other_angles
+    for j, k in np.argwhere(turning[:, None] | others):
+        mine = circular.basis(a[:, j]) if turning[j] else ours[:, [j]]
+        yours = circular.basis(b[:, k]) if others[k] else theirs[:, [k]]
+        out[j, k] = circular.with_angles(mine, yours)
+    return out
 
 
 def match_axes(
-    means: np.ndarray, other_means: np.ndarray, loadings: np.ndarray, other_loadings: np.ndarray
+    means: np.ndarray,
+    other_means: np.ndarray,
+    loadings: np.ndarray,
+    other_loadings: np.ndarray,
+    angles: np.ndarray | None = None,
+    other_angles: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Match the axes of one model to those of another, one to one.
 
@@ -46,13 +58,15 @@ def match_axes(
         (cells, axes), the same cells.
     loadings, other_loadings
         (axes, genes), the same genes.
+    angles, other_angles
+        (axes,) which axes are angles; None: none.
 
     Returns
     -------
     For each axis of the first model its match in the other (−1: none is left), and both signed correlations (0 without
     a match).
     """
-    of_means = correlation(means, other_means)
+    of_means = correlation(means, other_means, angles, other_angles)
     of_loadings = correlation(loadings.T, other_loadings.T)
     rows, columns = linear_sum_assignment(-(np.abs(of_means) + np.abs(of_loadings)))
     match = np.full(of_means.shape[0], -1)
@@ -114,6 +128,8 @@ def stability(
             np.asarray(other.X)[cells][:, theirs],
             np.asarray(own.varm["loadings"])[active],
             np.asarray(other.varm["loadings"])[theirs],
+            circular.angle_axes(own)[active],
+            circular.angle_axes(other)[theirs],
         )
         if names is not None:
             found = match >= 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sclatent.data import slots
 from sclatent.settings import InputError, MapSettings, takes_settings
+from sclatent.tl._axes.circular import angle_axes
 from sclatent.tl._map.neighbors import NeighborSearch
 from sclatent.tl._model.subset import evenly
 
@@ -67,7 +68,7 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
     if not np.isfinite(means).all():
         raise InputError("map: the latents hold values that are not finite: train the model again")
     out = ad.AnnData(obs=pd.DataFrame(index=latent.obs_names.copy()), obsm={slots.X_LATENT: means})
-    search = NeighborSearch(min(map.n_neighbors, n - 1), SEED, axes=_used(latent), angles=_angles(latent))
+    search = NeighborSearch(min(map.n_neighbors, n - 1), SEED, axes=_used(latent), angles=angle_axes(latent))
     _find_neighbors(out, search)
     sc.tl.leiden(
         out,
@@ -130,11 +131,6 @@ def _used(latent: AnnData) -> npt.NDArray[np.bool_] | None:
     """Return which axes the model uses; None where all count."""
     active = latent.var["active"].to_numpy(dtype=bool) if "active" in latent.var else None
     return active if active is not None and active.any() else None
-
-
-def _angles(latent: AnnData) -> npt.NDArray[np.bool_] | None:
-    """Return which axes are angles; None where there are none."""
-    return latent.var[slots.ANGLE].to_numpy(dtype=bool) if slots.ANGLE in latent.var else None
 
 
 def _keep_compiled() -> None:

@@ -65,7 +65,7 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _coordinates(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         used = np.ones(X.shape[1], dtype=bool) if self.axes is None else self.axes
-        if self.angles is None:
+        if self.angles is None or not self.angles.any():
             return X if self.axes is None else np.ascontiguousarray(X[:, used])
         turning = X[:, used & self.angles]
         return np.hstack([X[:, used & ~self.angles], np.cos(turning), np.sin(turning)])

@@ -19,6 +19,9 @@ from sclatent.tl._model.train import TrainedModel
 if TYPE_CHECKING:
     from anndata import AnnData
 
+ROUND = 24
+"""Places round a circle at which the decoder is asked for the loadings of an angle."""
+
 
 def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     """Return the posterior of every cell, cells × axes.
@@ -82,8 +85,8 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
         var=var,
         layers={slots.SD: sd},
         varm={
-            "loadings": loadings(trained.vae, data, mean),
-            **{slots.loadings_of(name): loadings(trained.vae, data, mean, of=name) for name in modalities},
+            "loadings": loadings(trained.vae, data, mean, angles=angles),
+            **{slots.loadings_of(n): loadings(trained.vae, data, mean, angles=angles, of=n) for n in modalities},
         },
         uns={"genes": np.array(trained.card["genes"], dtype=object)}
         | {slots.features_of(name): np.array(about["features"], dtype=object) for name, about in modalities.items()}
@@ -114,24 +117,45 @@ def card_modalities(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def loadings(
-    vae: CountVAE, data: CountData, mean: np.ndarray, *, cells: int = 2000, size: int = 256, of: str = RNA
+    vae: CountVAE,
+    data: CountData,
+    mean: np.ndarray,
+    *,
+    angles: np.ndarray | None = None,
+    cells: int = 2000,
+    size: int = 256,
+    of: str = RNA,
 ) -> np.ndarray:
     """Effect of each axis on the log rate of each gene, or feature of the modality `of` (axes × genes), float32.
 
     Half the difference between the log rates one SD (of the posterior means over cells) above and below each cell's
     own position, averaged over at most `cells` evenly spaced cells, the other axes and the covariates at each cell's
-    own values. Unit: nats per SD.
+    own values. Unit: nats per SD. Of an axis that is an angle (`angles`, a truth value for each axis), a quarter of
+    what separates the highest mean log rate round the circle from the lowest: it is never below 0, and four of it are
+    the whole way, as four SD are along another axis.
     """
     n, n_axes = mean.shape
     picked = evenly(np.arange(n), cells)
     step = mean.std(0, dtype=np.float64).astype(np.float32)
+    turning = np.zeros(n_axes, bool) if angles is None else angles
     result = np.zeros((n_axes, vae.modalities[of].n_genes), np.float64)
+    turns = {k: np.zeros((ROUND, result.shape[1])) for k in np.flatnonzero(turning).tolist()}
     for start in range(0, len(picked), size):
         index = picked[start : start + size]
         categorical = None if data.categorical is None else data.categorical[index]
         continuous = None if data.continuous is None else data.continuous[index]
-        for axis in range(n_axes):
-            places = (vae.moved(mean[index], axis, sign * step[axis]) for sign in (1, -1))
-            up, down = (vae.log_fraction(place, categorical, continuous, of=of) for place in places)
-            result[axis] += 0.5 * (up.sum(0, dtype=np.float64) - down.sum(0, dtype=np.float64))
+
+        def level(
+            z: np.ndarray, categorical: np.ndarray | None = categorical, continuous: np.ndarray | None = continuous
+        ) -> np.ndarray:
+            return vae.log_fraction(z, categorical, continuous, of=of).sum(0, dtype=np.float64)
+
+        for axis in np.flatnonzero(~turning).tolist():
+            up, down = (level(vae.moved(mean[index], axis, sign * step[axis])) for sign in (1, -1))
+            result[axis] += 0.5 * (up - down)
+        for axis, levels in turns.items():
+            for at in range(ROUND):
+                levels[at] += level(vae.latent.placed(mean[index], axis, 2 * np.pi * at / ROUND))
+    for axis, levels in turns.items():
+        result[axis] = np.ptp(levels, axis=0) / 4
     return (result / max(len(picked), 1)).astype(np.float32)

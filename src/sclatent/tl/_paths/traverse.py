@@ -11,6 +11,7 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.settings import TraverseSettings, takes_settings
+from sclatent.tl._axes import circular
 from sclatent.tl._paths.decode import (
     CELLS,
     DRAWS,
@@ -59,7 +60,8 @@ def traverse(
 ) -> AnnData:
     """Decode along every active axis, and along the cell-cycle knob where there is one.
 
-    An axis runs from the 1st to the 99th percentile of the posterior means. At each step the axis is set to the
+    An axis runs from the 1st to the 99th percentile of the posterior means; one that is an angle (``latent: circle``)
+    goes round once, from −π to π. At each step the axis is set to the
     position in 256 real cells (batches in proportion) that keep their own values on all other axes and their own
     batch, and the decoded fractions are averaged. The standard deviation is that of one cell's decoded fraction over
     draws from its posterior in the other directions (root mean square over 64 cells), so it does not shrink with the
@@ -112,11 +114,15 @@ def traverse(
     chosen = score_genes(genes, cycle.var, reference)
     contrasts = chosen.contrasts()
     low, high = np.percentile(means, PERCENTILES, axis=0)
+    turning = circular.angle_axes(latent)
+    low[turning], high[turning] = -np.pi, np.pi
 
     pairs: list[tuple[_Block, Walk]] = []
     for k in np.flatnonzero(latent.var["active"].to_numpy(dtype=bool)).tolist():
         position = np.linspace(low[k], high[k], steps)
-        density, near = density_on_line(position, means[:, k])
+        density, near = (
+            density_on_circle(position, means[:, k], steps) if turning[k] else density_on_line(position, means[:, k])
+        )
         curve = np.array([mean_fraction(decode, place(means[cells], k, x), cells) for x in position])
         sd = [spread(decode, lambda z, x=x, k=k: place(z, k, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
         walk = Walk(steps, lambda z, i, x=position, k=k: place(z, k, x[i]), means[cells], cells, draws, few)  # type: ignore[misc]
@@ -130,6 +136,8 @@ def traverse(
     if turn is not None:
         out.var["cycle_peak"], out.var["cycle_amplitude"] = peak_phase(turn[0].position, turn[0].curve)
     out.uns[slots.UNS] = {"traverse": _how(steps, len(cells), len(few))}
+    if turning.any():
+        out.uns[slots.UNS]["traverse"]["angles"] = latent.var_names[turning].to_numpy(dtype=object)
     add_further(out, walks, trained.vae, data, latent, prepared)
     log.info("decoded %d paths of %d steps over %d genes", len(blocks), steps, len(genes))
     return out

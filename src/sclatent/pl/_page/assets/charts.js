@@ -118,7 +118,7 @@ class Curves {
     this.layout = {
       font: FONT, margin: { l: 48, r: 12, t: 10, b: 44 }, dragmode: false, showlegend: this.chosen.length > 0,
       legend: { orientation: "h", y: 1.02, yanchor: "bottom" }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      xaxis: { range: [path.low, path.high], title: { text: path.closed ? "cycle angle (radians)" : `${plain(path.id)} (latent units)` }, gridcolor: "#eee", zeroline: false, fixedrange: true, ...turns },
+      xaxis: { range: [path.low, path.high], title: { text: path.closed ? "cycle angle (radians)" : `${plain(path.id)} (${path.unit})` }, gridcolor: "#eee", zeroline: false, fixedrange: true, ...turns },
       yaxis: { title: { text: "log₂ fold change" }, gridcolor: "#eee", zerolinecolor: "#999", fixedrange: true },
     };
     this.grey = [];
