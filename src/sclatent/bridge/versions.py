@@ -24,7 +24,7 @@ VERSIONS: dict[str, int] = {
     "plot_model": 6,
     "export": 4,
     "bundle": 1,
-    "page": 4,
+    "page": 5,
     "compare": 3,
     "plot_models": 4,
     "gradients": 1,

@@ -27,7 +27,7 @@ def judge(evidence: Evidence, cycling: float, n: int) -> tuple[str, str]:
         if max(evidence.apart.values()) < ALPHA:
             return NO_CYCLE, (
                 f"the S and G2/M genes part along a common angle ({apart}), but they hardly change: cells of one phase "
-                f"only ({evidence.fold['S']:.2f}-fold and {evidence.fold['G2M']:.2f}-fold; {FOLD} is needed of one)"
+                f"only ({_folds(evidence)})"
             )
         return NO_CYCLE, (
             f"the S and G2/M genes do not part along a common angle better than {evidence.null} would ({apart}; below "
@@ -39,11 +39,21 @@ def judge(evidence: Evidence, cycling: float, n: int) -> tuple[str, str]:
     if len(evidence.ends) == 2:
         return CYCLE, ""
     name = evidence.ends[0]
-    if evidence.alone[name] < PART_ALPHA:
-        seen = f"only the {NAMES[name]} genes stand out (p = {evidence.alone[name]:.2g}) and the two lists do not part"
+    if max(evidence.apart.values()) < ALPHA:
+        hardly = f"the two lists part ({apart}), but their genes hardly change ({_folds(evidence)})"
+        seen = f"{hardly}: {_alone(evidence, name)}"
+    elif evidence.alone[name] < PART_ALPHA:
+        seen = f"{_alone(evidence, name)} and the two lists do not part ({apart}; below {ALPHA} is needed of both)"
     else:
-        seen = f"only the {NAMES[name]} genes surely part from the other list"
-    return PART, (
-        f"{seen} ({apart}; below {ALPHA} is needed of both), so it is not known where {OTHERS[name]} meet, "
-        "nor which way round the angle runs"
-    )
+        seen = (
+            f"only the {NAMES[name]} genes surely part from the other list ({apart}; below {ALPHA} is needed of both)"
+        )
+    return PART, f"{seen}, so it is not known where {OTHERS[name]} meet, nor which way round the angle runs"
+
+
+def _alone(evidence: Evidence, name: str) -> str:
+    return f"only the {NAMES[name]} genes stand out (p = {evidence.alone[name]:.2g})"
+
+
+def _folds(evidence: Evidence) -> str:
+    return f"{evidence.fold['S']:.2f}-fold and {evidence.fold['G2M']:.2f}-fold; {FOLD} is needed of one"

@@ -80,7 +80,7 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
         random_state=SEED,
     )
     if n > FITTED:
-        sc.tl.umap(out, map.min_dist, maxiter=EPOCHS, init_pos=_beside(means, search, map), random_state=SEED)
+        sc.tl.umap(out, min_dist=map.min_dist, maxiter=EPOCHS, init_pos=_beside(means, search, map), random_state=SEED)
     else:
         _lay_out(out, map)
     return out

@@ -15,6 +15,7 @@ being looked at.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,8 @@ MAX_GROUPS = 8
 _ROUNDS = 12
 MAX_CELLS = 20_000
 """The path is fitted to at most so many cycling cells."""
+STRETCH = 1 << 16
+"""Cells that are put beside the path at once."""
 
 
 def waves(angle: Array, harmonics: int, sd: Array | None = None) -> Array:
@@ -136,7 +139,7 @@ def fit_path(
     code = np.zeros(len(cells), dtype=np.int64)
     clusters = None
     for step in range(_ROUNDS):
-        levels = _indicators(code, lots[cells])
+        levels = _indicators(code, lots[cells], (int(code.max()) + 1, int(lots.max()) + 1))
         last = step == _ROUNDS - 1
         n_harmonics = harmonics or (_choose(m[cells], phi[cells], sigma[cells], levels, seed) if last else 2)
         regressors = waves(phi[cells], n_harmonics, sigma[cells])
@@ -146,11 +149,17 @@ def fit_path(
             rest = _outside(m[cells] - regressors @ coefficients, plane)
             clusters = _clusters(rest, seed)
             code = _merged(_codes(clusters, rest), np.arange(len(cells)))
-    expected = np.where(on[:, None], waves(phi, n_harmonics, sigma) @ coefficients, 0.0)
-    code = _merged(_codes(clusters, _outside(m - expected, plane)), cells)
-    levels = _indicators(code, lots)
-    level = levels @ np.linalg.lstsq(levels[cells], (m - expected)[cells], rcond=None)[0]
-    base = level + _outside(m - level - expected, plane)
+    expected = np.zeros_like(m)
+    for rows in _stretches(len(m)):
+        expected[rows] = np.where(on[rows, None], waves(phi[rows], n_harmonics, sigma[rows]) @ coefficients, 0.0)
+    of_all = [_codes(clusters, _outside(m[rows] - expected[rows], plane)) for rows in _stretches(len(m))]
+    code = _merged(np.concatenate(of_all), cells)
+    shape = (int(code.max()) + 1, int(lots.max()) + 1)
+    by_level = np.linalg.lstsq(_indicators(code[cells], lots[cells], shape), m[cells] - expected[cells], rcond=None)[0]
+    base = np.zeros_like(m)
+    for rows in _stretches(len(m)):
+        level = _indicators(code[rows], lots[rows], shape) @ by_level
+        base[rows] = level + _outside(m[rows] - level - expected[rows], plane)
     strata = lots * (code.max() + 1) + code
     return ClosedPath(coefficients, plane, strength, base[on].mean(axis=0), base, expected, strata)
 
@@ -230,9 +239,14 @@ def _merged(codes: npt.NDArray[np.int64], cells: npt.NDArray[np.int64]) -> npt.N
     return np.unique(merged[codes], return_inverse=True)[1].astype(np.int64)
 
 
-def _indicators(code: npt.NDArray[np.int64], lots: npt.NDArray[np.int64]) -> Array:
-    """Indicator columns of clusters, and of batches but the first."""
-    return np.hstack([np.eye(code.max() + 1)[code], np.eye(lots.max() + 1)[lots][:, 1:]])
+def _indicators(code: npt.NDArray[np.int64], lots: npt.NDArray[np.int64], shape: tuple[int, int]) -> Array:
+    """Indicator columns of clusters, and of batches but the first; `shape` says how many there are of either."""
+    return np.hstack([np.eye(shape[0])[code], np.eye(shape[1])[lots][:, 1:]])
+
+
+def _stretches(n: int) -> Iterator[slice]:
+    """Yield the rows of all cells a part at a time: with many cells, sums of them take memory many times over."""
+    return (slice(start, start + STRETCH) for start in range(0, n, STRETCH))
 
 
 def _choose(m: Array, phi: Array, sigma: Array, levels: Array, seed: int) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import match_genes, peak_order, slots
+from sclatent.data.blocks import rows_at
 from sclatent.settings import InputError
 from sclatent.tl._cycle.fit import PLANS
 from sclatent.tl._cycle.scores import MIN_GENES, symbols
@@ -60,18 +61,27 @@ def held_out(scene: Scene, prepared: AnnData, cycle: AnnData, settings: dict[str
     extra = [gene for gene in books.index if gene not in listed.index]
     folds = evidence.split_genes([*listed.index, *extra], [*listed, *["other"] * len(extra)], parts)
     cells = pick_cells(scene.path.strata, CELLS)
+    few = _cells_at(prepared, cells)
     found = []
     for out in folds:
         try:
-            found.append(_part(scene, prepared, settings, cycle.uns[slots.UNS]["cycle"], listed, out, cells))
+            found.append(_part(scene, few, settings, cycle.uns[slots.UNS]["cycle"], listed, out, cells))
         except InputError as error:
             return _nothing(f"without some of the genes there is no cycle: {error}")
     return _summary(found, listed, books)
 
 
+def _cells_at(prepared: AnnData, cells: Index) -> AnnData:
+    """Return some of the cells, in memory."""
+    from anndata import AnnData
+
+    counts = rows_at(prepared.X, cells)
+    return AnnData(counts, obs=prepared.obs.iloc[cells].copy(), var=prepared.var, uns=dict(prepared.uns))
+
+
 def _part(
     scene: Scene,
-    prepared: AnnData,
+    few: AnnData,
     settings: dict[str, Any],
     facts: dict[str, Any],
     listed: pd.Series,
@@ -82,14 +92,14 @@ def _part(
     if "law" in facts:  # the law is that of the angle that is judged
         plan = replace(PLANS[facts["law"]], beside=False)
     # the genes are not there at all: neither the first guess nor the genes that join can use them
-    again = cycle_stage(prepared[cells, ~prepared.var_names.isin(out)].copy(), **settings, plan=plan)
+    again = cycle_stage(few[:, ~few.var_names.isin(out)].copy(), **settings, plan=plan)
     angle, sd, on = cycle_columns(again)
     if on.sum() < closed_path.MIN_CELLS:
         raise InputError(again.uns[slots.UNS]["cycle"].get("reason") or f"{int(on.sum())} cells cycle")
     both = on & scene.on[cells]
     if both.any():  # one origin for all angles
         angle = np.mod(angle + evidence.rotation_between(angle[both], scene.angle[cells][both]), 2 * np.pi)
-    expected = _expected(prepared, cells[on], angle[on], listed.drop(out, errors="ignore"))
+    expected = _expected(few, on, angle[on], listed.drop(out, errors="ignore"))
     path = closed_path.fit_path(scene.means[cells], angle, sd, on, scene.batch[cells], harmonics=scene.path.harmonics)
     here = Scene(**{**vars(scene), "on": _spread(on, cells, len(scene.on))})
     genes = [gene for gene in out if gene in scene.names]
@@ -119,11 +129,11 @@ def _waves(fraction: Array, steps: int) -> np.ndarray:
     return evidence.first_harmonic(np.log(np.maximum(fraction, 1e-12)), turn_positions(steps))
 
 
-def _expected(prepared: AnnData, cells: Index, angle: Array, fit: pd.Series) -> dict[str, float]:
+def _expected(few: AnnData, on: np.ndarray, angle: Array, fit: pd.Series) -> dict[str, float]:
     """Peak of each phase: where the counts of the genes that *were* used peak, weighted by how much they change."""
-    column = prepared.var_names.get_indexer(fit.index)
-    library = prepared.obs[slots.LIBRARY_SIZE].to_numpy(dtype=np.float64)[cells]
-    waves = evidence.observed_harmonic(prepared.X[cells][:, column], library, angle)
+    column = few.var_names.get_indexer(fit.index)
+    library = few.obs[slots.LIBRARY_SIZE].to_numpy(dtype=np.float64)[on]
+    waves = evidence.observed_harmonic(few.X[on][:, column], library, angle)
     return {phase: evidence.direction(waves[(fit == phase).to_numpy()]) for phase in ("S", "G2M")}
 
 

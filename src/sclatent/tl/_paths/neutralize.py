@@ -29,7 +29,9 @@ NEIGHBOURS, FOLDS = 15, 5
 
 def neutral_embedding(means: Array, path: ClosedPath, cycling: npt.NDArray[np.bool_], phase: float) -> Array:
     """Return the posterior means (cells × axes) with every cycling cell moved to one phase; the others stay."""
-    return means - path.expected + np.where(cycling[:, None], path.at(phase), 0.0)
+    out = means - path.expected
+    out[cycling] += path.at(phase)
+    return out
 
 
 def neutralize(

@@ -113,16 +113,11 @@ def traverse(
     reference = mean_fraction(decode, means[cells], cells)
     chosen = score_genes(genes, cycle.var, reference)
     contrasts = chosen.contrasts()
-    low, high = np.percentile(means, PERCENTILES, axis=0)
     turning = circular.angle_axes(latent)
-    low[turning], high[turning] = -np.pi, np.pi
 
     pairs: list[tuple[_Block, Walk]] = []
     for k in np.flatnonzero(latent.var["active"].to_numpy(dtype=bool)).tolist():
-        position = np.linspace(low[k], high[k], steps)
-        density, near = (
-            density_on_circle(position, means[:, k], steps) if turning[k] else density_on_line(position, means[:, k])
-        )
+        position, density, near = _steps(means[:, k], steps, bool(turning[k]))
         curve = np.array([mean_fraction(decode, place(means[cells], k, x), cells) for x in position])
         sd = [spread(decode, lambda z, x=x, k=k: place(z, k, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
         walk = Walk(steps, lambda z, i, x=position, k=k: place(z, k, x[i]), means[cells], cells, draws, few)  # type: ignore[misc]
@@ -135,17 +130,25 @@ def traverse(
     _describe_genes(out, prepared, reference, chosen)
     if turn is not None:
         out.var["cycle_peak"], out.var["cycle_amplitude"] = peak_phase(turn[0].position, turn[0].curve)
-    out.uns[slots.UNS] = {"traverse": _how(steps, len(cells), len(few))}
-    if turning.any():
-        out.uns[slots.UNS]["traverse"]["angles"] = latent.var_names[turning].to_numpy(dtype=object)
+    out.uns[slots.UNS] = {"traverse": _how(steps, len(cells), len(few), list(latent.var_names[turning]))}
     add_further(out, walks, trained.vae, data, latent, prepared)
     log.info("decoded %d paths of %d steps over %d genes", len(blocks), steps, len(genes))
     return out
 
 
-def _how(steps: int, cells: int, few: int) -> dict[str, Any]:
+def _steps(values: Array, steps: int, turning: bool) -> tuple[Array, Array, Array]:
+    """Return the steps along an axis, the density of cells there, and how many are near."""
+    if turning:
+        position = np.linspace(-np.pi, np.pi, steps)
+        return position, *density_on_circle(position, values, steps)
+    low, high = np.percentile(values, PERCENTILES)
+    position = np.linspace(low, high, steps)
+    return position, *density_on_line(position, values)
+
+
+def _how(steps: int, cells: int, few: int, angles: list[str]) -> dict[str, Any]:
     """Return what the paths were decoded with."""
-    return {
+    return ({"angles": np.array(angles, dtype=object)} if angles else {}) | {
         "steps": steps,
         "cells": cells,
         "draws": DRAWS,
