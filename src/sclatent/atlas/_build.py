@@ -54,7 +54,8 @@ def build(
     Parameters
     ----------
     prepared, cycle, latent, map, knob
-        Stage files; all of the same cells in the same order.
+        The files ``prepared.h5ad``, ``cycle.h5ad``, ``latent.h5ad``, ``map.h5ad`` and ``knob.h5ad``: the same cells in
+        the same order.
     axes
         ``axes.tsv`` of the selected seed.
     name

@@ -30,7 +30,7 @@ def build_mudata(atlas: AnnData, prepared: AnnData, latent: AnnData, map: AnnDat
     atlas
         What `sclatent.atlas.build` returned.
     prepared, latent, map
-        Stage files of all cells, whatever was measured of them.
+        ``prepared.h5ad``, ``latent.h5ad`` and ``map.h5ad`` of all cells, whichever modalities they have.
 
     Returns
     -------

@@ -46,7 +46,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Numbers are numbers, truth values are bool, the rest is text.
+        One row per line. Columns of numbers hold numbers, those of truth values bool, all others text.
     """
     import pandas as pd
 

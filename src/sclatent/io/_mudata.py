@@ -30,7 +30,7 @@ def write_h5mu(mdata: MuData, path: str | Path) -> None:
     Parameters
     ----------
     mdata
-        What to write.
+        Cells × features of each modality.
     path
         The file; it appears whole or not at all.
     """

@@ -40,7 +40,7 @@ def read_h5ad(path: str | Path, *, names_only: bool = False) -> AnnData:
     Returns
     -------
     AnnData
-        The stage file. A CSR matrix of more than
+        The stage file: cells × genes. A CSR matrix of more than
         `sclatent.data.blocks.IN_MEMORY` bytes lies in a scratch file (in ``$TMPDIR``) that is mapped into memory: it is
         a scipy matrix like any other, but cannot be written to.
 
@@ -90,7 +90,7 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
     Parameters
     ----------
     adata
-        What is written.
+        Cells × genes, or whatever a stage file holds in their place.
     path
         The file; missing folders are made.
     """
@@ -138,7 +138,7 @@ def write_table(table: pd.DataFrame, path: str | Path, *, index: bool = False) -
     Parameters
     ----------
     table
-        The table.
+        One row per line of the file.
     path
         The file; it appears whole or not at all.
     index

@@ -21,8 +21,10 @@ class Batch:
     """The non-zeros of B cells (N in all) and what the decoder needs beside z.
 
     ``offsets`` (B + 1,) int64 delimits each cell's stretch of ``columns`` (N,) int64 and ``values`` (N,) float32;
-    ``rows`` (N,) int64 is the cell of each non-zero; ``log_factorial`` (B,) float64 is Σ_g log(x!). ``measured`` (B,)
-    bool says which cells are looked at (None: all), ``others`` holds the same cells in further modalities, by name.
+    ``rows`` (N,) int64 is the cell of each non-zero. ``library`` (B,) is the library size and ``total`` (B,) the sum of
+    the counts; ``log_factorial`` (B,) float64 is Σ_g log(x!). ``categorical`` (B × columns) int64 holds level codes,
+    ``continuous`` (B × columns) float32 standardised covariates. ``measured`` (B,) bool says which cells are looked at
+    (None: all). ``others`` holds the same cells in further modalities, by name.
     """
 
     offsets: Tensor
@@ -89,7 +91,7 @@ class Batch:
         Parameters
         ----------
         cells
-            Positions in the batch, ascending (int64).
+            (n,) int64, positions in the batch, ascending.
 
         Returns
         -------

@@ -29,14 +29,14 @@ class CountData:
     counts
         Whole numbers (cells × genes): a CSR matrix in memory, or a `CountSource`.
     library
-        Library size of each cell; the row sums, or a total over more genes.
+        (cells,) library sizes, in counts: the row sums, or a total over more genes.
     categorical
         Level codes (cells × columns), int64; -1 stands for a level the model does not know.
     continuous
         Standardised covariates (cells × columns), float32.
     measured
-        Whether each cell was measured at all, bool; None: all were. The counts of the others are zeros, which say
-        nothing.
+        (cells,) bool: whether a cell was measured at all; None: all were. The counts of the others are zeros, which
+        say nothing.
     others
         The same cells in further modalities, by name; their covariates are not looked at.
     """
@@ -81,7 +81,7 @@ class CountData:
         Parameters
         ----------
         index
-            Positions of the cells, from 0 on.
+            (n,) positions of the cells, from 0 on.
 
         Returns
         -------
@@ -160,7 +160,7 @@ class Batches:
         Parameters
         ----------
         index
-            Positions of the cells, from 0 on.
+            (n,) positions of the cells, from 0 on.
 
         Returns
         -------
@@ -184,12 +184,12 @@ class Batches:
         Parameters
         ----------
         index
-            Positions of the cells, from 0 on.
+            (n,) positions of the cells, from 0 on.
 
         Returns
         -------
         tuple
-            The rows in the form that compiled code reads, and the library sizes and covariates of these cells by name.
+            What `CountSource.take` returns, and by name library sizes (n,) and covariates (n × columns) of these cells.
         """
         return self.source.take(index), {name: array[index] for name, array in self._cells.items()}
 
@@ -219,7 +219,7 @@ class Batches:
         Parameters
         ----------
         index
-            Positions of the cells, from 0 on.
+            (n,) positions of the cells, from 0 on.
         size
             Cells at a time; the last batch may hold fewer.
 

@@ -79,7 +79,7 @@ class Objective(ABC):
         Returns
         -------
         Tensor
-            Of that shape, float32.
+            (draws × cells × n_noise), float32.
         """
         return standard_normal("independent", shape, generator)
 

@@ -55,7 +55,7 @@ def rotate_axes(vae: CountVAE, data: CountData, cells: np.ndarray, method: str) 
     data
         Counts and covariates.
     cells
-        Positions of the cells to look at: the training cells.
+        (n,) positions of the cells to look at: the training cells.
     method
         ``programs``: each gene on few axes, and up along them (`one_sided` of the decoder's `slopes`); ``varimax``:
         each gene on few axes, genes weighted alike (`varimax` of the `slopes`: Kaiser 1958); ``ica``: posterior means

@@ -15,12 +15,10 @@ from sclatent.model.kernels.sparse_rows import gene_sums, row_sums, take_rows
 
 CHUNK = 4096
 """Rows that are looked at together where all are."""
-HELD = 1 << 22
-"""Counts that are hashed together, and that may have been read from disk before their memory is given back."""
 
 
 class Rows(NamedTuple):
-    """Some rows: ``offsets`` (rows + 1,) int64, and per count ``rows``, ``columns`` int64, ``values`` float32."""
+    """Some rows with N counts: ``offsets`` (rows + 1,), ``rows`` and ``columns`` (N,) int64, ``values`` float32."""
 
     offsets: np.ndarray
     rows: np.ndarray
@@ -70,7 +68,7 @@ class CountSource(ABC):
         Parameters
         ----------
         index
-            Positions of the cells, from 0 on.
+            (n,) positions of the cells, from 0 on.
 
         Returns
         -------
@@ -96,12 +94,12 @@ class CountSource(ABC):
         rng
             What the order is drawn from.
         cells
-            Positions of the training cells.
+            (n,) positions of the training cells.
 
         Returns
         -------
         ndarray
-            The same positions.
+            (n,), the same positions.
         """
         return rng.permutation(cells)
 
@@ -111,7 +109,7 @@ class CountSource(ABC):
         Returns
         -------
         dict or None
-            Arrays by name; None: the counts are not in memory.
+            ``offsets`` (cells + 1,), ``columns`` and ``values`` (counts,); None: the counts are not in memory.
         """
         return None
 
@@ -121,12 +119,13 @@ class CountSource(ABC):
         Parameters
         ----------
         index
-            Positions of the cells, from 0 on.
+            (n,) positions of the cells, from 0 on.
 
         Returns
         -------
         tuple
-            The rows in the form that compiled code reads.
+            Offsets (n + 1,), columns, values and log(1 + values) (N,), and the logs by column: where each column starts
+            (genes + 1,), rows and logs (N,).
         """
         offsets, _, columns, values = self.rows(index)
         return take_rows(np.arange(len(index)), offsets, columns, values, self.shape[1])
@@ -146,7 +145,7 @@ class CountSource(ABC):
         Parameters
         ----------
         index
-            Positions of the cells, from 0 on.
+            (n,) positions of the cells, from 0 on.
 
         Returns
         -------
@@ -186,7 +185,7 @@ class CountSource(ABC):
         Parameters
         ----------
         index
-            Positions of the cells, from 0 on.
+            (n,) positions of the cells, from 0 on.
 
         Returns
         -------

@@ -47,7 +47,7 @@ class CountVAE(Network):
         data
             The cells.
         indices
-            Positions of the cells; None: all.
+            (n,) positions of the cells; None: all.
         size
             Cells at a time.
         given
@@ -77,12 +77,12 @@ class CountVAE(Network):
         data
             The cells.
         indices
-            Positions of the cells; None: all.
+            (n,) positions of the cells; None: all.
 
         Returns
         -------
         tuple of ndarray
-            Mean and SD.
+            Mean and SD, float32 (n × axes) each, in latent units.
         """
         mean, sd, _ = self.along_axes(data, indices)
         return mean, sd
@@ -96,7 +96,7 @@ class CountVAE(Network):
         data
             The cells.
         indices
-            Positions of the cells.
+            (n,) positions of the cells.
         n
             Draws per cell.
         seed

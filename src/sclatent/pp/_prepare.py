@@ -64,6 +64,9 @@ def prepare(
 ) -> AnnData:
     """Filter cells and genes, split the cells, choose the model's genes on training cells.
 
+    Doublets are scored by scrublet (Wolock et al. 2019) when asked for, see `score_doublets`; highly variable genes are
+    chosen by Pearson residuals (Lause et al. 2021), see `highly_variable`.
+
     Parameters
     ----------
     counts

@@ -85,10 +85,10 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
     Returns
     -------
     obs
-        ``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``, ``pct_counts_ribo`` and, where there are any,
-        ``pct_counts_spike_in`` (percent; 0 where a cell is empty).
+        One row per cell: ``n_genes_by_counts``, ``total_counts``, ``pct_counts_mt``, ``pct_counts_ribo`` and, where
+        there are any, ``pct_counts_spike_in`` (percent; 0 where a cell is empty).
     var
-        ``mt``, ``ribo``, ``spike_in``, ``n_cells_by_counts``, ``total_counts``.
+        One row per gene: ``mt``, ``ribo``, ``spike_in``, ``n_cells_by_counts``, ``total_counts``.
     """
     import pandas as pd
     import scanpy as sc

@@ -51,7 +51,7 @@ def highly_variable(
         (n_cells,) the batch of each cell. Batches of fewer than 30 cells have no vote, unless none is larger: then all
         cells vote as one.
     cells
-        Positions of the cells to choose on; ``None`` for all.
+        (n,) positions of the cells to choose on; ``None`` for all.
     genes
         (n_genes,) bool, genes that may be chosen; ``None`` for all. Counts of the others are not looked at.
 

@@ -76,7 +76,7 @@ class Decoder(nn.Module, ABC):
         Returns
         -------
         Tensor or None
-            One number, nats.
+            A scalar, nats.
         """
         return None
 

@@ -100,7 +100,7 @@ class Latent(ABC):
         Returns
         -------
         Tensor or None
-            None: this kind has no states.
+            (… × states), probabilities; None: this kind has no states.
         """
         return None
 
@@ -122,7 +122,7 @@ class Latent(ABC):
         n
             Number of cells.
         like
-            Any tensor of the wanted type and device.
+            A tensor of any shape; its type and device are taken.
         generator
             For kinds whose prior is drawn in two steps.
 

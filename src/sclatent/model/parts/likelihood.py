@@ -89,7 +89,7 @@ class Likelihood(nn.Module, ABC):
         Returns
         -------
         dict
-            Arrays by name, such as ``theta``; empty for a Poisson.
+            Arrays by name, such as ``theta`` (genes,); empty for a Poisson.
         """
         return {}
 
@@ -181,7 +181,7 @@ class Likelihood(nn.Module, ABC):
         return x
 
     def interval(self, x: Array, mu: Array, **shape: Array) -> tuple[Array, Array]:
-        """F(x − 1) and F(x), between which the randomised PIT is uniform.
+        """F(x − 1) and F(x), between which the randomised PIT is uniform (Czado et al. 2009).
 
         Parameters
         ----------

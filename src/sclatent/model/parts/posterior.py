@@ -12,9 +12,10 @@ from torch import Tensor
 
 
 class Axes(NamedTuple):
-    """The posterior of cells along the axes, as `embed` writes it: float32 arrays (cells × axes each).
+    """The posterior of cells along the axes, as `embed` writes it.
 
-    ``kl`` is in nats, and NaN where the kind of latent has no KL per axis.
+    ``mean``, ``sd`` and ``kl`` are float32 (cells × axes). ``mean`` and ``sd`` are in latent units; ``kl`` is in nats,
+    and NaN where the kind of latent has no KL per axis.
     """
 
     mean: np.ndarray

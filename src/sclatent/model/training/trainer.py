@@ -46,14 +46,16 @@ def train_vae(
     progress: bool = False,
     angle: np.ndarray | None = None,
 ) -> tuple[CountVAE, pd.DataFrame]:
-    """Train a model on the cells `train`; the cells `validation` say when to stop.
+    """Train a model on the cells `train`; the cells `validation` decide when to stop.
+
+    The loss is minus the ELBO (Kingma & Welling 2014) unless the settings name another objective.
 
     Parameters
     ----------
     data
         Counts, library sizes and covariates of all cells.
     train, validation
-        Positions of the cells.
+        (n,) positions of the cells.
     settings
         Likelihood, networks, training.
     n_levels
@@ -124,7 +126,7 @@ def early_model(
     data
         Counts and covariates of all cells.
     train
-        Positions of the training cells.
+        (n,) positions of the training cells.
     settings
         One model of the dataset file.
     share
@@ -178,7 +180,7 @@ def refit_vae(
     data
         Counts, library sizes and covariates of all cells.
     cells
-        Positions of the training and validation cells.
+        (n,) positions of the training and validation cells.
     epochs
         Passes through these cells.
     seed, device, threads, progress

@@ -44,7 +44,7 @@ def page(
     Parameters
     ----------
     atlas
-        The exported AnnData.
+        The exported cells × genes, as `sclatent.atlas.build` returns them.
     traversals
         ``traversals.h5ad``.
     knob

@@ -34,9 +34,9 @@ def samples(real: AnnData, drawn: AnnData, table: pd.DataFrame) -> st.Figures:
     Parameters
     ----------
     real, drawn
-        The cells that `sclatent.tl.check_samples` compared.
+        Cells × genes: what `sclatent.tl.check_samples` compared.
     table
-        What it returned.
+        The table from `sclatent.tl.check_samples`.
 
     Returns
     -------

@@ -25,7 +25,7 @@ def enrich(loadings: pd.DataFrame, programs: pd.DataFrame, *, min_genes: int = M
     Parameters
     ----------
     loadings
-        (axes, genes) under gene symbols; of a symbol that stands twice the gene with the larger loadings is kept.
+        Axes × genes, under gene symbols. Where a symbol occurs twice, the gene with the larger loadings is kept.
     programs
         What `read_gmt` returned.
     min_genes

@@ -25,6 +25,8 @@ def mixing(
 ) -> dict[str, float]:
     """Measure the mixing of each batch column and the conservation of each categorical label column.
 
+    iLISI and cLISI are of Korsunsky et al. 2019.
+
     On all cells that have a value, in the active axes. Batch columns: ``batch_entropy_{column}``
     (`neighbor_entropy`) and ``ilisi_{column}`` (median `lisi`, scaled to 0 for separate and 1 for perfect mixing).
     Labels: ``clisi_{column}`` (median `lisi`, scaled so that 1 is pure), and ``label_accuracy_{column}`` (share of
@@ -42,7 +44,7 @@ def mixing(
     Returns
     -------
     dict
-        The measures by name; empty without batch and label columns, or with too few cells.
+        The measures by name, each 0 to 1; empty without batch and label columns, or with too few cells.
     """
     frame = prepared.obs.loc[latent.obs_names]
     z = np.asarray(latent.X, np.float64)[:, latent.var["active"].to_numpy(bool)]

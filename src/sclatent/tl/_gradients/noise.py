@@ -41,7 +41,7 @@ def gradient_noise(
     Parameters
     ----------
     prepared
-        The cells; the model's genes suffice.
+        Cells × genes with counts in ``X``; the model's genes are enough.
     trained
         The model.
     cells

@@ -50,12 +50,13 @@ def gradient_variance(
 ) -> pd.DataFrame:
     """Measure how much the gradient of each objective varies with the draws from the posterior, weights and cells held.
 
-    Without dropout, on the same training cells throughout, with the weight that the KL has at the moment.
+    Dropout is off, the training cells are the same throughout, and the KL has the weight of that moment. The reference
+    is the pathwise ELBO (Kingma & Welling 2014); the sources of the other objectives are in ``docs/randomness.md``.
 
     Parameters
     ----------
     prepared
-        The cells; the model's genes suffice.
+        Cells × genes with counts in ``X``; the model's genes are enough.
     trained
         The model whose weights the gradients are taken at.
     objectives

@@ -47,7 +47,7 @@ def kinetics(
     A gene's synthesis is a periodic function of the angle; unspliced transcripts are spliced at a rate β, spliced ones
     degraded at a rate γ. The periodic solution of these equations has a closed form. Counts are negative binomial about
     it. The posterior of each gene's parameters is found from several starts, with a full covariance, and corrected by
-    importance weights.
+    importance weights (Cornuet et al. 2012).
 
     Parameters
     ----------

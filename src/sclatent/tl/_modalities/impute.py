@@ -40,7 +40,7 @@ def impute(
     trained
         A model of several modalities.
     cells
-        Cells as `sclatent.tl.train` gets them; what they have of `to` is not looked at.
+        Cells × genes, as for `sclatent.tl.train`; counts of `to` are not used.
     from_, to
         Names of the modalities.
     depth

@@ -29,7 +29,7 @@ def calibration(
     data
         The counts that `index` points into.
     index
-        Positions of held-out cells; at most `cells` of them, evenly spaced, are used.
+        (n,) positions of held-out cells; at most `cells` of them, evenly spaced, are used.
     genes
         Names of the model's genes.
     cells
@@ -43,7 +43,7 @@ def calibration(
         A table, one row per gene: ``mean`` (of the counts), ``zero_fraction_observed``, ``zero_fraction_expected``,
         ``variance_to_mean_observed``, ``variance_to_mean_expected`` (by the law of total variance; NaN for a gene
         without counts in these cells) and ``pit_deviation`` (largest distance of the gene's cumulative PIT from the
-        diagonal, on a grid of 20; 0 to 1). And the density of the PIT over all entries (20 bins, 1 = uniform).
+        diagonal, on a grid of 20; 0 to 1). And the density of the PIT over all entries (20,), 1 where it is uniform.
     """
     picked = evenly(index, cells)
     rng = np.random.default_rng(seed)

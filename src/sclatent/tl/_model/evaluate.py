@@ -42,7 +42,7 @@ def evaluate(
     Parameters
     ----------
     prepared
-        The cells; the model's genes suffice.
+        Cells × genes with counts in ``X``; the model's genes are enough.
     trained
         The model.
     latent

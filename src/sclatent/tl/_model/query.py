@@ -201,12 +201,12 @@ def decode(
     levels
         Level of batch columns, such as ``{"batch": "Dropseq"}``; a column left out: the average of its levels.
     covariates
-        Value of numeric covariates; one left out: its mean over the training cells.
+        Values of numeric covariates, each in the unit of its column; by default the mean over the training cells.
 
     Returns
     -------
     DataFrame
-        (cells, genes of the model) rate as a fraction of the library.
+        Cells × genes of the model: the rate as a fraction of the library.
 
     Raises
     ------

@@ -47,7 +47,7 @@ def refine(prepared: AnnData, trained: TrainedModel, *, steps: int = STEPS, seed
     Parameters
     ----------
     prepared
-        The cells; the model's genes suffice.
+        Cells × genes with counts in ``X``; the model's genes are enough.
     trained
         The model.
     steps

@@ -41,7 +41,7 @@ def select(
     -------
     tuple
         Which seed was chosen and why (``seed``, ``criterion``, ``value``, ``values`` of every seed, ``failed`` seeds,
-        ``n_active``, ``n_strong``, ``n_stable``), and the table of `sclatent.tl.stability` for that seed, with the
+        ``n_active``, ``n_strong``, ``n_stable``), and the table from `sclatent.tl.stability` for that seed, with the
         axes' names.
 
     Raises

@@ -49,7 +49,7 @@ def neutralize(
     Parameters
     ----------
     prepared, latent, trained, knob
-        The stage files of `sclatent.tl.knob`, and the model.
+        ``prepared.h5ad``, ``latent.h5ad``, the trained model and ``knob.h5ad``.
     phase
         Radians, or ``"G1"`` (where both decoded scores together are lowest), ``"S"``, ``"G2M"`` (where each is
         highest).
@@ -103,9 +103,9 @@ def set_phase(
     Parameters
     ----------
     prepared, latent, trained, knob
-        The stage files of `sclatent.tl.knob`, and the model.
+        ``prepared.h5ad``, ``latent.h5ad``, the trained model and ``knob.h5ad``.
     cells
-        Names, positions, or a boolean mask over all cells.
+        (n,) names or positions, or a boolean mask (cells,).
     phase
         Radians, or ``"G1"``, ``"S"``, ``"G2M"``.
 

@@ -70,7 +70,7 @@ def traverse(
     Parameters
     ----------
     prepared, cycle, latent, trained
-        The stage files, and the selected model.
+        ``prepared.h5ad``, ``cycle.h5ad``, ``latent.h5ad`` and the selected model.
     knob
         ``knob.h5ad`` of `sclatent.tl.knob`; its path is decoded (as ``cycle``) if the verdict is a knob.
     traverse

@@ -47,13 +47,13 @@ def counterfactual(
     Parameters
     ----------
     prepared
-        The cells to ask about: the model's genes, and the columns that it is conditioned on.
+        Cells × genes to ask about: the model's genes, and the columns that it is conditioned on.
     trained
         The model.
     given
         Level or number of columns that the model is conditioned on, such as ``{"condition": "stim"}``.
     groups
-        One name per cell: a table for each group of cells, such as cell types.
+        (cells,) names, such as cell types: each group of cells gets a table of its own.
     draws
         Draws from the posterior of each cell.
     seed

@@ -155,13 +155,13 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
 
     Fitted to draws from the posteriors of all cells but the test cells (where ``obs["split"]`` says which these are):
     a Gaussian mixture over the axes and the normal scores of library size and numeric covariates, with as many
-    components as the density of held-out cells allows. Where cells cannot lie everywhere along the axes (amounts,
-    shares, states), the posteriors of the cells themselves are kept instead.
+    components as the density of held-out cells allows (scikit-learn). Where cells cannot lie everywhere along the
+    axes (amounts, shares, states), the posteriors of the cells themselves are kept instead.
 
     Parameters
     ----------
     prepared
-        The cells; the model's genes suffice.
+        Cells × genes with counts in ``X``; the model's genes are enough.
     trained
         The model.
     knob

@@ -78,6 +78,8 @@ def look(cells: AnnData, genes: pd.Index, what: str) -> Look:
 def check_samples(real: AnnData, drawn: AnnData, *, training: AnnData | None = None, seed: int = 0) -> pd.DataFrame:
     """Judge drawn cells by real ones that the model has not seen.
 
+    A classifier has to tell one from the other (Lopez-Paz & Oquab 2017); further measures say where they differ.
+
     Parameters
     ----------
     real
@@ -86,7 +88,7 @@ def check_samples(real: AnnData, drawn: AnnData, *, training: AnnData | None = N
         From `sclatent.tl.sample`, as many, and of what the real cells are: a batch or condition that was set cannot
         look like all of them.
     training
-        Cells that the model was trained on: they say what chance alone does to each measure.
+        Cells × genes that the model was trained on: they show what chance alone does to each measure.
     seed
         Of the folds and of the bootstrap.
 

@@ -57,12 +57,14 @@ def sample(
         Level or number of columns that the model is conditioned on, such as ``{"condition": "stim"}``: all cells are
         drawn as if they had been measured so, wherever they lie. The others occur as often as among the cells.
     axis
-        Where to put the cells along chosen axes, such as ``{"axis_3": 2.0}``; they stay in the support of the latent.
+        Where to put the cells along chosen axes, in latent units, such as ``{"axis_3": 2.0}``; cells stay in the
+        support of the latent.
     phase
         Of the cell cycle: ``"G1"``, ``"S"``, ``"G2M"`` or radians, through the path of the knob. Only cycling cells
         are drawn then. The density must have been fitted with the knob.
     library
-        Library size of every cell, or one for each; the sum over the genes that the model's library size counts.
+        Library size, one number for all cells or (n,) numbers: the sum of counts over the genes that the model's
+        library size covers.
     seed
         Same seed, same cells, to the last bit, on one machine.
 
