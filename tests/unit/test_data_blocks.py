@@ -312,6 +312,24 @@ def test_counts_in_a_file_are_asked_like_those_in_memory(on_disk):
     assert there.subset(index).rows(np.array([1])).offsets[1] == here.rows(np.array([399])).offsets[1]
 
 
+def test_memory_of_what_was_read_is_given_back_once_that_is_much(monkeypatch):
+    monkeypatch.setattr("sclatent.model.csr.PART", 10)
+    monkeypatch.setattr("sclatent.model.csr.MOST", 4)
+    given_back = []
+    counts = MappedCounts(sparse.csr_matrix(np.ones((40, 5), np.float32)), given_back.append)
+    for _ in range(3):  # the same two parts however often they are read
+        counts.rows(np.array([0, 1, 2]))
+        counts.take(np.array([2, 0]))
+    assert not given_back
+    counts.rows(np.array([10, 20]))
+    counts.take(np.array([30]))
+    assert given_back == [counts.matrix]
+    counts.rows(np.array([0, 1, 2]))  # what was given back no longer counts
+    assert len(given_back) == 1
+    counts.fingerprint()
+    assert len(given_back) > 10
+
+
 def test_an_epoch_asks_for_every_cell_once_in_runs_of_neighbours(monkeypatch):
     monkeypatch.setattr("sclatent.model.csr.RUN", 10)
     monkeypatch.setattr("sclatent.model.csr.RUNS", 8)

@@ -26,7 +26,10 @@ IN_MEMORY = 1 << 28
 BLOCK = 1 << 22
 """Counts that are worked on at once."""
 _MOST_ROWS = 1 << 15
-_TOGETHER = 64
+_TOGETHER = 512
+_WRITTEN = 1 << 16
+"""Bytes that are written to a scratch file at once. Linux keeps up to 2 MB that were written together in one piece and
+maps the whole piece when one byte of it is read: rows from here and there would take many times their own memory."""
 _MOST_PARTS = 200
 """Parts that entries are sorted into: each may have three scratch files open."""
 
@@ -69,7 +72,9 @@ class ArrayStore:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115
                 self._type = self._parts[0].dtype
             for part in self._parts:
-                self._file.write(np.ascontiguousarray(part, dtype=self._type).data)
+                whole = np.ascontiguousarray(part, dtype=self._type).view(np.uint8)
+                for start in range(0, len(whole), _WRITTEN):
+                    self._file.write(whole[start : start + _WRITTEN].data)
         self._parts.clear()
 
     def array(self, dtype: npt.DTypeLike) -> np.ndarray:
@@ -259,7 +264,7 @@ def subset(matrix: sparse.csr_matrix, cells: np.ndarray, genes: np.ndarray) -> s
 def rows_at(matrix: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
     """Return the rows at these positions, in memory.
 
-    Of a scratch file the system maps up to 2 MB around each row, so a few come at a time.
+    Around each row of a scratch file the system maps some more, so a few hundred come at a time.
     """
     if not is_mapped(matrix) or not len(rows):
         return sparse.csr_matrix(matrix[rows])

@@ -11,12 +11,14 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from sclatent.model.kernels.sparse_rows import gather_rows, gene_sums, row_sums, take_rows
-from sclatent.model.source import HELD, CountSource, Rows, Wrong
+from sclatent.model.source import CountSource, Rows, Wrong
 
 RUN, RUNS = 128, 128
 """Training cells that are read together from disk, and how many such runs are shuffled together."""
-AROUND = 4096
-"""Counts that come into memory with every row: the system maps some pages around what is touched."""
+PART = 1 << 14
+"""Counts that come into memory together when one of them is read: 64 KB of columns, and as much of values."""
+MOST = 1 << 10
+"""Such parts that memory holds: 128 MB, which is more than a window of usual counts has."""
 
 
 class _CSR(CountSource):
@@ -50,13 +52,13 @@ class _CSR(CountSource):
         n = int(offsets[-1])
         rows, columns, values = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n, np.float32)
         gather_rows(index, self._offsets, self._columns, self._values, offsets, rows, columns, values)
-        self._read(n, len(index))
+        self._read(self._offsets[index], self._offsets[index + 1])
         return Rows(offsets, rows, columns, values)
 
     def take(self, index: np.ndarray) -> tuple[Any, ...]:
         """Return what `sparse_rows.take_rows` makes of the rows at positions `index`."""
         taken = take_rows(index, self._offsets, self._columns, self._values, self.shape[1])
-        self._read(int(taken[0][-1]), len(index))
+        self._read(self._offsets[index], self._offsets[index + 1])
         return taken
 
     def fingerprint(self) -> str:
@@ -64,14 +66,14 @@ class _CSR(CountSource):
         digest = hashlib.blake2b(repr(self.shape).encode(), digest_size=20)
         for array in (self.matrix.indptr, self.matrix.indices, self.matrix.data):
             digest.update(repr(array.dtype.str).encode())
-            for start in range(0, len(array), HELD):
-                stretch = np.ascontiguousarray(array[start : start + HELD])
+            for start in range(0, len(array), PART):
+                stretch = np.ascontiguousarray(array[start : start + PART])
                 digest.update(stretch.view(np.uint8).data)
-                self._read(len(stretch))
+                self._read(start, start + len(stretch))
         return digest.hexdigest()
 
-    def _read(self, n: int, rows: int = 0) -> None:
-        """Be told that `n` more counts were read, in `rows` rows from here and there."""
+    def _read(self, starts: int | np.ndarray, ends: int | np.ndarray) -> None:
+        """Be told which stretches of counts were read."""
 
 
 class CSRCounts(_CSR):
@@ -121,7 +123,8 @@ class MappedCounts(_CSR):
 
     def __init__(self, matrix: csr_matrix, release: Callable[[csr_matrix], None]) -> None:
         super().__init__(matrix)
-        self._release, self._held = release, 0
+        self._release = release
+        self._touched = np.zeros(max(self.n_values, self.shape[0]) // PART + 1, bool)
 
     def order(self, rng: np.random.Generator, cells: np.ndarray) -> np.ndarray:
         """Return `cells` in random order: runs of neighbours are, and within many such runs all cells."""
@@ -129,8 +132,9 @@ class MappedCounts(_CSR):
         runs = [runs[i] for i in rng.permutation(len(runs))]
         return np.concatenate([rng.permutation(np.concatenate(runs[i : i + RUNS])) for i in range(0, len(runs), RUNS)])
 
-    def _read(self, n: int, rows: int = 0) -> None:
-        self._held += n + AROUND * rows
-        if self._held > HELD:
-            self._held = 0
+    def _read(self, starts: int | np.ndarray, ends: int | np.ndarray) -> None:
+        for place in (starts, ends):
+            self._touched[place // PART] = True
+        if np.count_nonzero(self._touched) > MOST:
+            self._touched[:] = False
             self._release(self.matrix)
