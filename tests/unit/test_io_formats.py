@@ -117,7 +117,7 @@ def test_two_genomes_need_a_choice(shared_data):
         read_counts(path)
     with pytest.raises(
         InputError,
-        match=r"no genome 'hg19' .*did you mean 'hg19_chr21'|no genome 'hg19': there is another_genome, hg19_chr21",
+        match=r"no genome 'hg19' .*did you mean 'hg19_chr21'|no genome 'hg19': available: another_genome, hg19_chr21",
     ):
         read_counts(path, genome="hg19")
 

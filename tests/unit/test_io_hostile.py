@@ -94,7 +94,7 @@ def test_a_chunk_of_texts_that_says_it_holds_four_billion(tmp_path, adata):
     about = json.loads((tmp_path / "a.zarr/obs/_index/.zarray").read_text()) | {"compressor": None}
     (tmp_path / "a.zarr/obs/_index/.zarray").write_text(json.dumps(about))
     (tmp_path / "a.zarr/obs/_index/0").write_bytes(b"\xff\xff\xff\xff" + bytes(40))
-    refused(lambda: read_counts(tmp_path / "a.zarr"), "obs/_index: a chunk of texts is damaged")
+    refused(lambda: read_counts(tmp_path / "a.zarr"), "obs/_index: a chunk of strings is damaged")
 
 
 @pytest.mark.parametrize("how", ["external", "link", "virtual"])
@@ -261,12 +261,12 @@ def test_yaml_that_is_more_than_text(tmp_path, text, said):
 
 def test_a_line_shows_what_a_name_holds_and_no_more():
     line = str(InputError("a.h5ad: the name '\x1b[2J\u202e\x00' stands\n\ttwice"))
-    assert line == "a.h5ad: the name '\\x1b[2J\\u202e\\x00' stands twice"
+    assert line == "a.h5ad: the name '\\x1b[2J\\u202e\\x00' occurs twice"
     assert str(InputError("Größe 𝔊 “µ”")) == "Größe 𝔊 “µ”"
-    long = str(InputError(f"a.h5ad: the name '{'x' * 10**6}' stands twice"))
+    long = str(InputError(f"a.h5ad: the name '{'x' * 10**6}' occurs twice"))
     assert len(long) < 2100
     assert long.startswith("a.h5ad: the name 'xxx")
-    assert long.endswith("xxx' stands twice")
+    assert long.endswith("xxx' occurs twice")
 
 
 @pytest.mark.parametrize("url", ["ftp://h/a", "file:///etc/passwd", "sftp://h/a", "doi:10.1/a/b", "HTTPS+unix://a"])

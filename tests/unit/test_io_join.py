@@ -86,7 +86,7 @@ def test_versions_of_one_id_within_a_sample_stay_apart(join, caplog):
     adata = join(([[1, 2, 3]], list("ABC"), twice), ([[30, 20]], ["C", "B"], [f"{IDS[1]}.7", f"{IDS[0]}.2"]))
     assert list(adata.var_names) == ["B", "C"]
     assert adata.X.toarray().tolist() == [[2, 3], [20, 30]]
-    assert f"1 id(s) stand in several versions in sample 's1', such as {IDS[0]}.1, {IDS[0]}.2" in caplog.text
+    assert f"1 id(s) occur in several versions in sample 's1', such as {IDS[0]}.1, {IDS[0]}.2" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["inner", "outer"])
@@ -119,7 +119,7 @@ def test_a_loom_file_meets_a_10x_file(join, tmp_path):
 
 def test_repeated_symbols_without_ids_in_another_order_are_refused(join):
     said = (
-        r"1 gene name\(s\) stand more than once in sample 's1' and are in sample 's2', too.*\('TBCE'\): nobody can tell"
+        r"1 gene name\(s\)occur more than once in sample 's1' and are in sample 's2', too.*\('TBCE'\): nobody can tell"
     )
     for second in (["CD3D", "TBCE", "TBCE"], ["CD3D", "TBCE", "ACTB"]):
         with pytest.raises(InputError, match=said):
@@ -161,10 +161,10 @@ def test_losses_are_said_with_numbers(join, caplog):
         "only 2 genes are common to all samples; the smallest sample has 6; lost: 4 of 6 in s1, 4 of 6 in s2"
         in caplog.text
     )
-    assert "4 gene(s) are lost though every sample has the name, since the ids differ, such as C (" in caplog.text
+    assert "4 gene(s) are lost although every sample has the name, because the ids differ, such as C (" in caplog.text
     caplog.clear()
     assert join(([[1] * 6], names, IDS), ([[2] * 6], names, other), how="outer").n_vars == 10
-    assert "4 gene name(s) stand under more than one id, such as C (" in caplog.text
+    assert "4 gene name(s) belong to more than one id, such as C (" in caplog.text
 
 
 def test_a_join_that_loses_nothing_says_nothing(join, caplog):

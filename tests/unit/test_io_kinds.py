@@ -329,7 +329,7 @@ def test_an_empty_place_where_raw_would_be(tmp_path):
         file["obs/nothing"] = h5py.Empty("f4")
     with pytest.raises(InputError, match="no other matrix of the file holds whole numbers"):
         read_counts(tmp_path / "a.h5ad")
-    with pytest.raises(InputError, match=r"no layer 'raw'.*there is X"):
+    with pytest.raises(InputError, match=r"no layer 'raw'.*available: X"):
         read_counts(tmp_path / "a.h5ad", layer="raw")
 
 

@@ -34,7 +34,7 @@ def test_every_kind_of_the_settings_is_implemented(registry: Registry) -> None:
 @pytest.mark.parametrize("registry", ALL, ids=lambda registry: registry.key)
 @pytest.mark.parametrize("unknown", ["nbb", "", "GAUSSIAN", "_", "gammma"])
 def test_unknown_kinds(registry: Registry, unknown: str) -> None:
-    with pytest.raises(InputError, match=f"^{registry.key}: no kind '{unknown}'.*known are {next(iter(registry))}"):
+    with pytest.raises(InputError, match=f"^{registry.key}: no kind '{unknown}'.*known: {next(iter(registry))}"):
         registry[unknown]
     file = {"name": "t", "file": "t.yaml", "counts": "-", "models": {"m": {registry.key: unknown}}}
     with pytest.raises(ValidationError) as caught:
@@ -72,7 +72,7 @@ def test_a_registry_names_what_it_knows_and_replaces_nothing() -> None:
     shapes.add("round", 1)
     assert shapes["round"] == 1
     assert list(shapes) == ["round"]
-    with pytest.raises(InputError, match=r"shape: no kind 'rund' \(did you mean 'round'\?\): known are round"):
+    with pytest.raises(InputError, match=r"shape: no kind 'rund' \(did you mean 'round'\?\): known: round"):
         shapes["rund"]
     with pytest.raises(ValueError, match="shape: 'round' is taken"):
         shapes.add("round", 2)

@@ -179,7 +179,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(kind: str, tmp_path: P
         ({"kind": "score", "baseline": "others"}, "baseline: others compares the draws of a cell, found draws: 1"),
         (
             {"kind": "score", "baseline": "others", "draws": 4, "noise": "sobol"},
-            "baseline: others takes independent draws only, else the gradient is biased, found noise: sobol",
+            "baseline: others works with independent draws only, otherwise the gradient is biased, found noise: sobol",
         ),
         ({"kind": "stl", "noise": "antithetic"}, "comes in pairs"),
         ({"kind": "elbo", "baseline": "none"}, "elbo has no key 'baseline'"),

@@ -82,7 +82,7 @@ def test_what_goes_with_what(latent: str, objective: str) -> None:
     [
         ({"latent": "gamma", "rotate": "varimax"}, "those of latent: gamma cannot be turned: remove `rotate`"),
         ({"latent": "states", "decoder": "linear", "rotate": "ica"}, "rotate: ica turns the axes"),
-        ({"latent": "dirichlet", "n_latent": 1}, "n_latent: latent: dirichlet takes 2 axes or more, found 1"),
+        ({"latent": "dirichlet", "n_latent": 1}, "n_latent: latent: dirichlet needs 2 axes or more, found 1"),
         ({"latent": "point", "objective": {"kind": "elbo", "draws": 2}}, "latent: point has nothing to draw"),
         (
             {"latent": {"kind": "states", "straight_through": True}, "objective": "score"},
@@ -91,26 +91,26 @@ def test_what_goes_with_what(latent: str, objective: str) -> None:
         ({"latent": {"kind": "states", "temperature": 0}}, "greater than or equal to 0.05"),
         ({"latent": {"kind": "gamma", "bounded": False}}, "gamma has no key 'bounded'"),
         ({"latent": {"gaussian": 3, "lognorml": 2}}, "'lognorml' is not one of .* \\(did you mean 'lognormal'\\?\\)"),
-        ({"latent": {"gaussian": 0, "gamma": 2}}, "gaussian: a block takes a whole number of axes, .* found 0"),
+        ({"latent": {"gaussian": 0, "gamma": 2}}, "gaussian: a block needs a whole number of axes, .* found 0"),
         (
             {"latent": {"gaussian": 2, "gamma": True}},
-            "a block takes a whole number of axes, .* found True",
+            "a block needs a whole number of axes, .* found True",
         ),
         (
             {"latent": {"gaussian": 2, "gamma": 1.5}},
-            "a block takes a whole number of axes, .* found 1.5",
+            "a block needs a whole number of axes, .* found 1.5",
         ),
         (
             {"latent": {"gaussian": 2, "lognormal": {"bounded": True}}},
             "none: write `lognormal: 4` or `lognormal: {",
         ),
         ({"latent": {"gaussian": 2, "gamma": {"axes": 2, "rate": 1}}}, "gamma has no key 'rate'"),
-        ({"latent": {"gaussian": 2, "dirichlet": 1}}, "dirichlet: takes 2 axes or more, found 1"),
-        ({"latent": {"gaussian": 4}}, "one block alone is no mixture: write `latent: gaussian` and `n_latent: 4`"),
+        ({"latent": {"gaussian": 2, "dirichlet": 1}}, "dirichlet: needs 2 axes or more, found 1"),
+        ({"latent": {"gaussian": 4}}, "one block alone is not a mixture: write `latent: gaussian` and `n_latent: 4`"),
         ({"latent": {"gaussian": 1000, "gamma": 100}}, "has 1100 axes, 1024 are the most"),
         ({"latent": {"gaussian": 3, "gamma": 2}, "n_latent": 6}, "gamma: 2} have 5 axes, found 6: remove `n_latent`"),
-        ({"latent": {"gaussian": 3, "states": 2}, "objective": "iwae"}, "and latent: states draws something smoother"),
-        ({"latent": {"gaussian": 3, "point": 2}, "objective": "stl"}, "and point has none: use `objective: elbo`"),
+        ({"latent": {"gaussian": 3, "states": 2}, "objective": "iwae"}, "but latent: states draws a smooth version"),
+        ({"latent": {"gaussian": 3, "point": 2}, "objective": "stl"}, "and pointhas none: use `objective: elbo`"),
         ({"latent": {"lognormal": 3, "gamma": 2}, "rotate": "ica"}, "{lognormal: 3, gamma: 2} cannot be turned"),
     ],
 )

@@ -273,7 +273,7 @@ def test_the_filters_are_told_in_the_figure(stages):
     table = adata.uns[slots.UNS][slots.UNS_FILTERS]
     table.loc["0", ["taken", "left"]] = [37, 363]
     words = " ".join(t.get_text() for t in sl.pl.qc(adata)["cells"].findobj(Text))
-    assert "min_genes 20: took 37" in words
+    assert "min_genes 20: removed 37" in words
     assert "− 37" in words
 
 

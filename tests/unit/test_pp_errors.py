@@ -163,13 +163,13 @@ def test_split_columns(simulated, make_settings):
 
 def test_every_cell_filtered_out(simulated, make_settings):
     said = line(simulated, make_settings(cells={"min_genes": 60, "min_counts": 10**6}))
-    assert "no cells left: cells.min_genes (60) took " in said
-    assert "cells.min_counts (1000000) took " in said
+    assert "no cells left: cells.min_genes (60) removed " in said
+    assert "cells.min_counts (1000000) removed " in said
 
 
 def test_every_gene_filtered_out(simulated, make_settings):
     said = line(simulated, make_settings(genes={"min_cells": 10**4}))
-    assert "no genes left: genes.min_cells (10000) took 200 of 200" in said
+    assert "no genes left: genes.min_cells (10000) removed 200 of 200" in said
 
 
 def test_a_mito_filter_without_mito_genes(simulated, make_settings):

@@ -120,7 +120,7 @@ def test_filters_say_what_they_took(counts, caplog):
         passed &= keep
         assert table.loc[f"cells.{key}", "taken"] == taken
         assert table.loc[f"cells.{key}", "left"] == passed.sum()
-        assert f"cells.{key}: took {taken} of {passed.sum() + taken} cells" in caplog.text
+        assert f"cells.{key}: removed {taken} of {passed.sum() + taken} cells" in caplog.text
     assert list(prepared.obs_names) == list(counts.obs_names[passed])
     seen = (dense[passed] > 0).sum(axis=0) >= 40
     assert list(prepared.var_names) == list(counts.var_names[seen])

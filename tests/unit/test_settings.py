@@ -155,7 +155,7 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
         ("counts: a\nbatch: x\ncovariates: [y, x]", "'x' is named under `batch` and under `covariates`"),
         ("counts: a\ngenes: {n_top: 12:30}", "genes.n_top: should be a valid integer"),
         ("counts: a\nmodels: {nb: {refit: maybe}}", "models.nb.refit: should be a valid boolean"),
-        ("counts: a\nmodels: {1: {}, 1: {}}", "line 2, column 17: the key '1' stands twice"),
+        ("counts: a\nmodels: {1: {}, 1: {}}", "line 2, column 17: the key '1' occurs twice"),
         ("count: x.h5", "count: unknown key (did you mean 'counts'?)"),
         ("counts: x.h5\ncells: {min_gene: 3}", "cells.min_gene: unknown key (did you mean 'min_genes'?)"),
         ("counts: x.h5\nmodels: {a: {liklihood: nb}}", "models.a.liklihood: unknown key (did you mean 'likelihood'?)"),
@@ -175,7 +175,7 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
         ("counts: x.h5\nmodels: {a: {poolin: log}}", "models.a: poolin: unknown key (did you mean 'pooling'?)"),
         (
             "counts: x.h5\nmodels: {a: {decoder: {kind: additive, sparsity: 2}, sparsity: 3}}",
-            "models.a: sparsity: stands twice, beside `decoder` and in it",
+            "models.a: sparsity: is given twice, beside `decoder` and inside it",
         ),
         (
             "counts: x.h5\nmodels: {a: {decoder: linear, sparsity: 3}}",
@@ -199,7 +199,7 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
         ("counts: {layer: x}", "counts.0.path: missing"),
         ("counts: {path: a, url: 'https://example.org/a'}", "`url` needs `sha256`"),
         ("organism: human", "counts: missing"),
-        ("counts: a\ncounts: b", "line 2, column 1: the key 'counts' stands twice"),
+        ("counts: a\ncounts: b", "line 2, column 1: the key 'counts' occurs twice"),
         ("counts: [a", "line 1"),
         ("- a", "expected `key: value` lines, found list"),
         ("", "expected `key: value` lines, found nothing"),
@@ -215,7 +215,7 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
             "models.nb: expected `key: value` lines, found null: give it a key, or remove",
         ),
         ("counts: x.h5\nmap: {resolution: .inf}", "map.resolution: should be a finite number, found Infinity"),
-        ("counts: " + "[" * 5000, "lists within lists, too deep to be read"),
+        ("counts: " + "[" * 5000, "lists nested too deeply to be read"),
         (
             "a: &a [x, x, x, x]\n"
             + "".join(

@@ -117,7 +117,7 @@ def test_at_three_moments(world, tmp_path) -> None:  # type: ignore[no-untyped-d
     fig = sl.pl.gradient_variance(sl.bridge.read_table(tmp_path / "gradients.tsv"))
     assert len(fig.axes) == 6
     plt.close(fig)
-    with pytest.raises(InputError, match="no moment 'middle': known are start, tenth, end"):
+    with pytest.raises(InputError, match="no moment 'middle': known: start, tenth, end"):
         sl.tl.gradient_variance(prepared, model, moments=["middle"])
 
 

@@ -70,5 +70,5 @@ def test_what_cannot_be_refined(world, kind: str) -> None:  # type: ignore[no-un
     prepared, trained = world
     with pytest.raises(InputError, match=f"refine: latent: {kind} has no posterior that small steps could improve"):
         sl.tl.refine(prepared, trained[kind])
-    with pytest.raises(InputError, match="takes 1 step or more, found -1"):
+    with pytest.raises(InputError, match="needs 1 step or more, found -1"):
         sl.tl.evaluate(prepared, trained["gaussian"], samples=2, refine=-1)

@@ -61,7 +61,7 @@ def test_what_differs_is_what_is_said(halves):
 
 def test_what_cannot_be_judged_is_one_line(halves):
     real, same, _ = halves
-    with pytest.raises(InputError, match="9 real cells: a comparison takes 10 or more"):
+    with pytest.raises(InputError, match="9 real cells: a comparison needs 10 or more"):
         sl.tl.check_samples(real[:9], same)
     with pytest.raises(InputError, match=r"the real cells lack 1 of the drawn genes \('g59', …\)"):
         sl.tl.check_samples(real[:, :59], same)
@@ -170,20 +170,20 @@ def test_the_section_is_read_as_it_is_written(tmp_path):
         ("sample: {given: {drug: a}}", "sample.given: no model is conditioned on 'drug': name it under `batch` or"),
         (
             "batch: run\nsample: {given: {rin: a}}",
-            "no model is conditioned on 'rin' (did you mean 'run'?): known are run",
+            "no model is conditioned on 'rin' (did you mean 'run'?): known: run",
         ),
         ("covariates: age\nsample: {given: {age: old}}", "sample.given: column 'age' holds numbers, found 'old'"),
         ("sample: {axis: {axis_40: 1}}", "model 'nb' has no axis 'axis_40': its axes are axis_1 to axis_32 at most"),
         ("models: {a: {n_latent: 4}}\nsample: {axis: {axis_5: 1}}", "its axes are axis_1 to axis_4"),
         ("sample: {axis: {cycle: 1}}", "model 'nb' has no axis 'cycle'"),
         ("sample: {phase: M}", "sample.phase"),
-        ("sample: {phase: S, prior: true}", "the prior knows no cell cycle: remove `phase`, or `prior`"),
+        ("sample: {phase: S, prior: true}", "the prior has no cell cycle: remove `phase`, or `prior`"),
         ("models: {a: {latent: point}}\nsample: {prior: true}", "latent: point of model 'a' has no prior to draw from"),
         ("sample: {n: 0}", "sample.n: should be greater than or equal to 1, found 0"),
         ("sample: {library: 0}", "sample.library: should be greater than 0"),
         ("sample: {ns: 4}", "sample.ns: unknown key (did you mean 'n'?)"),
         ("sample: 1000", "sample: expected `key: value` lines, found 1000"),
-        ("batch: a\ncondition: a", "'a' is named under `batch` and under `condition`: say which"),
+        ("batch: a\ncondition: a", "'a' is named under `batch` and under `condition`: use `batch`"),
         ("condition: a\ncovariates: a", "'a' is named under `condition` and under `covariates`"),
     ],
 )
@@ -199,7 +199,7 @@ def test_an_unknown_level_stops_before_training():
     counts = simulate(60, 50, seed=0)
     settings = DatasetSettings(name="d", file="d.yaml", counts="-", condition="batch", sample={"given": {"batch": "x"}})
     with pytest.raises(
-        InputError, match=r"d.yaml: sample.given: column 'batch' has no level 'x': known are batch1, batch2"
+        InputError, match=r"d.yaml: sample.given: column 'batch' has no level 'x': known: batch1, batch2"
     ):
         sl.pp.check_columns(counts, **settings.parts(sl.pp.check_columns))
     fine = settings.model_copy(update={"sample": settings.sample.model_copy(update={"given": {"batch": "batch1"}})})

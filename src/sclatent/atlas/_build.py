@@ -170,7 +170,7 @@ def _loadings(prepared: AnnData, latent: AnnData) -> npt.NDArray[np.float32]:
     at = prepared.var_names.get_indexer(names)
     if (at < 0).any():
         raise InputError(
-            f"latent.h5ad knows the gene '{names[at < 0][0]}', prepared.h5ad does not: "
+            f"the gene '{names[at < 0][0]}' is in latent.h5ad, but not in prepared.h5ad:  "
             "run the stages of one dataset together"
         )
     out = np.full((prepared.n_vars, latent.n_vars), np.nan, dtype=np.float32)

@@ -59,7 +59,7 @@ def read_config(config: Mapping[str, Any]) -> dict[str, DatasetSettings]:
     for key in map(str, config):
         # a workflow that uses this one as a module may hand on keys of its own
         if key != DATASETS and get_close_matches(key.lower(), [DATASETS], cutoff=0.8):
-            raise InputError(f"config: unknown key '{key}' (did you mean '{DATASETS}'?): nothing looks at it")
+            raise InputError(f"config: unknown key '{key}' (did you mean '{DATASETS}'?): it would be ignored")
     datasets = load_datasets(config[DATASETS])
     for settings in datasets.values():
         missing_files(settings, made=DEMO_COUNTS)

@@ -47,7 +47,7 @@ def said(number: int, name: str, gigabytes: float) -> str:
             "more: give it more memory, or run fewer jobs at once"
         )
     if signal_name in _CRASHES:
-        return f"{start}: a library crashed, the lines above say where: this is no mistake of yours, please report it"
+        return f"{start}: a library crashed, the lines above say where: this is not your mistake, please report it"
     return f"{start}: it was stopped from outside, or met a limit of the machine or the cluster"
 
 

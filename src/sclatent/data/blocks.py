@@ -42,7 +42,7 @@ def _scratch() -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{tempfile.gettempdir()}: a scratch file for counts cannot be written ({error.strerror or error}): it "
-            "takes about 8 bytes for each count that is not 0: make room, or set TMPDIR to a folder with more"
+            "takes about 8 bytes for each count that is not 0: free some space, or set TMPDIR to a folder with more"
         ) from error
 
 

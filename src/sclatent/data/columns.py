@@ -149,7 +149,7 @@ def add_column(obs: pd.DataFrame, name: str, values: Any, source: str) -> None:
     if name in obs and not same(obs[name], values):
         spare = spare_name(name, map(str, obs.columns))
         obs[spare] = obs[name]
-        log.info("the column '%s' that came in differs from that of %s: it is kept as '%s'", name, source, spare)
+        log.info("column '%s' of the input differs from that of %s: it is kept as '%s'", name, source, spare)
     obs[name] = values
 
 

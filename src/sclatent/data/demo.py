@@ -40,7 +40,7 @@ def demo(name: str = "demo") -> AnnData:
         return simulate()
     if name == "pbmc68k":
         return pbmc68k()
-    raise InputError(f"no demo is called '{name}'{did_you_mean(name, DEMOS)}: there are {', '.join(DEMOS)}")
+    raise InputError(f"no demo is called '{name}'{did_you_mean(name, DEMOS)}: available: {', '.join(DEMOS)}")
 
 
 def write_demo(name: str, path: str | Path) -> Path:

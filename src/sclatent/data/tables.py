@@ -80,7 +80,7 @@ def read_text_table(path: str | Path) -> Table:
         lines = list(file)
     broken = next((number for number, line in enumerate(lines, 1) if "\0" in line), None)
     if broken is not None:
-        raise InputError(f"{path}: line {broken} holds a NUL byte: this is no text, or not UTF-8: save it as UTF-8")
+        raise InputError(f"{path}: line {broken} holds a NUL byte: this is not text, or not UTF-8: save it as UTF-8")
     below = (i for i, line in enumerate(lines) if line.strip() and line[0] != "#" and not is_for_spreadsheets(line))
     start = next(below, None)
     if start is None:

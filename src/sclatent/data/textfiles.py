@@ -76,9 +76,9 @@ def lines(file: IO[str], path: Path) -> Iterator[str]:
     while line := file.readline(LONGEST_LINE):
         number += 1
         if len(line) == LONGEST_LINE:
-            raise InputError(f"{path}: line {number} is longer than {LONGEST_LINE:,} characters: this is no such table")
+            raise InputError(f"{path}: line {number} is longer than {LONGEST_LINE:,} characters: this is not a table")
         if "\x00" in line:
-            raise InputError(f"{path}: line {number} holds a zero byte: the file is damaged or no text: fetch it again")
+            raise InputError(f"{path}: line {number} holds a zero byte: it is damaged or not text: fetch it again")
         yield line
 
 

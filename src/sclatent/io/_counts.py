@@ -107,7 +107,7 @@ def assemble(
     twice = obs.index[obs.index.duplicated()]
     if len(twice):
         raise InputError(
-            f"{path}: {twice.nunique()} cell name(s) stand more than once, such as '{twice[0]}': cell names must be "
+            f"{path}: {twice.nunique()} cell name(s)occur more than once, such as '{twice[0]}': cell names must be "
             "unique; if the file holds several samples, put the sample into the name"
         )
     # of a dense table the reader finds, or the user says, which way round it is
@@ -148,7 +148,7 @@ def _only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, 
     sums = np.array([_NO_GENE.fullmatch(name) is not None for name in var.index])
     if not sums.any():
         return matrix, var
-    log.warning("%s: left out what is no gene but a sum over reads: %s", path, ", ".join(map(str, var.index[sums])))
+    log.warning("%s: left out rows that are sums over reads, not genes: %s", path, ", ".join(map(str, var.index[sums])))
     if sparse.isspmatrix_csr(matrix):
         return subset(matrix, np.ones(matrix.shape[0], dtype=bool), ~sums), var[~sums]
     return matrix[:, np.flatnonzero(~sums)], var[~sums]
@@ -164,11 +164,11 @@ def _tell_apart(var: pd.DataFrame, path: str | Path) -> list[str]:
         ids = np.array(raw_ids(var), dtype=object)
         known = nameless & (ids != "")
         var.index = var.index.where(~known, ids)
-        log.info("%s: %d gene(s) without a name, %d of them go by their id", path, nameless.sum(), known.sum())
+        log.info("%s: %d gene(s) without a name, %d of them are named by their id", path, nameless.sum(), known.sum())
     repeated = var.index[var.index.duplicated()].unique()
     if len(repeated):
         log.warning(
-            "%s: %d gene name(s) stand more than once, such as '%s': told apart by a suffix ('%s-1')",
+            "%s: %d gene name(s)occur more than once, such as '%s': made unique by a suffix ('%s-1')",
             path,
             len(repeated),
             repeated[0],

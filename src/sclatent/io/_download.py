@@ -104,7 +104,7 @@ class _Limited(io.RawIOBase):
         self.room -= len(data)
         if self.room < 0:
             raise InputError(
-                f"{self.path}: cannot fetch {self.url}: it is larger than the room on the disk, or than "
-                f"{LARGEST >> 40} TB: make room, or fetch it yourself"
+                f"{self.path}: cannot fetch {self.url}: it is larger than the free space on the disk, or than "
+                f"{LARGEST >> 40} TB: free some space, or fetch it yourself"
             )
         return self.file.write(data)

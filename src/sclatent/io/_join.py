@@ -45,7 +45,7 @@ def join_samples(samples: list[AnnData], names: list[str], join: str, file: str)
     Raises
     ------
     InputError
-        If the samples have no gene in common; if there are no ids and a name that stands more than once in a sample,
+        If the samples have no gene in common; if there are no ids and a name thatoccurs more than once in a sample,
         whose genes are in another order, could be any of them.
     """
     import pandas as pd
@@ -121,7 +121,7 @@ def _id_keys(samples: list[AnnData], names: list[str], file: str) -> list[pd.Ind
         apart = {gene for gene, n in Counter(map(strip_version, filter(None, dict.fromkeys(ids)))).items() if n > 1}
         if apart:
             log.warning(
-                "%s: %d id(s) stand in several versions in sample '%s', such as %s: they are kept apart, and matched "
+                "%s: %d id(s) occur in several versions in sample '%s', such as %s: they are kept apart, and matched "
                 "by the id with its version",
                 file,
                 len(apart),
@@ -134,7 +134,7 @@ def _id_keys(samples: list[AnnData], names: list[str], file: str) -> list[pd.Ind
         bare = [i if strip_version(i) in versions else strip_version(i) for i in ids]
         key = pd.Index([i or str(name) for i, name in zip(bare, adata.var_names, strict=True)], dtype=object)
         if not key.is_unique:
-            log.info("an id stands more than once (%s): samples are not joined by id", key[key.duplicated()][0])
+            log.info("an idoccurs more than once (%s): samples are not joined by id", key[key.duplicated()][0])
             return None
         keys.append(key)
     return keys
@@ -154,9 +154,9 @@ def _name_keys(samples: list[AnnData], names: list[str], file: str) -> list[pd.I
             if both:
                 listed = ", ".join(f"'{name}'" for name in both[:5]) + (", …" if len(both) > 5 else "")
                 raise InputError(
-                    f"{file}: counts: {len(both)} gene name(s) stand more than once in sample "
+                    f"{file}: counts: {len(both)} gene name(s)occur more than once in sample "
                     f"'{names[i]}' and are in sample '{names[j]}', too, whose genes are "
-                    f"in another order ({listed}): nobody can tell which is which: give files with gene ids (such as "
+                    f"in another order ({listed}): they cannot be told apart: give files with gene ids (such as "
                     "the var column `gene_ids`) in every sample, or name each gene once"
                 )
     common = set.intersection(*map(set, keys))
@@ -203,7 +203,7 @@ def _tell_losses(
         gone = sorted(name for name, ids in several.items() if name in everywhere and not ids & kept)
         if gone:
             log.warning(
-                "%d gene(s) are lost though every sample has the name, since the ids differ, such as %s (%s)",
+                "%d gene(s) are lost although every sample has the name, because the ids differ, such as %s (%s)",
                 len(gone),
                 gone[0],
                 ", ".join(sorted(several[gone[0]])),
@@ -211,7 +211,7 @@ def _tell_losses(
     elif several:
         name = min(several)
         log.warning(
-            "%d gene name(s) stand under more than one id, such as %s (%s): they are kept as genes of their own",
+            "%d gene name(s) belong to more than one id, such as %s (%s): they are kept as genes of their own",
             len(several),
             name,
             ", ".join(sorted(several[name])),

@@ -62,9 +62,7 @@ def join_modalities(rna: AnnData, atac: AnnData, modalities: ModalitiesSettings,
         )
     repeated = atac.uns.get(slots.UNS, {}).get(slots.UNS_READ, {}).get("repeated_names", [])
     if len(repeated):
-        raise InputError(
-            f"{file}: modalities.atac: the peak '{repeated[0]}' stands more than once: keep each peak once"
-        )
+        raise InputError(f"{file}: modalities.atac: the peak '{repeated[0]}'occurs more than once: keep each peak once")
     peaks = with_coordinates(atac.var, f"{file}: modalities.atac")
     _check_values(rna, atac, modalities, file)
     ours, theirs = _barcodes(rna, atac, file)
@@ -115,7 +113,7 @@ def _barcodes(rna: AnnData, atac: AnnData, file: str) -> tuple[pd.Index, pd.Inde
     bare = [pd.Index(_bare(a), dtype=object) for a in (rna, atac)]
     if all(names.is_unique for names in bare) and bare[0].isin(bare[1]).any():
         log.info(
-            "cells of rna and atac are matched without the number behind the barcode ('%s', '%s')", ours[0], theirs[0]
+            "cells of rna and atac are matched without the number after the barcode ('%s', '%s')", ours[0], theirs[0]
         )
         return bare[0], bare[1]
     raise InputError(

@@ -164,7 +164,7 @@ def _check_texts(node: Any, path: Path) -> None:
             packed = chunk.read_bytes()
             plain = packed if about.compressor is None else bytes(about.compressor.decode(packed))
             if int.from_bytes(plain[:4], "little") > math.prod(node.chunks):
-                raise InputError(f"{path}: {_name(node)}: a chunk of texts is damaged: fetch it again")
+                raise InputError(f"{path}: {_name(node)}: a chunk of strings is damaged: fetch it again")
 
 
 def _unknown(path: Path, node: Any, codec: str) -> InputError:
@@ -251,7 +251,7 @@ def _stretches(ends: np.ndarray) -> Iterator[slice]:
 
 
 def _misfit(path: Path, where: str, what: str) -> InputError:
-    return InputError(f"{path}: {where} is no sound sparse matrix: {what}: the file is damaged: fetch it again")
+    return InputError(f"{path}: {where} is not a valid sparse matrix: {what}: the file is damaged: fetch it again")
 
 
 def first_values(node: Any, path: Path) -> np.ndarray:

@@ -144,7 +144,7 @@ class Batches:
             self._there = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         except torch.OutOfMemoryError:
             self.to_host()
-            log.warning("GPU memory does not suffice for the counts: they stay in CPU memory")
+            log.warning("not enough GPU memory for the counts: they stay in CPU memory")
 
     def to_host(self) -> None:
         """Free the copy on the GPU."""

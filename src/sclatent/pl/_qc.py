@@ -1,4 +1,4 @@
-"""Figures of quality control: what the filters saw and what they took."""
+"""Figures of quality control: what the filters saw and what they removed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _METRICS: dict[str, tuple[str, bool, tuple[str, ...]]] = {
 
 @st.styled
 def qc(prepared: AnnData) -> st.Figures:
-    """Draw the distributions the filters cut on, with the cut-offs and what they took, and how the genes were chosen.
+    """Draw the distributions that are filtered, with the cut-offs and what they removed, and how genes were chosen.
 
     Parameters
     ----------
@@ -129,9 +129,9 @@ def _histogram(
         if np.isfinite(row["cutoff"]):
             at = float(row["cutoff"]) + (1 if logarithmic else 0)
             ax.axvline(at, color=st.INK, lw=1, ls="--")
-            lines.append(f"{key} {row['cutoff']:g}: took {taken:,}")
+            lines.append(f"{key} {row['cutoff']:g}: removed {taken:,}")
         else:
-            lines.append(f"{key}: took {taken:,}")
+            lines.append(f"{key}: removed {taken:,}")
     if (known & passed).any():
         median = np.median(values[known & passed]) - (1 if logarithmic else 0)
         lines.append(f"median of kept: {median:,.0f}" if median >= 100 else f"median of kept: {median:.2g}")
@@ -142,7 +142,7 @@ def _histogram(
 
 
 def _table(ax: Axes, rows: pd.DataFrame, before: int, left: int, unit: str) -> None:
-    """Write what each filter took."""
+    """Write what each filter removed."""
     ax.axis("off")
     lines: list[tuple[str, Any]] = [(f"{unit} read", f"{before:,}")]
     for _, row in rows.iterrows():
@@ -154,7 +154,7 @@ def _table(ax: Axes, rows: pd.DataFrame, before: int, left: int, unit: str) -> N
         y = 0.92 - i * min(0.13, 0.9 / len(lines))
         ax.text(0.02, y, what, transform=ax.transAxes, fontsize=8, fontweight=weight, va="top")
         ax.text(0.98, y, n, transform=ax.transAxes, fontsize=8, fontweight=weight, va="top", ha="right")
-    ax.set_title("What the filters took")
+    ax.set_title("What the filters removed")
 
 
 def _genes(prepared: AnnData, filters: pd.DataFrame, chosen: dict[str, Any]) -> st.Figure:

@@ -73,7 +73,7 @@ def check_columns(
     rows = []
     aside = set_aside(obs.columns)
     for name, spare in aside.items():
-        log.info("the pipeline writes a column '%s' itself: the one that came in is '%s' in all results", name, spare)
+        log.info("the pipeline writes a column '%s' itself: that of the input is '%s' in all results", name, spare)
 
     def add(column: str, role: str, kind: str) -> None:
         values = obs[column]
@@ -87,7 +87,7 @@ def check_columns(
             if level is not None and level not in levels:
                 raise InputError(
                     f"{file}: sample.given: column '{column}' has no level '{level}'{did_you_mean(level, levels)}: "
-                    f"known are {', '.join(levels[:12])}{' …' if len(levels) > 12 else ''}"
+                    f"known: {', '.join(levels[:12])}{' …' if len(levels) > 12 else ''}"
                 )
     for column in covariates:
         if column in METRICS and column not in obs:

@@ -30,7 +30,7 @@ def need(obs: pd.DataFrame, column: str, key: str, file: str) -> pd.Series:
         listed = ", ".join(known[:12]) + (" …" if len(known) > 12 else "")
         ours = " came in (the pipeline writes one itself, later)" if column in slots.WRITTEN else ""
         raise InputError(
-            f"{file}: {key}: no obs column '{column}'{ours or did_you_mean(column, known)}: there is "
+            f"{file}: {key}: no obs column '{column}'{ours or did_you_mean(column, known)}: available: "
             f"{listed or 'no column at all'}"
         )
     return obs[column]
@@ -58,11 +58,11 @@ def categories(obs: pd.DataFrame, column: str, key: str, file: str, *, missing: 
     if gaps.all() or (gaps.any() and not missing):
         raise InputError(
             f"{file}: {key}: column '{column}' has no value in {gaps.sum()} of {len(gaps)} cells "
-            f"(such as '{obs.index[int(np.argmax(gaps))]}'): fill it, or choose another column"
+            f"(such as '{obs.index[int(np.argmax(gaps))]}'): fill in the values, or choose another column"
         )
     if gaps.any():
         log.warning(
-            "%s: column '%s' has no value in %d of %d cells: they are left out where labels judge",
+            "%s: column '%s' has no value in %d of %d cells: these cells are left out wherever labels are used",
             key,
             column,
             gaps.sum(),
@@ -74,7 +74,7 @@ def categories(obs: pd.DataFrame, column: str, key: str, file: str, *, missing: 
     if len(levels) < 2:
         raise InputError(
             f"{file}: {key}: column '{column}' has one level ('{levels[0]}') in all {len(obs)} cells: "
-            f"nothing to tell apart; remove it{_other(obs, column)}"
+            f"there is nothing to compare; remove it{_other(obs, column)}"
         )
     if len(levels) == len(obs):
         raise InputError(
@@ -95,7 +95,7 @@ def _refuse_measured(values: pd.Series, column: str, key: str, file: str) -> Non
     if infinite:
         raise InputError(
             f"{file}: {key}: column '{column}' holds an infinite value in {infinite} of {len(values)} cells, "
-            "which is no category: replace it"
+            "which is not a category: replace it"
         )
     if is_measured(values):
         known = numbers[np.isfinite(numbers)]
@@ -170,7 +170,7 @@ def _numbers(obs: pd.DataFrame, column: str, key: str, file: str) -> np.ndarray:
     if bad.any():
         raise InputError(
             f"{file}: {key}: column '{column}' is missing or infinite in {bad.sum()} of {len(bad)} cells "
-            f"(such as '{obs.index[int(np.argmax(bad))]}'): fill it, or choose another column"
+            f"(such as '{obs.index[int(np.argmax(bad))]}'): fill in the values, or choose another column"
         )
     return numbers
 
@@ -221,4 +221,4 @@ def settle(prepared: AnnData, renamed: dict[str, str], named: Container[str]) ->
         if name not in named and name in prepared.obs and same(prepared.obs[spare], prepared.obs[name].to_numpy()):
             del prepared.obs[spare], renamed[name]
         else:
-            log.info("the pipeline writes a column '%s' itself: the one that came in is kept as '%s'", name, spare)
+            log.info("the pipeline writes a column '%s' itself: that of the input is kept as '%s'", name, spare)

@@ -95,8 +95,9 @@ def qc_genes(var: pd.DataFrame, symbols: Sequence[str]) -> pd.DataFrame:
     ):
         if len(var) >= MANY_GENES and not found[kind].any():
             log.warning(
-                "none of the %d genes is known as %s, by symbol or by Ensembl id of human or mouse: %s is 0 since "
-                "nobody can tell, or since they were taken out (`genes.symbols` names the var column of symbols)",
+                "none of the %d genes is recognised as %s, by symbol or Ensembl id of human or mouse: %s is 0, either "
+                "because they were removed or because they have other names (`genes.symbols` names the var column of "
+                "symbols)",
                 len(var),
                 what,
                 metric,

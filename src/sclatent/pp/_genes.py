@@ -35,7 +35,7 @@ def gene_symbols(adata: AnnData, column: str | None, file: str) -> tuple[list[st
     elif column not in adata.var:
         known = [str(c) for c in adata.var.columns]
         raise InputError(
-            f"{file}: genes.symbols: no var column '{column}'{did_you_mean(column, known)}: there is "
+            f"{file}: genes.symbols: no var column '{column}'{did_you_mean(column, known)}: available: "
             f"{', '.join(known) or 'none'}"
         )
     values, names = adata.var[column], adata.var_names

@@ -52,13 +52,13 @@ def choose_peaks(
     there = measured(prepared, ATAC)
     train = np.flatnonzero((prepared.obs[slots.SPLIT] == slots.TRAIN).to_numpy() & there)
     if not len(train):
-        raise InputError(f"{filters.file}: modalities.atac: no training cell has peaks: more cells, or another split")
+        raise InputError(f"{filters.file}: modalities.atac: no training cell has peaks: add cells, or change the split")
     variable = _variable(matrix, chosen, batch, train)
     table[slots.N_CELLS] = seen[stays]
     table[slots.HIGHLY_VARIABLE] = table[slots.IN_MODEL] = variable
     prepared.obsm[ATAC] = matrix
     prepared.obs[slots.N_PEAKS] = np.diff(matrix.indptr)
-    log.info("peaks: %d of %d stay, of which the model sees %d", stays.sum(), len(stays), variable.sum())
+    log.info("peaks: %d of %d are kept, %d of them in the model", stays.sum(), len(stays), variable.sum())
     return {ATAC: table}
 
 

@@ -144,7 +144,7 @@ def prepare(
     about[slots.UNS_GENES] = _about_genes(known, choice, genes.n_top)
     prepared.uns[slots.UNS] |= about | {slots.UNS_PREPARED: _about_columns(library_size, renamed)}
     prepared.strings_to_categoricals()
-    log.info("prepared: %d cells × %d genes, of which the model sees %d", *prepared.shape, choice.in_model.sum())
+    log.info("prepared: %d cells × %d genes, %d of them in the model", *prepared.shape, choice.in_model.sum())
     return prepared
 
 

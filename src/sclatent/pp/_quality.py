@@ -1,4 +1,4 @@
-"""Which cells and genes stay: metrics, and filters that each say what they took."""
+"""Which cells and genes stay: metrics, and filters that each say what they removed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def auto_min_genes(n_genes: int) -> int:
 
 @dataclass
 class Filters:
-    """What each filter took, in the order of the filters."""
+    """What each filter removed, in the order of the filters."""
 
     file: str
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -55,14 +55,14 @@ class Filters:
         """
         taken, left = int((~keep).sum()), int(keep.sum())
         self.rows.append({"filter": key, "cutoff": float(cutoff), "unit": unit, "taken": taken, "left": left})
-        log.info("%s: took %d of %d %s (%s), %d left", key, taken, keep.size, unit, why, left)
+        log.info("%s: removed %d of %d %s (%s), %d left", key, taken, keep.size, unit, why, left)
         if left == 0:
             told = "; ".join(
-                f"{r['filter']} ({_number(r['cutoff'])}) took {r['taken']} of {r['taken'] + r['left']}"
+                f"{r['filter']} ({_number(r['cutoff'])}) removed {r['taken']} of {r['taken'] + r['left']}"
                 for r in self.rows
                 if r["unit"] == unit
             )
-            raise InputError(f"{self.file}: no {unit} left: {told}: loosen the filter that took most")
+            raise InputError(f"{self.file}: no {unit} left: {told}: loosen the filter that removed most")
 
     def table(self) -> pd.DataFrame:
         """Return one row per filter: ``filter``, ``cutoff``, ``unit``, ``taken``, ``left``."""

@@ -95,8 +95,8 @@ def split_cells(obs: pd.DataFrame, settings: SplitSettings, file: str) -> pd.Cat
         if size < fewest:
             where = f"column '{column}' has" if column else "the split leaves"
             raise InputError(
-                f"{file}: split: {where} {size} {part} cell(s) of {len(obs)}, at least {fewest} needed: more "
-                f"cells, or another split"
+                f"{file}: split: {where} {size} {part} cell(s) of {len(obs)}, at least {fewest} needed: add "
+                f"cells, or change the split"
             )
     log.info("split: %s", ", ".join(f"{size} {part}" for part, size in sizes.items()))
     return pd.Categorical(values, categories=list(slots.SPLITS))

@@ -128,8 +128,8 @@ class DatasetSettings(Settings):
         both = [column for column in self.condition if column in self.batch]
         if both:
             raise ValueError(
-                f"'{both[0]}' is named under `batch` and under `condition`: say which, how a cell was measured or what "
-                "was done to it"
+                f"'{both[0]}' is named under `batch` and under `condition`: use `batch` for how a cell was measured, "
+                "`condition` for what was done to it"
             )
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: a seed is listed twice")
@@ -162,10 +162,10 @@ class DatasetSettings(Settings):
             )
         if self.gradients:
             raise ValueError(
-                "gradients: are measured of models of RNA alone, and `modalities` asks for two: remove one of the two"
+                "gradients: are measured of models of RNA alone, but `modalities` names two: remove one of the two"
             )
         if self.sample is not None:
             raise ValueError(
-                "sample: cells are drawn from models of RNA alone, and `modalities` asks for two: remove one of the two"
+                "sample: cells are drawn from models of RNA alone, but `modalities` names two: remove one of the two"
             )
         self.models.update(fit_models(modalities, self.models))

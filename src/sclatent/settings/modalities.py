@@ -109,7 +109,7 @@ def with_counts(given: dict[str, Any]) -> dict[str, Any]:
     own = rna.pop("counts", None)
     if own is not None and "counts" in given:
         raise ValueError(
-            "modalities.rna.counts: the counts of RNA stand twice, here and under `counts`: remove one of the two"
+            "modalities.rna.counts: the counts of RNA are given twice, here and under `counts`: remove one of the two"
         )
     out = {**given, "modalities": parts}
     if own is not None:

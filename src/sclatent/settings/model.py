@@ -82,7 +82,7 @@ def _move(given: dict[str, Any], key: str, beside: _Beside, default: KindSetting
     if value is None and None in beside.idle:
         return
     if chosen.setdefault(key, value) != value:
-        raise ValueError(f"{key}: stands twice, beside `{part}` and in it: remove one of the two")
+        raise ValueError(f"{key}: is given twice, beside `{part}` and inside it: remove one of the two")
     given[part] = chosen
 
 
@@ -182,7 +182,7 @@ class ModelSettings(Settings):
             )
         if self.n_latent != "auto" and self.n_latent < self.latent.fewest:
             raise ValueError(
-                f"n_latent: latent: {self.latent.kind} takes {self.latent.fewest} axes or more, found {self.n_latent}: "
+                f"n_latent: latent: {self.latent.kind} needs {self.latent.fewest} axes or more, found {self.n_latent}: "
                 "set `n_latent` higher"
             )
         return self

@@ -77,12 +77,12 @@ def misfit(
         if name not in known:
             return (
                 f"sample.given: no model is conditioned on '{name}'{did_you_mean(name, known)}: "
-                f"{'known are ' + ', '.join(known) if known else 'name it under `batch` or `condition`'}"
+                f"{'known: ' + ', '.join(known) if known else 'name it under `batch` or `condition`'}"
             )
         if name in numbers and not _is_number(value):
             return f"sample.given: column '{name}' holds numbers, found '{value}': give a number"
     if sample.phase is not None and sample.prior:
-        return "sample: the prior knows no cell cycle: remove `phase`, or `prior`"
+        return "sample: the prior has no cell cycle: remove `phase`, or `prior`"
     for name, model in models.items():
         for axis in sample.axis:
             found = AXIS.fullmatch(axis)

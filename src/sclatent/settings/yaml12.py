@@ -35,7 +35,7 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
             raise yaml.constructor.ConstructorError(None, None, f"'{found}' cannot be a key", key_node.start_mark)
         key = str(key_node.value)
         if key in out:
-            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' stands twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' occurs twice", key_node.start_mark)
         out[key] = loader.construct_object(value_node, deep=True)
     return out
 
@@ -116,7 +116,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         # what PyYAML raises on a tag such as !!bool, !!int or !!timestamp before a word that is none
         raise InputError(f"{path}: a tag (!!) that does not fit its value: {error}: remove the tag") from None
     except RecursionError:
-        raise InputError(f"{path}: lists within lists, too deep to be read") from None
+        raise InputError(f"{path}: lists nested too deeply to be read") from None
     if _size(content, {}) > _LARGEST:
         raise InputError(f"{path}: more than {_LARGEST:,} values once every alias (*) is written out")
     if not isinstance(content, dict):

@@ -85,12 +85,12 @@ def _cells_in_rows(header: Header, n_cells: int, n_genes: int, *, by_cells: bool
 
 
 def _refuse_spliced(var: pd.DataFrame, path: Path) -> None:
-    """Stop if every gene stands three times, spliced, unspliced and ambiguous (``-U``, ``-A``), as alevin-fry can."""
+    """Stop if every gene occurs three times (spliced, ``-U`` unspliced, ``-A`` ambiguous), as alevin-fry has it."""
     names = set(var.index)
     unspliced = [name for name in names if name.endswith("-U") and {name[:-2], f"{name[:-2]}-A"} <= names]
     if unspliced and 3 * len(unspliced) == len(names):
         raise InputError(
-            f"{path}: every gene stands three times, spliced, unspliced and ambiguous ('{min(unspliced)}'): add up "
+            f"{path}: every gene occurs three times, as spliced, unspliced and ambiguous ('{min(unspliced)}'): add up "
             "those that you want (pyroe's load_fry does), and give the result as h5ad"
         )
 

@@ -78,7 +78,7 @@ def read_group(file: Any, path: Path, layer: str | None, kind: str, rounding: Ro
         if name in file and name != where and _filled(file[name])
     ]
     if left:
-        log.info("%s: left out what counts do not need: %s", path, ", ".join(left))
+        log.info("%s: left out what is not needed: %s", path, ", ".join(left))
     matrix = _matrix(group, obs, var, path, where)
     return assemble(
         matrix,
@@ -110,7 +110,7 @@ def read_table(group: Any, path: Path) -> pd.DataFrame:
     check_sizes(group, path)
     name = str(group.name).strip("/")
     if group.attrs.get("encoding-type") != "dataframe":
-        raise InputError(f"{path}: {name} is no table of anndata: write the file again with a newer anndata")
+        raise InputError(f"{path}: {name} is not a table that anndata wrote: write the file again with a newer anndata")
     named = [str(column) for column in (group.attrs["_index"], *group.attrs["column-order"])]
     strange = [column for column in named if column.startswith("/") or ".." in column.split("/")]
     if strange:
@@ -148,7 +148,7 @@ def with_known(var: pd.DataFrame, other: pd.DataFrame, path: Path) -> pd.DataFra
             out[name] = pd.Series(_spread(values, known), index=out.index)
             added.append(str(name))
     if added:
-        log.info("%s: %d of %d genes have also %s", path, known.sum(), len(var), ", ".join(added))
+        log.info("%s: %d of %d genes also have %s", path, known.sum(), len(var), ", ".join(added))
     return out
 
 
@@ -202,7 +202,7 @@ def _place(file: Any, path: Path, layer: str | None) -> tuple[Any, str]:
 
 def _no_layer(path: Path, layer: str, known: list[str]) -> InputError:
     return InputError(
-        f"{path}: no layer '{layer}'{did_you_mean(layer, known)}: there is X{''.join(', ' + k for k in known)}"
+        f"{path}: no layer '{layer}'{did_you_mean(layer, known)}: available: X{''.join(', ' + k for k in known)}"
     )
 
 
@@ -213,7 +213,7 @@ def _matrix(group: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path, where:
         check_sizes(group, path)
         absent = getattr(group, "nchunks", 0) - getattr(group, "nchunks_initialized", 0)
         if absent:
-            log.warning("%s: %d chunks of %s are not there: zarr takes them as zeros", path, absent, where)
+            log.warning("%s: %d chunks of %s are missing: zarr reads them as zeros", path, absent, where)
         rows = max(1, _ROWS // max(1, group.shape[1]))
         store = CountStore(group.shape[1])
         for at in range(0, group.shape[0], rows):

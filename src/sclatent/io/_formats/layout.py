@@ -75,7 +75,7 @@ def read_header(path: Path) -> tuple[list[str], str, int]:
     mark = _mark(line, below, path)
     if starts_with(path, GZIP) and len(line) > _HEADER_SLACK + _HEADER_RATIO * path.stat().st_size:
         raise InputError(
-            f"{path}: the header unpacks to more than {_HEADER_RATIO} times the size of the file: these are no names"
+            f"{path}: the header unpacks to more than {_HEADER_RATIO} times the size of the file: these are not names"
         )
     fields = _fields(line, mark)
     widest = max((_width(row, mark) for row in below), default=0)

@@ -98,8 +98,8 @@ def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset
     if layer not in known:
         listed = ", ".join(known) or "(none)"
         raise InputError(
-            f"{path}: no layer '{layer}'{did_you_mean(layer, known)}: there is {listed}, and without `layer` the main "
-            f"matrix"
+            f"{path}: no layer '{layer}'{did_you_mean(layer, known)}: available: {listed}, and without `layer` the "
+            "main matrix"
         )
     return file[f"layers/{layer}"], f"layers['{layer}']"
 
@@ -122,7 +122,7 @@ def _attributes(file: h5py.File, group: str, length: int, path: Path) -> pd.Data
     columns: dict[str, Any] = {}
     for name, item in file.get(group, {}).items():
         if not hasattr(item, "shape") or not item.shape or item.shape[0] != length:
-            log.info("%s: left out %s/%s, which has not one value per name", path, group, name)
+            log.info("%s: left out %s/%s, which does not have one value per name", path, group, name)
             continue
         if item.dtype.kind not in "biufSO" or (item.dtype.kind == "O" and not h5py.check_string_dtype(item.dtype)):
             log.info("%s: left out %s/%s, which holds neither text nor numbers", path, group, name)

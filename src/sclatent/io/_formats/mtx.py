@@ -75,7 +75,7 @@ def _header(file: IO[str], path: Path) -> Header:
     words = [word.lower() for word in first]
     if len(words) != 5 or words[0] != "%%matrixmarket" or words[1] != "matrix":
         raise InputError(
-            f"{path}: the first line is no Matrix Market header ('{' '.join(first)[:40]}'): expected "
+            f"{path}: the first line is not a Matrix Market header ('{' '.join(first)[:40]}'): expected "
             "'%%MatrixMarket matrix coordinate integer general'"
         )
     layout, field, symmetry = words[2:]
@@ -184,7 +184,7 @@ class _Text:
     def read(self, size: int = -1) -> str:
         text = self.file.read(size)
         if "\x00" in text:
-            raise InputError(f"{self.path}: holds a zero byte: the file is damaged or no text: fetch it again")
+            raise InputError(f"{self.path}: holds a zero byte: the file is damaged or not text: fetch it again")
         return text
 
     def __iter__(self) -> Iterator[str]:

@@ -56,7 +56,7 @@ def _choose(group: Any, tables: list[str], modality: str, path: Path) -> str:
         named = likely if not named else [name for name in named if name in likely]
     if len(named) != 1:
         raise InputError(
-            f"{path}: no one table of counts is {modality} (there is {', '.join(tables)}): call it '{modality}', or "
-            "write it as h5ad"
+            f"{path}: it is not clear which table holds the counts of {modality} (found: {', '.join(tables)}): "
+            f"call it '{modality}', or write it as h5ad"
         )
     return named[0]

@@ -38,7 +38,7 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None, roundin
             check_sizes(group, path)
             table = group["features"]
             if not keys_of(table):
-                raise InputError(f"{path}: matrix/features is no table of genes: the file is damaged: fetch it again")
+                raise InputError(f"{path}: matrix/features is not a table of genes: it is damaged: fetch it again")
             var = _columns(table, path, name="name", gene_ids="id", feature_types="feature_type", genome="genome")
         else:
             group, version = file[_genome(file, path, genome)], 2
@@ -65,7 +65,7 @@ def _columns(group: h5py.Group, path: Path, *, name: str, **columns: str) -> pd.
     found = {column: _text(group[key]) for column, key in columns.items() if key in group}
     names = _text(group[name]) if name in group else found.get("gene_ids")
     if names is None:
-        raise InputError(f"{path}: no names of genes in it ({name}): this is no 10x file, or it is damaged")
+        raise InputError(f"{path}: no names of genes in it ({name}): this is not a 10x file, or it is damaged")
     return pd.DataFrame(found, index=names)
 
 
@@ -76,7 +76,7 @@ def _genome(file: h5py.File, path: Path, genome: str | None) -> str:
     if genome is None and len(known) > 1:
         raise InputError(f"{path}: holds {len(known)} genomes: set `genome` to one of {', '.join(known)}")
     if genome is not None and genome not in known:
-        raise InputError(f"{path}: no genome '{genome}'{did_you_mean(genome, known)}: there is {', '.join(known)}")
+        raise InputError(f"{path}: no genome '{genome}'{did_you_mean(genome, known)}: available: {', '.join(known)}")
     return genome or known[0]
 
 

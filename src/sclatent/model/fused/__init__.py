@@ -1,6 +1,6 @@
 """One training step of the default model in one compiled call.
 
-This is the only entry. Without this folder everything goes through autograd.
+This is the only entry point. Without this folder all training uses autograd.
 """
 
 from sclatent.model.fused.buffers import Counts

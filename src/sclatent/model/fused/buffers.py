@@ -1,4 +1,4 @@
-"""What a compiled step works on: where parameters start, the buffers that stay, the counts of a batch, numbers."""
+"""Arguments of the compiled step: offsets of parameters, preallocated buffers, the counts of a batch, constants."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 
 class Places(NamedTuple):
-    """Where the parameters start. Of a network: one row per layer, of its weights, bias, and the norm's two."""
+    """Where parameters start in the vector. Networks have a row per layer: weights, bias, and two of the norm."""
 
     encoder: Any
     decoder: Any
@@ -15,7 +15,7 @@ class Places(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """Posterior and last layer: see `layers.draw_rows`; ``seen`` are the units of the network, then z."""
+    """Buffers of posterior (`layers.draw_rows`) and last layer, whose input ``seen`` is the network's units, then z."""
 
     head: Any
     to_head: Any
@@ -30,13 +30,13 @@ class Ends(NamedTuple):
     logits: Any
     log_prob: Any
     theta: Any  # θ and 1 / θ (2 × genes); no genes under a Poisson likelihood
-    by_theta: Any  # gradients summed over `grain` cells at a time, which does not depend on the number of threads
+    by_theta: Any  # gradient of θ, summed over `grain` cells at a time: independent of the number of threads
     sums: Any
-    zeros: Any  # as many as a hidden layer has units
+    zeros: Any  # one per hidden unit
 
 
 class Counts(NamedTuple):
-    """The counts of a batch: `values`, their logs, and those by gene."""
+    """The counts of a batch: ``values``, ``logs`` = log(1 + values), and the logs by gene."""
 
     n_genes: Any
     library: Any
@@ -47,14 +47,14 @@ class Counts(NamedTuple):
     values: Any
     logs: Any
     by_gene: Any
-    dense: Any  # the logs, zeros included, where so few are 0 that a dense product is faster; else no rows
+    dense: Any  # the logs as a dense matrix if so few are 0 that a dense product is faster; otherwise without rows
     design: Any
 
 
 class Rates(NamedTuple):
-    """Numbers: see `hidden_rows` and `draw_rows`; `share` is the factor on the decoder's network.
+    """Constants of `hidden_rows` and `draw_rows`; ``share`` is the factor of the decoder's network.
 
-    Threads share the cells, and the inputs of the last layer, by multiples of `grain`: see `compiled.grain`.
+    Cells, and inputs of the last layer, are divided among threads in multiples of ``grain``: see `compiled.grain`.
     """
 
     left_out: Any

@@ -1,9 +1,9 @@
 """The default model on a CPU, trained without autograd.
 
-Through autograd arithmetic is half of a step; the rest are a hundred small operations of PyTorch and their bookkeeping,
-which no thread shares. Here the same step is one compiled call (`step.step`) into buffers that stay. Everything else
-(GPUs, other decoders and likelihoods, evaluation) goes through the modules of `CountVAE`, which say what is computed;
-`tests/unit/test_model_fused.py` holds both to one gradient.
+With autograd, arithmetic takes half of the time of a step; the other half is a hundred small operations of PyTorch and
+their bookkeeping, which run on one thread. Here the same step is one compiled call (`step.step`) with preallocated
+buffers. Everything else (GPUs, other decoders and likelihoods, evaluation) uses the modules of `CountVAE`, which define
+what is computed; `tests/unit/test_model_fused.py` checks that both give the same gradient.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ _f = np.float32
 
 ANY = None
 KNOWN: dict[str, Any] = {
-    "likelihood": {"poisson": {}, "nb": {"dispersion": ("gene", "gene-batch")}},  # one row of θ: `compiles` looks
+    "likelihood": {"poisson": {}, "nb": {"dispersion": ("gene", "gene-batch")}},  # one row of θ: `compiles` checks
     "decoder": {"mlp": {"rotate": ANY}},
     "latent": {"gaussian": {}},
     "objective": {"elbo": {"draws": (1,), "noise": ("independent",)}},
     # sizes and rates that the step takes from the model
     **dict.fromkeys(("n_latent", "n_hidden", "n_layers", "dropout"), ANY),
-    # said before, between or after the steps
+    # settings that act before, between or after the steps
     **dict.fromkeys(("epochs", "batch_size", "learning_rate", "weight_decay", "patience", "refit", "device"), ANY),
 }
-"""Every setting of a model, with the values that the compiled step knows: some, those of some kinds, or `ANY`. A model
-with a setting that is not listed goes through PyTorch, until someone has made sure that the step does what it asks."""
+"""Every setting of a model, with the values that the compiled step supports: a tuple of values, kinds with their own
+settings, or `ANY`. A model with a setting that is not listed uses PyTorch until someone has checked the step for it."""
 
 
 PARTS = (CountVAE, Modality, Gaussian, Encoder, MLPDecoder, Poisson, NegativeBinomial, PathwiseELBO)
-"""The parts that the compiled step does the work of; a subclass may do anything else."""
+"""The parts that the compiled step replaces, by exact type, because a subclass may compute something else."""
 
 
 def compiles(vae: CountVAE, objective: Objective) -> bool:
-    """Whether `CompiledStep` can train this model: only if it knows every setting, and every part to the type."""
+    """Whether `CompiledStep` can train this model: it supports every setting, and the exact type of every part."""
     parts = (vae, vae.modality, vae.latent, vae.encoder, vae.decoder, vae.likelihood, objective)
     return (
         vae.device.type == "cpu"
@@ -84,7 +84,7 @@ def _knows(settings: BaseModel, known: Mapping[str, Any]) -> bool:
 
 
 def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> buffers.Counts:
-    """Return the cells `index` for `CompiledStep`. It depends on no weights, so another thread can do it ahead."""
+    """Return the cells `index` for `CompiledStep`. No weights are needed, so another thread can do it in advance."""
     (offsets, columns, values, logs, by_gene), cells = batches.take(np.ascontiguousarray(index, np.int64))
     dense = _empty(len(index) if batches.density > FLIP else 0, batches.n_genes)
     if len(dense):
@@ -107,10 +107,10 @@ def prepare(vae: CountVAE, batches: Batches, index: np.ndarray) -> buffers.Count
 
 @cache
 def grain(n: int, n_in: int, n_out: int) -> int:
-    """Return a number of rows such that products cut at its multiples are what they would be uncut, to the byte.
+    """Return a number of rows such that products divided at its multiples have the same bytes as the whole product.
 
-    BLAS goes over the rows of a product in tiles, and rounds differently in the last ones, which are narrower. How wide
-    tiles are it does not say, so it is tried: without this the bytes would depend on the number of threads.
+    BLAS computes a product in tiles of rows and rounds differently in the last, narrower tiles. The width of the tiles
+    is not documented, so it is found by trial. Otherwise the bytes would depend on the number of threads.
     """
     rng = np.random.default_rng(0)
     seen, weight = rng.normal(size=(n, n_in)).astype(_f), rng.normal(size=(n_in, n_out)).astype(_f)
@@ -137,7 +137,7 @@ def grain(n: int, n_in: int, n_out: int) -> int:
 
 
 class CompiledStep:
-    """A step of training on `n` cells.
+    """A training step on `n` cells.
 
     Parameters
     ----------
@@ -206,9 +206,9 @@ class CompiledStep:
         self.rates = buffers.Rates(self.left_out, *numbers, rows, kl_weight=0.0)
 
     def __call__(self, counts: buffers.Counts, generator: torch.Generator, kl_weight: float, mover: Mover) -> Tensor:
-        """Move the weights against the gradient of the mean of kl_weight · KL − log p; return the sums of log p and KL.
+        """Update the weights along the gradient of the mean of kl_weight · KL − log p; return the sums of log p and KL.
 
-        The gradient is left in `flat`. `generator` is drawn from in the order of `PathwiseELBO.terms`.
+        The gradient is left in `flat`. Random numbers are drawn in the order of `PathwiseELBO.terms`.
         """
         encoder, decoder = self.drawn
         self._draw(encoder, generator)

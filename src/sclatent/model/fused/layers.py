@@ -1,6 +1,6 @@
 """Compiled layers: products; norm, ReLU and dropout together; the draw from the posterior.
 
-The weights of a layer are stretches of the vector of all parameters. Matrix products are BLAS's, by way of numba.
+The weights of a layer are slices of the vector of all parameters. Numba passes matrix products to BLAS.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from sclatent.model.kernels.vector_math import OPTIONS, exp32, log1p32, log32
 
 EPSILON = 1e-5
 """Added to the variance of a row, as PyTorch's layer norm does."""
-# sums may be reordered: each is made by one thread, so the bytes do not depend on how many there are
+# sums may be reordered: one thread computes each sum, so the bytes do not depend on the number of threads
 SUMS = {**OPTIONS, "fastmath": {"reassoc", "nsz", "contract"}}
 _f = np.float32
 NONE, ONE, HALF = _f(0.0), _f(1.0), _f(0.5)
 
 
 class Network(NamedTuple):
-    """What hidden layers leave for the way back: (layers × cells × units), `inverse` (layers × cells)."""
+    """What hidden layers store for the backward pass: (layers × cells × units), ``inverse`` (layers × cells)."""
 
     x: Any
-    drawn: Any  # layers × at least as many bytes as cells × units
+    drawn: Any  # random bytes for dropout, layers × at least cells · units
     normal: Any
     inverse: Any
     out: Any  # of the decoder without its last layer
@@ -35,14 +35,14 @@ class Network(NamedTuple):
 
 @njit(**OPTIONS)
 def matrix(vector, start, rows, columns):  # type: ignore[no-untyped-def]
-    """Return a stretch of `vector` as a matrix."""
+    """Return a slice of `vector` as a matrix."""
     return vector[start : start + rows * columns].reshape(rows, columns)
 
 
 @njit(**OPTIONS)
 def product(a, b, out):  # type: ignore[no-untyped-def]
     """Write a · b to `out`; either of them may be a transpose."""
-    np.dot(a, b, out)  # here only: wherever it stands it is compiled anew
+    np.dot(a, b, out)  # only here, because every function that contains it compiles it again
 
 
 @njit(**OPTIONS)
@@ -66,7 +66,7 @@ def add_bias(rows, bias):  # type: ignore[no-untyped-def]
 
 @njit(**SUMS)
 def sum_rows(rows, first, total):  # type: ignore[no-untyped-def]
-    """Write the sums of as many columns as `total` has, from the column `first` on."""
+    """Write the column sums to `total`, starting at column `first`."""
     total[:] = NONE
     for b in range(rows.shape[0]):
         row = rows[b, first : first + total.shape[0]]
@@ -95,7 +95,7 @@ def input_gradient(upstream, vector, start, out):  # type: ignore[no-untyped-def
 
 @njit(**OPTIONS)
 def some_weight_gradient(inputs, first, last, upstream, out):  # type: ignore[no-untyped-def]
-    """Write the inputs first..last, transposed, times `upstream`."""
+    """Write the product of inputs first..last, transposed, and `upstream`."""
     some = np.empty((inputs.shape[0], last - first), np.float32)
     for b in range(inputs.shape[0]):
         for k in range(first, last):
@@ -133,7 +133,7 @@ def hidden_rows(x, vector, place, drawn, left_out, factor, normal, inverse, out)
             norm[h] = (row[h] - mean) * scale
         for h in range(width):
             y = (norm[h] * weight[h] + bias[h]) * factor
-            # what is not a number stays so, and is noticed
+            # NaN stays NaN, so that a divergence is noticed
             result[h] = NONE if (y <= NONE) | (bytes_[h] < left_out) else y
 
 
@@ -193,9 +193,9 @@ def draw_rows(head, offset, smallest, eps, sd, slope, z, kl):  # type: ignore[no
 
 @njit(**OPTIONS)
 def draw_rows_gradient(head, eps, sd, slope, to_z, to_kl, to_head):  # type: ignore[no-untyped-def]
-    """Gradient of `draw_rows` to head, of a loss with gradient `to_z` to z and the number `to_kl` to each KL.
+    """Write the gradient of a loss to head, given its gradients `to_z` to z and `to_kl` (one number) to each KL.
 
-    z has the last columns of `to_z`.
+    The last columns of `to_z` belong to z.
     """
     n_axes = eps.shape[1]
     before = to_z.shape[1] - n_axes

@@ -1,7 +1,7 @@
-"""One step of the default model in one compiled call, which all threads of a team make together.
+"""One step of the default model in one compiled call, which all threads make together.
 
-`compiled.CompiledStep` makes the buffers and says what they hold. Parameters are stretches of one vector: `places` says
-where each starts.
+`compiled.CompiledStep` makes the buffers, `buffers` describes them. Parameters are slices of one vector; `places` holds
+the start of each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sclatent.model.training import optimizer
 _f = np.float32
 NONE = _f(0.0)
 FRAME = {**OPTIONS, "_nrt": False}
-"""For functions that make no arrays: without counting who holds one, a fifth of their compilation."""
+"""For functions that allocate no arrays: without reference counting they compile five times faster."""
 
 _vector, _rows, _transposed = float32[::1], float32[:, ::1], float32[::1, :]
 _many, _double, _place = int64[::1], float64[::1], int64[::1]
@@ -53,7 +53,7 @@ move = once(optimizer.move, int64, int64, _vector, _vector, _vector, _vector, _m
 
 @njit(inline="always", **FRAME)
 def _forward(values, places, encoder, decoder, ends, counts, rates):  # type: ignore[no-untyped-def]
-    """From the counts to what the last layer sees."""
+    """Compute everything from the counts to the input of the last layer."""
     n, width = encoder.x.shape[1:]
     first = places.encoder[0]
     weight, bias = matrix(values, first[0], counts.n_genes, width), values[first[1] : first[1] + width]
@@ -96,21 +96,21 @@ def _hidden(network, i, values, places, rates, factor, out):  # type: ignore[no-
 
 @njit(inline="always", **FRAME)
 def _hidden_gradient(network, i, upstream, values, gradient, places, factor, out):  # type: ignore[no-untyped-def]
-    """Leave the gradients of the norm, and in ``network.to_x`` that to x."""
+    """Write the gradients of the norm, and to ``network.to_x`` that of x."""
     made = (network.normal[i], network.inverse[i], values, places[i], out)
     hidden_rows_gradient(upstream, *made, factor, network.to_x, gradient)
 
 
 @njit(inline="always", **FRAME)
 def _dense_gradient(inputs, upstream, gradient, place):  # type: ignore[no-untyped-def]
-    """Leave the gradient of `dense` to its weights and bias."""
+    """Write the gradient of `dense` to its weights and bias."""
     weight_gradient(inputs, upstream, gradient, place[0])
     sum_rows(upstream, 0, gradient[place[1] : place[1] + upstream.shape[1]])
 
 
 @njit(inline="always", **FRAME)
 def _cells(first, last, values, places, ends, counts, grain):  # type: ignore[no-untyped-def]
-    """Write log p, and its gradient / −n to logits, θ and what the last layer sees, for the cells first..last."""
+    """Write log p of the cells first..last, and the gradient of −log p / n to logits, θ and the last layer's input."""
     n, n_out = ends.logits.shape
     some, design = ends.logits[first:last], counts.design
     weight = matrix(values, places.last[0], ends.seen.shape[1], n_out)
@@ -129,7 +129,7 @@ def _cells(first, last, values, places, ends, counts, grain):  # type: ignore[no
 
 @njit(inline="always", **FRAME)
 def _last_gradient(first, last, gradient, places, ends, counts):  # type: ignore[no-untyped-def]
-    """Leave the gradient of the last layer for the inputs first..last, and their share of the other gradients."""
+    """Write the gradient of the last layer for its inputs first..last, and a share of its other gradients."""
     n_in, n_out, design = ends.seen.shape[1], ends.logits.shape[1], counts.design
     if first < last:
         to_weight = matrix(gradient, places.last[0], n_in, n_out)
@@ -142,7 +142,7 @@ def _last_gradient(first, last, gradient, places, ends, counts):  # type: ignore
 
 @njit(inline="always", **FRAME)
 def _backward(values, gradient, places, encoder, decoder, ends, counts, rates):  # type: ignore[no-untyped-def]
-    """Leave the gradients of everything below the last layer, and that of θ."""
+    """Write the gradients of all layers below the last, and that of θ."""
     (n, width), n_axes = encoder.x.shape[1:], ends.eps.shape[1]
     last = len(places.decoder) - 1
     upstream, factor, out = ends.to_seen, rates.factor * rates.share, ends.seen
@@ -184,22 +184,22 @@ def _backward(values, gradient, places, encoder, decoder, ends, counts, rates): 
 
 @njit(**FRAME)
 def _grains(n, grain, part, parts):  # type: ignore[no-untyped-def]
-    """As `stretch`, cut at multiples of `grain`."""
+    """Divide as `stretch` does, at multiples of `grain`."""
     first, last = stretch((n + grain - 1) // grain, part, parts)
     return min(first * grain, n), min(last * grain, n)
 
 
 @njit(**FRAME)
 def step(part, threads, team, values, gradient, places, encoder, decoder, ends, counts, rates, mover):  # type: ignore[no-untyped-def]
-    """What the `part`-th of some threads does of a step; each must call it. `mover` is of `optimizer.AdamW`.
+    """Do the share of thread `part` in a step; every thread must call it. `mover` comes from `optimizer.AdamW`.
 
-    No sum is made by more than one thread, so the bytes do not depend on their number.
+    Each sum is computed by one thread, so the bytes do not depend on the number of threads.
     """
     n, n_in = ends.seen.shape
-    if part == 0:  # alone: to fetch what others have changed of the weights would take as long
+    if part == 0:  # alone, because fetching the weights that other threads changed would take as long
         _forward(values, places, encoder, decoder, ends, counts, rates)
     meet(team, threads, 1)
-    # from the last layer's input to its gradient cells have nothing to do with one another
+    # between the last layer's input and its gradient, cells are independent of one another
     first, last = _grains(n, rates.grain, part, threads)
     _cells(first, last, values, places, ends, counts, rates.grain)
     meet(team, threads, 2)
@@ -209,7 +209,7 @@ def step(part, threads, team, values, gradient, places, encoder, decoder, ends, 
         for b in range(n):
             ends.sums[0] += ends.log_prob[b] - counts.log_factorial[b]
             ends.sums[1] += ends.kl[b]
-    # who has done the layers below does a quarter of what the others do of the last one
+    # the thread that computed the lower layers gets a quarter of the others' share of the last layer
     quarters = 4 * threads - 3
     first, _ = _grains(n_in, rates.grain, max(4 * part - 3, 0), quarters)
     _, last = _grains(n_in, rates.grain, 4 * part, quarters)

@@ -52,7 +52,11 @@ def write(path: Path, state: dict[str, Any]) -> None:
         half.replace(path)
     except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter on a full disk
         half.unlink(missing_ok=True)
-        log.warning("%s: cannot be written (%s): the training goes on, and could not resume", path, _first(error))
+        log.warning(
+            "%s: cannot be written (%s): the training goes on, but cannot be resumed if it is interrupted",
+            path,
+            _first(error),
+        )
 
 
 def _first(error: Exception) -> str:
@@ -69,6 +73,6 @@ def read(path: Path, key: str) -> dict[str, Any] | None:
         log.warning("%s: not a readable checkpoint: training starts from the beginning", path)
         return None
     if not isinstance(state, dict) or state.get("key") != key:
-        log.warning("%s: of other data, settings or versions: training starts from the beginning", path)
+        log.warning("%s: a checkpoint of other data, settings or versions: training starts from the beginning", path)
         return None
     return state

@@ -213,7 +213,9 @@ class Run:
             raise explain(self.vae, self.objective, self.batches, trouble.cells)
         self.restore(self.good)
         self.restarts = 1
-        log.warning("%s in epoch %d: once more from there at a quarter of the learning rate", trouble, self.epoch + 1)
+        log.warning(
+            "%s in epoch %d: back to the epoch before, at a quarter of the learning rate", trouble, self.epoch + 1
+        )
 
     # --- state ------------------------------------------------------------------------------------------------------
 

@@ -22,10 +22,10 @@ def make_room(batches: Batches, pieces: int, n: int) -> int:
     torch.cuda.empty_cache()
     if pieces < min(MOST_PIECES, n):
         pieces *= 2
-        log.warning("GPU memory does not suffice: gathering %d cells at a time", math.ceil(n / pieces))
+        log.warning("not enough GPU memory: the cells are now gathered %d at a time", math.ceil(n / pieces))
     elif batches.resident:
         batches.to_host()
-        log.warning("GPU memory does not suffice: the counts stay in CPU memory")
+        log.warning("not enough GPU memory: the counts stay in CPU memory")
     else:
         raise
     return pieces

@@ -94,21 +94,21 @@ def blocks_of(given: Mapping[str, Any]) -> BlocksSettings | None:
         if isinstance(n, bool) or not isinstance(n, int) or n < 1:
             longer = f" or `{kind}: {{{AXES}: 4, …}}`" if len(LATENTS[kind].model_fields) > 1 else ""
             raise ValueError(
-                f"{kind}: a block takes a whole number of axes, 1 or more, found {'none' if n is None else repr(n)}: "
+                f"{kind}: a block needs a whole number of axes, 1 or more, found {'none' if n is None else repr(n)}: "
                 f"write `{kind}: 4`{longer}"
             )
         settings = one_of({"kind": kind, **more})
         assert isinstance(settings, LatentSettings)
         if n < settings.fewest:
-            raise ValueError(f"{kind}: takes {settings.fewest} axes or more, found {n}")
+            raise ValueError(f"{kind}: needs {settings.fewest} axes or more, found {n}")
         blocks.append((settings, n))
     made = BlocksSettings(blocks=tuple(blocks))
     if len(blocks) == 1:
         one, n = blocks[0]
         alone = one.kind if len(type(one).model_fields) == 1 else f"{{kind: {one.kind}, …}}"
-        raise ValueError(f"one block alone is no mixture: write `latent: {alone}` and `n_latent: {n}`")
+        raise ValueError(f"one block alone is not a mixture: write `latent: {alone}` and `n_latent: {n}`")
     if made.own_axes > MOST:
-        raise ValueError(f"{made.told} has {made.own_axes} axes, {MOST} are the most: take fewer")
+        raise ValueError(f"{made.told} has {made.own_axes} axes, {MOST} is the maximum: use fewer")
     return made
 
 

@@ -35,7 +35,7 @@ class WeightedSettings(_Several):
 class DoublySettings(_Several):
     """The importance-weighted bound by its doubly reparameterized gradient."""
 
-    independent: ClassVar[str] = "else its gradient is biased"
+    independent: ClassVar[str] = "otherwise its gradient is biased"
     kind: Literal["dreg"] = "dreg"
 
 
@@ -55,7 +55,7 @@ class ScoreFunctionSettings(DrawnSettings):
             raise ValueError("baseline: others compares the draws of a cell, found draws: 1: set `draws` to 2 or more")
         if self.baseline == "others" and self.noise != "independent":
             raise ValueError(
-                "baseline: others takes independent draws only, else the gradient is biased, "
+                "baseline: others works with independent draws only, otherwise the gradient is biased, "
                 f"found noise: {self.noise}: remove `noise`"
             )
         return self

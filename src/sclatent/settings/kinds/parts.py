@@ -192,17 +192,15 @@ class DrawnSettings(ObjectiveSettings):
         if self.noise == "independent":
             return self
         if self.independent:
-            raise ValueError(f"{self.kind} takes independent draws only, {self.independent}: remove `noise`")
+            raise ValueError(f"{self.kind} works with independent draws only, {self.independent}: remove `noise`")
         if self.noise == "antithetic" and self.draws % 2:
             raise ValueError(
                 f"antithetic noise comes in pairs, found draws: {self.draws}: set `draws` to an even number"
             )
         if self.draws == 1:
-            raise ValueError(
-                f"{self.noise} noise is how several draws go together, found draws: 1: set `draws` to 2 or more"
-            )
+            raise ValueError(f"{self.noise} noise couples several draws, found draws: 1: set `draws` to 2 or more")
         if self.noise == "sobol" and self.draws & (self.draws - 1):
-            raise ValueError(f"sobol noise takes 2, 4, 8, … draws, found {self.draws}: set `draws` to a power of 2")
+            raise ValueError(f"sobol noise needs 2, 4, 8, … draws, found {self.draws}: set `draws` to a power of 2")
         return self
 
 

@@ -13,7 +13,7 @@ T = TypeVar("T")
 def unknown_kind(key: str, kind: object, known: Iterable[str]) -> InputError:
     """Return the one line that says that the setting `key` has no such kind."""
     known = list(known)
-    return InputError(f"{key}: no kind '{kind}'{did_you_mean(str(kind), known)}: known are {', '.join(known)}")
+    return InputError(f"{key}: no kind '{kind}'{did_you_mean(str(kind), known)}: known: {', '.join(known)}")
 
 
 class Registry(Generic[T]):

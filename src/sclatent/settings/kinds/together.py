@@ -39,18 +39,18 @@ def _misfit(latent: LatentSettings, objective: ObjectiveSettings) -> str | None:
     """Return why a block of axes does not go with an objective."""
     if objective.density and not latent.density:
         return (
-            f"objective: {objective.kind} asks for the density of the latent, and {latent.kind} has none: "
+            f"objective: {objective.kind} needs the density of the latent, but {latent.kind} has none: "
             "use `objective: elbo`"
         )
     if objective.of_draws and latent.relaxed:
         return (
-            f"objective: {objective.kind} asks for the density of what is drawn, and latent: {latent.kind} draws "
-            "something smoother than its states: use `objective: elbo` or `objective: score`"
+            f"objective: {objective.kind} needs the density of what is drawn, but latent: {latent.kind} draws "
+            "a smooth version of its states: use `objective: elbo` or `objective: score`"
         )
     if latent.relaxed and objective.density and latent != _plain(type(latent)):
         return (
-            f"objective: {objective.kind} draws states themselves, so nothing of latent: {latent.kind} can be set: "
-            f"use `latent: {latent.kind}`"
+            f"objective: {objective.kind} draws the states themselves, so the settings of latent: "
+            f"{latent.kind} would be ignored: use `latent: {latent.kind}`"
         )
     return None
 

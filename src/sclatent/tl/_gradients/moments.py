@@ -53,7 +53,7 @@ def moments_of(
     out = []
     for name in names:
         if name not in MOMENTS:
-            raise InputError(f"{what}: no moment '{name}': known are {', '.join(MOMENTS)}")
+            raise InputError(f"{what}: no moment '{name}': known: {', '.join(MOMENTS)}")
         if name == "end":
             out.append(Moment(name, trained.vae, 1.0))
             continue

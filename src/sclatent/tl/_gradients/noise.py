@@ -67,7 +67,7 @@ def gradient_noise(
     """
     for name, value in (("batches", batches), ("masks", masks), ("draws", draws)):
         if value < 2:
-            raise InputError(f"gradient_noise: {name}: {value} says nothing of a variance: take 2 or more")
+            raise InputError(f"gradient_noise: {name}: {value} is too few for a variance: use 2 or more")
     data, index = training_cells("gradient_noise", prepared, trained)
     rows = []
     for moment in moments_of("gradient_noise", moments, data, index, trained):

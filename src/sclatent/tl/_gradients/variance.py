@@ -90,7 +90,7 @@ def gradient_variance(
         An objective that does not go with the latent; fewer than 4 repeats; no such moment; no training cells.
     """
     if repeats < 4:
-        raise InputError(f"gradient_variance: repeats: {repeats} gradients say nothing of a variance: take 30 or more")
+        raise InputError(f"gradient_variance: repeats: {repeats} gradients are too few for a variance: use 30 or more")
     data, every = training_cells("gradient_variance", prepared, trained)
     batch = Batches(data).gather(evenly(every, cells))
     chosen = _chosen(trained.vae, objectives)

@@ -84,7 +84,7 @@ def kinetics(
         is not above 0.
     """
     if period is not None and not (np.isfinite(period) and period > 0):
-        raise InputError(f"kinetics: period: {period} hours are no period: give hours above 0, or leave it out")
+        raise InputError(f"kinetics: period: {period} hours is not a period: give a number above 0, or leave it out")
     place = _column(cells, angle, "angle")
     layers = [spliced] if unspliced is None else [unspliced, spliced]
     matrices = [_layer(cells, name) for name in layers]
@@ -93,7 +93,7 @@ def kinetics(
     if used.sum() < FEWEST_CELLS:
         raise InputError(
             f"kinetics: {int(used.sum())} cells have an angle in obs column '{angle}' and counts, "
-            f"{FEWEST_CELLS} are the fewest: take cells that cycle"
+            f"{FEWEST_CELLS} is the minimum: give more cells that cycle"
         )
     columns = _positions(cells, genes)
     relative, unit = sizes[used] / sizes[used].mean(), 1.0 if period is None else TURN / period
@@ -164,7 +164,7 @@ def _layer(cells: AnnData, name: str):  # type: ignore[no-untyped-def]
     matrix = cells.layers[name]
     values = matrix.data if issparse(matrix) else np.asarray(matrix)
     if not np.isfinite(values).all() or (values < 0).any() or (values != np.rint(values)).any():
-        raise InputError(f"kinetics: layer '{name}' holds values that are no counts: give whole numbers, 0 or more")
+        raise InputError(f"kinetics: layer '{name}' holds values that are not counts: give whole numbers, 0 or more")
     return matrix
 
 

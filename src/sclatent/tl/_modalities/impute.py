@@ -70,13 +70,13 @@ def impute(
     for key, name in (("from_", from_), ("to", to)):
         if name not in known:
             raise InputError(
-                f"impute: {key}: the model has no modality '{name}'{did_you_mean(name, known)}: it knows "
+                f"impute: {key}: the model has no modality '{name}'{did_you_mean(name, known)}: it has "
                 f"{', '.join(known)}"
             )
     if from_ == to:
         raise InputError(f"impute: from_ and to are both '{to}': one modality is predicted from another")
     if draws < 2:
-        raise InputError(f"impute: draws: found {draws}: a standard deviation takes 2 or more")
+        raise InputError(f"impute: draws: found {draws}: a standard deviation needs 2 or more")
     index = np.flatnonzero(measured(cells, from_))
     if not len(index):
         raise InputError(f"impute: no cell was measured for {from_}: give cells that were")

@@ -40,7 +40,7 @@ def asked(card: dict[str, Any], given: Mapping[str, Any], where: str) -> tuple[d
             known = [*card["batch"], *card["covariates"]]
             raise InputError(
                 f"{where}: the model is not conditioned on '{name}'{did_you_mean(str(name), known)}: "
-                f"it knows {', '.join(known) or 'no column'}"
+                f"it is conditioned on {', '.join(known) or 'no column'}"
             )
     return codes, values
 
@@ -49,7 +49,7 @@ def _code(name: str, value: Any, known: list[str], where: str) -> int:
     level = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     if level not in known:
         raise InputError(
-            f"{where}: column '{name}' has no level '{level}'{did_you_mean(level, known)}: known are {', '.join(known)}"
+            f"{where}: column '{name}' has no level '{level}'{did_you_mean(level, known)}: known: {', '.join(known)}"
         )
     return known.index(level)
 

@@ -83,7 +83,7 @@ def _with_depths(card: dict[str, Any], data: CountData, train: np.ndarray) -> Co
     for name, (about, part) in parts.items():
         there = train if part.measured is None else train[part.measured[train]]
         if not len(there):
-            raise InputError(f"modalities.{name}: no training cell was measured for it: more cells, or another split")
+            raise InputError(f"modalities.{name}: no training cell was measured for it: add cells, or change the split")
         about["depth"] = float(np.median(part.library[there]))
     return data
 
@@ -144,7 +144,7 @@ def _other(prepared: AnnData, name: str, about: dict[str, Any]) -> CountData:
     if (position < 0).any():
         missing = features[int(np.argmax(position < 0))]
         raise InputError(
-            f"the model knows {(position < 0).sum()} feature(s) of {name} that the cells do not have ('{missing}', …): "
+            f"the model has {(position < 0).sum()} feature(s) of {name} that the cells do not have ('{missing}', …): "
             "embed the file the model was trained on"
         )
     counts = counts_of(prepared, name)[:, position]
@@ -173,7 +173,7 @@ def _positions(prepared: AnnData, card: dict[str, Any]) -> np.ndarray:
     if (position < 0).any():
         missing = [g for g, p in zip(card["genes"], position, strict=True) if p < 0]
         raise InputError(
-            f"the model knows {len(missing)} gene(s) that the cells do not have ('{missing[0]}', …): "
+            f"the model has {len(missing)} gene(s) that the cells do not have ('{missing[0]}', …): "
             "embed the file the model was trained on"
         )
     return position

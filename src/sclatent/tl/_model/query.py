@@ -71,7 +71,7 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
     genes = pd.Index(card["genes"])
     if not cells.var_names.is_unique:
         twice = cells.var_names[cells.var_names.duplicated()][0]
-        raise InputError(f"query: gene '{twice}' stands twice among the genes of the cells: make the names unique")
+        raise InputError(f"query: gene '{twice}' occurs twice among the genes of the cells: make the names unique")
     position = cells.var_names.get_indexer(genes)
     have = position >= 0
     if not have.any():

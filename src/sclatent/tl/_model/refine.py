@@ -38,7 +38,7 @@ def check_refinable(vae: CountVAE, steps: int) -> None:
     if vae.others:
         raise InputError("refine: the posterior of several modalities is a product, which is not refined: leave it out")
     if steps < 1:
-        raise InputError(f"refine: takes 1 step or more, found {steps}: leave it out to keep the encoder's posterior")
+        raise InputError(f"refine: needs 1 step or more, found {steps}: leave it out to keep the encoder's posterior")
 
 
 def refine(prepared: AnnData, trained: TrainedModel, *, steps: int = STEPS, seed: int = 0) -> AnnData:

@@ -80,7 +80,7 @@ def neutralize(
     if not decode:
         if out is not None:
             raise InputError(
-                "neutralize: `out` is the file of the decoded expression: set decode=True, or leave it away"
+                "neutralize: `out` is the file of the decoded expression: set decode=True, or leave `out` out"
             )
         result = ad.AnnData(z, obs=knob.obs[[]].copy(), var=latent.var[[]].copy())
         result.obsm[slots.X_NEUTRAL] = z

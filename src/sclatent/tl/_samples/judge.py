@@ -68,7 +68,7 @@ def look(cells: AnnData, genes: pd.Index, what: str) -> Look:
             "pass the counts that the model was trained on"
         )
     if cells.n_obs < FEWEST:
-        raise InputError(f"check_samples: {cells.n_obs} {what} cells: a comparison takes {FEWEST} or more")
+        raise InputError(f"check_samples: {cells.n_obs} {what} cells: a comparison needs {FEWEST} or more")
     rows = cells.X[evenly(np.arange(cells.n_obs), CELLS)]
     counts = np.asarray((rows.toarray() if issparse(rows) else rows), np.float64)[:, place]
     total = counts.sum(axis=1)

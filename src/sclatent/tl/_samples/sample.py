@@ -115,9 +115,7 @@ def _check(density: Density | None, prior: bool, phase: float | str | None, libr
     if phase is None:
         return
     if prior or density is None:
-        raise InputError(
-            "sample: phase: the prior knows no cell cycle: pass a density fitted with knob=, without prior"
-        )
+        raise InputError("sample: phase: the prior has no cell cycle: pass a density fitted with knob=, without prior")
     if density.off_cycle is None:
         why = density.about.get("no_knob")
         raise InputError(
