@@ -1,4 +1,4 @@
-"""What a fit is worth without labels: how well its angle predicts counts of listed genes that it was found without."""
+"""The quality of a fit without labels: how well its angle predicts listed genes that were left out of it."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from sclatent.tl._cycle.states import LEAN, Array, Ints
 
 PARTS, FOLDS = 4, 5
 STEPS = 4
-"""Steps of the alternation after genes were taken away: enough for the angle to let go of them."""
+"""EM steps after genes were left out: enough for the angle to become independent of them."""
 HARMONICS = 3
-"""Of the curves that predict: always as many, so that no angle is favoured for having been fitted with as many."""
+"""Harmonics of the predicting curves: fixed, so that no angle is favoured for the number it was fitted with."""
 
 
 def held_out_gain(source: Source, fitted: Fit, columns: Ints, group: Ints, *, deep: bool, seed: int = 0) -> Array:
     r"""Predict listed genes from the angle of all other genes.
 
-    In turn a quarter of the listed genes is taken away, and the angle found again without it. The curves of these genes
+    Each quarter of the listed genes is left out in turn, and the angle is found without it. The curves of these genes
     over that angle are learned on four fifths of the cells; in the last fifth their log-normalised counts have the
-    density :math:`\sum_s q_{is} \mathcal N(y_{ig}; f_g(s), \psi_g)`: a vague angle predicts vaguely, and an angle that
-    is surer than right pays for it.
+    density :math:`\sum_s q_{is} \mathcal N(y_{ig}; f_g(s), \psi_g)`. So an uncertain angle gives a wide prediction, and
+    an overconfident angle is penalised.
 
     Parameters
     ----------
     source
         The counts of the cells that were fitted.
     fitted
-        The fit to be judged.
+        The fit to evaluate.
     columns, group
-        (G,) its genes; 0 for the S list, 1 for the G2/M list, 2 for genes that joined.
+        (G,) its genes; 0 for the S list, 1 for the G2/M list, 2 for added genes.
 
     Returns
     -------
-    (cells, listed genes) nats above a normal density without angle, in the order of `columns`.
+    (cells, listed genes) nats above a normal density without an angle, in the order of `columns`.
     """
     rng = np.random.default_rng(seed)
     n = len(fitted.q)
@@ -56,8 +56,8 @@ def held_out_gain(source: Source, fitted: Fit, columns: Ints, group: Ints, *, de
 def mean_gain(gain: Array, phase: Ints) -> tuple[float, float]:
     """Return the mean of (cells, listed genes) gains, or of their differences, and its standard error.
 
-    The S list (`phase` 0) is as heavy as the G2/M list (1). The error is over cells and over genes: what holds must
-    hold for other cells, and for other genes of the lists.
+    The S list (`phase` 0) and the G2/M list (1) have the same weight. The standard error is over cells and over genes,
+    so that the result holds for other cells and for other genes of the lists.
     """
     lists = [gain[:, phase == k] for k in (0, 1)]
     by_cell = np.mean([part.mean(axis=1) for part in lists], axis=0)
@@ -67,7 +67,7 @@ def mean_gain(gain: Array, phase: Ints) -> tuple[float, float]:
 
 
 def _predict(source: Source, q: Array, columns: Ints, group: Ints, fold: Ints) -> Array:
-    """Return (cells, G) log density of every gene above that without an angle, each from the cells of other folds."""
+    """Return (cells, G) log density of every gene above that without an angle, each learned on the other folds."""
     out = np.empty((len(q), len(columns)))
     for k in range(FOLDS):
         learn, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
@@ -77,7 +77,7 @@ def _predict(source: Source, q: Array, columns: Ints, group: Ints, fold: Ints) -
         shift = codes.T @ (seen.y - curves.rest) / (codes.sum(axis=0)[:, None] + LEAN)
         noise = np.maximum((seen.y - shift[seen.batch]).var(axis=0), 1e-4)
         flat = _log_density(new.y - shift[new.batch], curves.rest[None], noise, np.ones((len(test), 1)))
-        for _ in range(STEPS):  # curves, noise, shapes and batch shifts lean on one another
+        for _ in range(STEPS):  # curves, noise, shapes and batch shifts depend on one another
             curves = seen.fit_curves(q[learn], curves)
         level = np.vstack([curves.values(), curves.rest])
         out[test] = _log_density(new.y - curves.batch[new.batch], level, curves.noise, q[test]) - flat

@@ -1,4 +1,4 @@
-"""Expectation maximisation: probabilities of the states and curves in turn."""
+"""Expectation maximisation: alternates between the probabilities of the states and the curves."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from scipy.special import logsumexp
 from sclatent.tl._cycle.states import BINS, GRID, Array, Curves, Ints, Law, fit_prior, log_prior, posterior
 
 CONCENTRATION = 2.0
-"""Of the von Mises about a first guess of an angle."""
+"""Concentration of the von Mises distribution around an initial angle."""
 HOLD = 5
-"""Steps before the resting state opens: its level is the trough of a curve, so there must be curves first."""
+"""Steps before the resting state is added: its level is the trough of a curve, so curves must be fitted first."""
 TOLERANCE = 5e-3
-"""Mean change of a cell's probabilities (sum over states) at which the alternation stops."""
+"""Mean change of a cell's probabilities (sum over states) below which the iteration stops."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def resultant(q: Array) -> Array:
 
 
 def start_from_angle(angle: Array, concentration: float | None = None, *, resting: Array | float = 0.0) -> Array:
-    """Return (cells, states) probabilities of a von Mises around a first guess of the angle, and of resting."""
+    """Return (cells, states) probabilities: a von Mises distribution around an initial angle, and resting."""
     logits = (CONCENTRATION if concentration is None else concentration) * np.cos(GRID[None, :] - angle[:, None])
     q = np.exp(logits - logsumexp(logits, axis=1, keepdims=True))
     rest = np.broadcast_to(resting, len(angle))[:, None]
@@ -47,15 +47,15 @@ def fit(
     Parameters
     ----------
     law
-        The counts of the cells, and how they scatter.
+        The counts of the cells, and their distribution around the curves.
     group
         (G,) 0 for genes of the S list, 1 of the G2/M list, 2 for others.
     start
-        (cells, states) first probabilities. If nobody rests in them, the resting state opens after a few steps.
+        (cells, states) initial probabilities. If no cell rests in them, the resting state is added after a few steps.
     harmonics, temper
         H, and the power to which the likelihood is raised.
     first
-        Whether `start` is a first guess: then there are no curves yet for the noise to be about.
+        Whether `start` is only an initial guess: then the noise is not fitted before the curves.
     """
     q = start
     nobody_rests = q[:, BINS].sum() == 0

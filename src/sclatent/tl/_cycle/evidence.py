@@ -1,15 +1,15 @@
 r"""Is there a cell cycle in these data? Listed genes must follow an angle they were not used to find.
 
-Two questions are asked of each list, both of genes that the angle was found without, in cells that its curves were not
-learned from, and both against genes of like abundance that are on no list:
+There are two tests for each list. Both use genes that were left out when the angle was found, in cells that its curves
+were not learned from, and compare them with genes of similar abundance that are on no list:
 
-1. *Apart*: are S genes high where the other S genes are and low where the G2/M genes are, and the other way round? The
-   answer is the correlation with the direction in which the two lists part. It has a sign, so a gene that cycles with
-   another phase, or follows depth or a cell type, speaks against it as often as for it. That gives power where hundreds
-   of the other genes cycle too. Both lists together say that there is a circle with both of its ends, unless the genes
-   hardly change: S genes fall and G2/M genes rise in any stretch of the circle, in cells of one phase too.
-2. *Stand out*: does the angle explain more of these genes, whatever the direction? This says that one list is told by
-   the angle as hardly any other genes are, and nothing of the other end.
+1. *Apart*: are S genes high where the other S genes are high and low where the G2/M genes are high, and vice versa? The
+   statistic is the correlation with the direction in which the two lists differ. It has a sign, so a gene that cycles
+   with another phase, or follows depth or a cell type, is as often against it as for it. That gives power even if
+   hundreds of other genes cycle too. If both lists pass, the data contain both ends of the circle, unless the genes
+   hardly change: S genes fall and G2/M genes rise in any part of the circle, also in cells of one phase.
+2. *Stand out*: does the angle explain more of the variance of these genes, in whatever direction? If one list passes,
+   the angle explains it better than almost all other genes; this says nothing about the other end.
 """
 
 from __future__ import annotations
@@ -30,20 +30,21 @@ from sclatent.tl._cycle.states import BINS, GRID, Array, Ints, posterior
 LISTS = ("S", "G2M")
 CONTROLS = 50
 ALPHA = 0.01
-"""Both lists are apart below this: a cycle. The two tests are of different genes, so both by chance is far rarer."""
+"""Both p-values of *apart* below this: a cycle. The tests use different genes, so both rarely pass by chance."""
 FOLD = 1.5
-"""By so much the mean gene of one list changes from trough to peak at least. Around the circle it is more in every set
-of dividing cells, thinned or not, and within a thirteenth of a turn less."""
+"""Smallest change of the mean gene of one list from trough to peak. Every dataset of dividing cells, also with fewer
+counts, has more over the whole circle, and less within a thirteenth of a turn."""
 PART_ALPHA = 1e-5
-"""Below this one list stands out, or both lists together are apart: a part of a cycle. Genes of a list share more than
-others even in resting cells (of 600 draws one p of a list was 7e-5, one of both together 3e-5), so it takes more."""
+"""If one list stands out, or both lists together are apart, with a p-value below this: a part of a cycle. It is
+stricter because genes of a list correlate even in resting cells (smallest of 600 draws: 7e-5 for a list, 3e-5 for
+both)."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """How well the listed genes follow an angle they were not used for; all by list (``S``, ``G2M``).
+    """How well the listed genes follow an angle that was found without them; all by list (``S``, ``G2M``).
 
-    `apart`, `alone`: p-values of the two questions; `fold`: change of the mean gene from trough to peak; `r2`: mean
+    `apart`, `alone`: p-values of the two tests; `fold`: change of the mean gene from trough to peak; `r2`: mean
     share of variance explained; `r2_controls`: that of genes on no list; `null`: what the lists were compared with.
     """
 
@@ -56,13 +57,13 @@ class Evidence:
 
     @property
     def together(self) -> float:
-        """The p-value of both lists being apart (Stouffer): small where one is far apart and the other is vague."""
+        """The combined p-value of both lists being apart (Stouffer): small if one is clear and the other uncertain."""
         z = norm.isf(np.clip(list(self.apart.values()), 1e-300, 1 - 1e-16))
         return float(norm.sf(z.sum() / np.sqrt(len(z))))
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """The ends of the circle that are seen: both, that of one list (the clearer one), or none."""
+        """The ends of the circle that the data contain: both, that of one list (the clearer one), or none."""
         changes = max(self.fold.values()) >= FOLD
         if changes and max(self.apart.values()) < ALPHA:
             return LISTS
@@ -87,11 +88,11 @@ def weigh(
 ) -> Evidence:
     """Test whether the listed genes follow the angle of the other listed genes, and on which side.
 
-    Curves are learned on one half of the cells. In the other half, in turn a quarter of the listed genes is left out of
-    the angle; their correlation with the direction in which the lists part, and the share of their variance that the
-    angle explains, are ranked among genes of like abundance that are on no list (both halves averaged). Without a cell
-    cycle the ranks are uniform (one-sided normal test of the mean rank). In a panel with fewer other genes than that
-    takes, the comparison is with permuted cells (normal and χ²).
+    Curves are learned on one half of the cells. In the other half, each quarter of the listed genes is left out of the
+    angle in turn. Their correlation with the direction in which the lists differ, and the share of their variance that
+    the angle explains, are ranked among genes of similar abundance that are on no list (both halves averaged). Without
+    a cell cycle the ranks are uniform (one-sided normal test of the mean rank). In a panel with too few other genes the
+    comparison is with permuted cells (normal and χ²).
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def weigh(
     genes
         The listed genes.
     start
-        (cells, states) first probabilities.
+        (cells, states) initial probabilities.
     deep, temper
         As in the fit.
     """
@@ -169,7 +170,7 @@ def _left_out(
     chance, amplitude = np.zeros((2, len(listed))), np.zeros(2)
     for side in (0, 1):
         learn, test = np.flatnonzero(half == side), np.flatnonzero(half != side)
-        # in half of the cells the error of capture may take the angle's place (stages of an embryo)
+        # in half of the cells the capture error can replace the angle (stages of an embryo)
         law = source.law(learn, position, deep=deep, capture=False)
         fitted = fit(law, group, start[learn], 1, temper=temper, first=True)
         amplitude += [abs(_wave(fitted)[group == k].mean()) / 2 for k in (0, 1)]
@@ -204,7 +205,7 @@ def _direction(fitted: Fit, keep: Ints, group: Ints) -> float:
 
 
 def _along(y: sp.csr_matrix, q: Array, direction: float) -> Array:
-    """Return (genes,) correlation with the posterior mean of cos(φ - direction), each cell as heavy as it cycles."""
+    """Return (genes,) correlation with the posterior mean of cos(φ - direction), weighted by P(cycling)."""
     weight = q[:, :BINS].sum(axis=1)
     place = (q[:, :BINS] @ np.cos(GRID - direction)) / np.maximum(weight, 1e-12)
     weight = weight / weight.sum()
@@ -221,7 +222,7 @@ def _like(mean: Array, others: Ints, level: float) -> Ints:
 
 
 def _mean_rank(values: Array, among: list[Array]) -> float:
-    """Return the p-value of the mean rank, one-sided: 0 says that each value is beyond all of its comparison."""
+    """Return the p-value of the mean rank, one-sided: 0 if each value exceeds all of its comparison."""
     quantile = [_rank(value, near) for value, near in zip(values, among, strict=True)]
     return float(norm.sf((np.mean(quantile) - 0.5) * np.sqrt(12 * len(quantile))))
 

@@ -1,4 +1,4 @@
-"""From counts to a fitted circle: which law, which genes, how many harmonics."""
+"""From counts to a fitted circle: which count distribution, which genes, how many harmonics."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from sclatent.tl._model.subset import evenly
 log = logging.getLogger(__name__)
 
 DEEP = 1.5
-"""Counts are deep where the median list gene scatters by this factor more than counting alone would (a Poisson)."""
+"""Counts are deep if the variance of the median list gene is this many times that of a Poisson."""
 MAX_CELLS = 4000
 """Curves are learned on at most this many cells; every cell gets its posterior."""
 DEPTH_CELLS = 20_000
-"""Cells that tell whether counts are deep."""
+"""Cells that decide whether counts are deep."""
 CHUNK = 8192
 RESTING = 0.9
-"""First guess of the probability that a cell rests that is below both list means; of the others it is the rest to 1."""
+"""Initial probability to rest of a cell that is below both list means; for other cells it is 1 minus this."""
 MIN_STATE = 20
-"""Cells expected to cycle, and cells expected to rest: fewer tell nothing of such a state, they are stray cells."""
+"""Fewest cells expected to cycle, or to rest: fewer are single outliers and say nothing about such a state."""
 
 
 DEEP_PLAN = Plan(True, (1, 2, 3, 3))
@@ -41,9 +41,9 @@ PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 
 @dataclass(frozen=True)
 class Circle:
-    """What was found: the genes (columns), the fit, the posterior of every cell, the evidence, and R² per gene.
+    """The result: the genes (columns), the fit, the posterior of every cell, the evidence, and R² per gene.
 
-    `grid` tells what the fits one step away in harmonics and temper are worth; empty without a cycle.
+    `grid` has the quality of the fits one step away in harmonics and temper; it is empty without a cycle.
     """
 
     plan: Plan
@@ -58,10 +58,10 @@ class Circle:
 
 
 def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
-    """Return whether cells differ in the median list gene by more than the chance of counting explains.
+    """Return whether cells differ in the median list gene by more than counting noise.
 
-    The variance of count / library is held against what it would be if each count were Poisson. Where counting is most
-    of it, the law has to know about counts; where it is not, the law has to know how genes scatter from cell to cell.
+    The variance of count / library is compared with that of Poisson counts. If counting noise dominates, the model has
+    to describe counts; otherwise it has to describe how genes vary from cell to cell.
     """
     cells = evenly(np.arange(counts.shape[0]), DEPTH_CELLS)
     library = library[cells]
@@ -72,10 +72,10 @@ def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
 
 
 def first_guesses(normalised: sp.csr_matrix, genes: ListGenes) -> list[Array]:
-    """Return first probabilities (cells, states) about the angle of the standardised means of the S and G2/M genes.
+    """Return initial probabilities (cells, states) around the angle of the standardised means of the S and G2/M genes.
 
-    Once with nobody at rest, and once with nine in ten of the cells resting that are below both means: where most cells
-    rest, their angles fill most of the circle, and the alternation may never leave that.
+    One starts without resting cells, the other with resting for most cells that are below both means: if most cells
+    rest, their angles cover most of the circle, and EM may not recover from that.
     """
     s, g = (
         np.asarray(normalised[:, genes.position[genes.phase == phase]].mean(axis=1), dtype=np.float64).ravel()
@@ -100,9 +100,9 @@ def find_circle(
     genes
         The S and G2/M genes.
     plan
-        How to go about it; by default after the depth of the counts.
+        The procedure; by default it depends on the depth of the counts.
     seed
-        Of the choice of training cells.
+        Seed of the choice of training cells.
     """
     counts, library = sp.csr_matrix(counts), np.asarray(library, np.float64)
     if plan is None:

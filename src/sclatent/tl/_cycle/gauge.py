@@ -1,18 +1,18 @@
-"""The gauge: where the angle is 0, and which way it runs.
+"""The gauge: where the angle is 0, and its direction.
 
 A fitted circle is known up to a rotation and a reflection (its speed is fixed by the uniform prior over the bins).
 The rest is fixed by rules:
 
-1. *Direction*: the way round on which the genes peak in the order known for them. S genes are expected at 0.42 of a
-   turn and G2/M genes at 0.80, those in ``peak_order.tsv`` at their stage; of both ways the one with the longer
-   resultant of (peak − expected) is taken.
-2. *Origin*: 0 is where the G2/M curve falls most steeply after its peak: division, the start of G1. Where only the S
-   genes are seen, their curve's peak is put where it is expected.
+1. *Direction*: the direction in which the genes peak in their known order. S genes are expected at 0.42 of a
+   turn and G2/M genes at 0.80, those in ``peak_order.tsv`` at their stage; of the two directions, the one with the
+   longer resultant of (peak − expected) is used.
+2. *Origin*: 0 is where the G2/M curve falls most steeply after its peak: division, the start of G1. If only the S
+   genes are seen, the peak of their curve is placed where it is expected.
 
 A list's curve is the mean of its genes' *rates* (the exponential of the fitted log curves: amounts of transcript), each
-in units of its own spread over the circle, weighted by how well it follows. Rates, not logs: after division transcripts
-decay about exponentially, which is steepest at its start, whereas their logarithm goes on falling all through G1; and
-a logarithmic curve of one harmonic is a cosine, steepest a quarter of a turn after its peak whatever the data say.
+in units of its own SD over the circle, weighted by how well it follows the angle. Rates, not logs: after division
+transcripts decay about exponentially, which is steepest at its start, whereas their logarithm keeps falling throughout
+G1; and a logarithmic curve of one harmonic is a cosine, always steepest a quarter of a turn after its peak.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STAGES = {1: 0.35, 2: 0.50, 3: 0.70, 4: 0.85, 5: 0.95}
 
 @dataclass(frozen=True)
 class Gauge:
-    """Final bin of every fitted bin, and whether the circle was turned over."""
+    """Final bin of every fitted bin, and whether the circle was reflected."""
 
     bins: Ints
     reflected: bool
@@ -60,8 +60,8 @@ def list_curve(values: Array, inside: Array, weight: Array) -> Array:
 def second_peak(curve: Array) -> float:
     """Return how far the second highest peak of a closed curve (BINS,) stands out, as a share of the curve's range.
 
-    0 where there is one peak only. A list's genes are known to peak once in the cycle: a second peak says that the
-    angle runs through something else as well, such as cell types that differ in these genes.
+    0 if there is only one peak. The genes of a list are known to peak once in the cycle: a second peak means that the
+    angle also follows something else, such as cell types that differ in these genes.
     """
     from scipy.signal import find_peaks
 
@@ -88,9 +88,9 @@ def find_gauge(values: Array, group: Ints, weight: Array, expected: Array, *, on
     weight
         (G,) how well each gene follows the angle.
     expected
-        (G,) where in the cycle the gene is known to peak, in turns; NaN where nothing is known.
+        (G,) where in the cycle the gene is known to peak, in turns; NaN if unknown.
     only_s
-        Whether the S genes alone are seen: then the G2/M curve cannot say where division is.
+        Whether only the S genes are seen: then the G2/M curve cannot locate division.
     """
     peak = peaks(values)
     known = np.isfinite(expected)

@@ -18,13 +18,14 @@ def explained(y: sp.csr_matrix, q: Array, harmonics: int = 1) -> tuple[Array, Ar
     y
         (cells, genes) log-normalised counts.
     q
-        (cells, states) probabilities. Resting cells count for nothing here: a gene that only tells resting from
+        (cells, states) probabilities. Resting cells have no weight: a gene that only distinguishes resting from
         cycling cells does not follow the angle.
 
     Returns
     -------
     r2
-        (genes,) share of the variance explained by the periodic mean. Without relation about 2H / (number of cells).
+        (genes,) share of the variance explained by the periodic mean. Without an association it is about 2H / (number
+        of cells).
     amplitude
         (genes,) half the range of the periodic mean.
     """
@@ -43,15 +44,15 @@ def explained(y: sp.csr_matrix, q: Array, harmonics: int = 1) -> tuple[Array, Ar
 
 
 def certainty(bins: Array) -> float:
-    r"""Return the share of the expected gain by chance that is left where angles are vague.
+    r"""Return the factor by which uncertain angles reduce the R² that is expected by chance.
 
-    Were every angle known, :math:`n R^2` of a gene without any relation to it would be χ² of two degrees of freedom (n
-    cycling cells). It is that times :math:`\sum_i |\sum_s q_{is} e^{i\varphi_s}|^2 / \sum_{is} q_{is}`.
+    If every angle were known, :math:`n R^2` of an unrelated gene would be χ² with two degrees of freedom (n cycling
+    cells). With uncertain angles it is that times :math:`\sum_i |\sum_s q_{is} e^{i\varphi_s}|^2 / \sum_{is} q_{is}`.
 
     Parameters
     ----------
     bins
-        (cells, bins) probabilities; what is missing to 1 is the probability to rest.
+        (cells, bins) probabilities; 1 minus their sum is the probability to rest.
     """
     return float((np.abs(bins @ np.exp(1j * GRID)) ** 2).sum() / bins.sum())
 

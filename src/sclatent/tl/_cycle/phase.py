@@ -1,10 +1,10 @@
 """The phases: where G1, S and G2/M meet on the circle, and how probable each is in a cell.
 
-S has its middle where the known S genes peak, and ends half way from there to where the known G2 genes peak
-(``peak_order.tsv``: genes of synchronised cells); it is as long before its middle as after it. Nothing else is
-measured: G1 is the rest. Where a border lies is not known exactly, and how sure a fit is of an angle says nothing of
-that, so the borders are blurred. Of a part of a cycle, one phase is told from the rest: the arc in which the curve of
-its list is above half of its range.
+The middle of S is where the known S genes peak; S ends half way from there to where the known G2 genes peak
+(``peak_order.tsv``: genes of synchronised cells), and is as long before its middle as after it. Nothing else is
+measured: G1 is the rest. The position of a border is uncertain, and the certainty of an angle does not include that,
+so the borders are blurred. With a part of a cycle, one phase is distinguished from the rest: the arc in which the curve
+of its list is above half of its range.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Arcs:
     member
         (BINS, 3) probability of G1, S, G2/M; NaN for phases that cannot be told apart.
     borders
-        First bins of S and of G2/M (``s_start``, ``g2m_start``); of a part of a cycle, the first bin of the one phase
-        that is told, and the first one behind it (``g2m_start``, ``g2m_end``).
+        First bins of S and of G2/M (``s_start``, ``g2m_start``); with a part of a cycle, the first bin of its one
+        phase, and the first one after it (``g2m_start``, ``g2m_end``).
     """
 
     member: Array
@@ -45,7 +45,7 @@ class Arcs:
         return np.asarray((bins @ self.member) / np.maximum(bins.sum(axis=1, keepdims=True), 1e-300))
 
     def called(self, probability: Array) -> Ints:
-        """Return (cells,) the most probable phase (0, 1, 2), -1 where that is one that cannot be told."""
+        """Return (cells,) the most probable phase (0, 1, 2), or -1 for phases that cannot be told apart."""
         told = np.isfinite(probability).any(axis=0)
         rest = np.where(told.all(), 0.0, 1 - np.nansum(probability, axis=1, keepdims=True))
         choices = np.hstack([np.nan_to_num(probability, nan=-1.0), rest])
@@ -88,8 +88,8 @@ def find_arcs(values: Array, group: Ints, weight: Array, stage: Ints, cycling: f
 def _place(values: Array, group: Ints, weight: Array, stage: Ints, rank: int, cycling: float) -> float:
     """Return where the genes of a stage peak, in turns.
 
-    The place that the peaks of both lists let expect counts as well, as heavy as chance would make the genes (an R² of
-    2 / n each, and one more): it stands in for a stage without genes, or with genes that hardly follow.
+    The position expected from the peaks of both lists is included, with the weight that the genes would have by chance
+    (an R² of 2 / n each, and one more). It replaces a stage without genes, or whose genes hardly follow the angle.
     """
     peak = peaks(values) / TURN
     s, g2m = (_mean(peak[group == k], weight[group == k]) for k in (0, 1))

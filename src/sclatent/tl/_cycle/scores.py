@@ -1,4 +1,4 @@
-"""The genes that tell the cell cycle in a dataset, and the S and G2/M scores of scanpy."""
+"""The cell-cycle genes of a dataset, and the S and G2/M scores of scanpy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MIN_GENES = 5
-"""Fewer genes than this in either list and there is no score, hence no cycle."""
+"""Fewest genes of each list; with fewer there is no score and therefore no cycle."""
 
 
 @dataclass(frozen=True)

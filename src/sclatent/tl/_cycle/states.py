@@ -15,16 +15,16 @@ BINS = 72
 GRID: Array = np.linspace(0, 2 * np.pi, BINS, endpoint=False)
 GUESS_GENES = 4.0
 GUESS_AMPLITUDE = (0.3, 0.3 / 2, 0.3 / 3)
-"""First guess of how far the harmonics of a gene's curve go; it weighs as many genes."""
+"""Initial amplitudes of the harmonics of a gene's curve; the guess has the weight of `GUESS_GENES` genes."""
 LEAN = 5.0
-"""Cells that a resting level leans on the trough as, and that a shift of a batch leans on none as."""
+"""Weight, in cells, with which a resting level is shrunk to the trough and a batch shift to 0."""
 
 
 @dataclass(frozen=True)
 class Shapes:
     """What genes of one group have in common: `mean` and `variance` (groups, 2H) of their harmonics.
 
-    Group 0 holds the S list, 1 the G2/M list, 2 the genes that joined. The last one has no common shape (mean 0).
+    Group 0 is the S list, 1 the G2/M list, 2 the added genes, which have no common shape (mean 0).
     """
 
     group: Ints
@@ -54,9 +54,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class Curves:
-    """Parameters; all per gene (G) but `prior` (states,), the log prior of the bins and of resting.
+    """Parameters; all per gene (G) except `prior` (states,), the log prior of the bins and of resting.
 
-    `coef` (G, 1 + 2H): Fourier coefficients; `noise` (G,): variance or dispersion, as the law has it; `rest` (G,):
+    `coef` (G, 1 + 2H): Fourier coefficients; `noise` (G,): variance or dispersion, depending on the law; `rest` (G,):
     the level of resting cells; `batch` (batches, G): shifts; `quality`: the errors that all genes of a cell share.
     """
 
@@ -91,7 +91,7 @@ class Curves:
 
 
 class Law(Protocol):
-    """How counts scatter about the curves, together with the counts of some cells."""
+    """The distribution of counts around the curves, together with the counts of some cells."""
 
     @property
     def even(self) -> bool:
@@ -100,19 +100,19 @@ class Law(Protocol):
 
     @property
     def settle(self) -> int:
-        """Steps of the alternation from a first guess before the noise is fitted."""
+        """EM steps after an initial guess before the noise is fitted."""
         ...
 
     def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
-        """Return flat curves, before anything was seen of the angle."""
+        """Return flat curves, for a start without angles."""
         ...
 
     def log_likelihood(self, curves: Curves) -> Array:
-        """Return (cells, states) log p(counts | state), up to what is the same for all states of a cell."""
+        """Return (cells, states) log p(counts | state), up to terms that are the same for all states of a cell."""
         ...
 
     def evidence(self, curves: Curves) -> float:
-        """Return the mean over cells of log Σ_state p(state) p(counts | state), up to what no curve changes."""
+        """Return the mean over cells of log Σ_state p(state) p(counts | state), up to terms without curves."""
         ...
 
     def fit_curves(self, q: Array, curves: Curves) -> Curves:
@@ -149,8 +149,8 @@ def fit_prior(ll: Array, prior: Array, temper: float, *, even: bool) -> Array:
     """Return the log prior with a new share of resting cells.
 
     With `even`, the prior moves until the *posterior* mass of the cycling cells is spread evenly over the bins, not
-    only the prior. Where single cells are vague, that keeps resting cells, or a cell type, from being taken for a
-    crowded stretch of the circle.
+    only the prior. If single cells are uncertain, this prevents resting cells, or a cell type, from being fitted as a
+    dense part of the circle.
     """
     likelihood, share = _likelihood(temper * ll), np.exp(prior)
     for _ in range(10 if even else 3):
@@ -174,7 +174,7 @@ def _likelihood(ll: Array) -> Array:
 
 
 def flat_shapes(group: Ints, harmonics: int) -> Shapes:
-    """Return the shapes before anything was seen."""
+    """Return the initial shapes."""
     guess = np.repeat(np.array(GUESS_AMPLITUDE[:harmonics]) ** 2, 2)
     return Shapes(group, np.zeros((3, 2 * harmonics)), np.tile(4 * guess, (3, 1)))
 
@@ -182,8 +182,8 @@ def flat_shapes(group: Ints, harmonics: int) -> Shapes:
 def learn_shapes(coef: Array, spread: Array, shapes: Shapes) -> Shapes:
     """Return the groups' means and variances by empirical Bayes, given the genes' harmonics and their variances.
 
-    Genes of a list share a mean, so a gene seen in a handful of cells follows its list and a well-measured one
-    follows itself.
+    Genes of a list share a mean, so a gene detected in a few cells follows its list, and a well-measured gene
+    its own counts.
     """
     harmonics = coef.shape[1] // 2
     guess = np.repeat(np.array(GUESS_AMPLITUDE[:harmonics]) ** 2, 2)

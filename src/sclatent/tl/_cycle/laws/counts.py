@@ -31,7 +31,7 @@ from sclatent.tl._cycle.states import (
 
 LIBRARY_STEP = 0.05
 CUT = 0.002
-"""Share of the highest counts of a gene that are cut: no curve should follow them."""
+"""Share of the highest counts of a gene that are clipped, so that curves do not follow outliers."""
 THETAS: Array = np.exp(np.linspace(np.log(0.05), np.log(1000.0), 25))
 
 
@@ -47,7 +47,7 @@ class CountLaw:
     settle: int = 0
 
     def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
-        """Return flat curves, before anything was seen of the angle."""
+        """Return flat curves, for a start without angles."""
         level = np.log((self.counts.sum(axis=0) + 0.5) / self.library.sum())
         coef = np.zeros((len(level), 1 + 2 * harmonics))
         coef[:, 0] = level
@@ -57,7 +57,7 @@ class CountLaw:
         return Curves(coef, noise, level, batch, log_prior(resting), shapes, quality)
 
     def log_likelihood(self, curves: Curves) -> Array:
-        """Return (n, states) log p(x | state), up to what is the same for all states of a cell."""
+        """Return (n, states) log p(x | state), up to terms that are the same for all states of a cell."""
         rate = np.column_stack([curves.values().T, curves.rest])
         level = np.rint(np.log(self.library) / LIBRARY_STEP).astype(np.int64)
         key = level * self.n_batches + self.batch
@@ -75,7 +75,7 @@ class CountLaw:
         return out
 
     def evidence(self, curves: Curves) -> float:
-        """Return the mean over cells of log Σ_state p(state) p(x | state), up to what no curve changes."""
+        """Return the mean over cells of log Σ_state p(state) p(x | state), up to terms without curves."""
         theta = curves.noise
         constant = gammaln(self.counts + theta) - gammaln(theta) - self.counts * np.log(theta)
         return float((logsumexp(self.log_likelihood(curves) + curves.prior, axis=1) + constant.sum(axis=1)).mean())
@@ -115,17 +115,17 @@ class CountLaw:
 
 
 def highest(part: Array) -> Array:
-    """Return (G,) the counts over libraries beyond which single entries are cut; with few cells, the third largest."""
+    """Return (G,) counts over library size above which entries are clipped; with few cells, the third largest."""
     return np.asarray(np.quantile(part, 1 - max(2 / len(part), CUT), axis=0))
 
 
 def winsorize(counts: Array, library: Array, caps: Array) -> Array:
-    """Cut counts that no curve should follow; up to three counts are always left alone."""
+    """Clip outliers that curves should not follow; counts up to three are never clipped."""
     return np.minimum(counts, np.maximum(caps * library[:, None], 3.0))
 
 
 def sum_log_nb(counts: Array, mu: Array, thetas: Array) -> Array:
-    """Return (thetas, G) Σ_cells log NB(x; μ, θ), up to what is the same for all θ. Most counts may be 0."""
+    """Return (thetas, G) Σ_cells log NB(x; μ, θ), up to terms that are the same for all θ. Most counts may be 0."""
     seen, gene = np.nonzero(counts)
     x, n_genes = counts[seen, gene], counts.shape[1]
     out = np.empty((len(thetas), n_genes))

@@ -34,8 +34,8 @@ from sclatent.tl._cycle.states import (
 )
 
 SETTLE = 20
-"""From a first guess, steps before the shared errors open: they explain a cell whose genes are all high as well as the
-angle does, so before there are curves they take the angle's place (then S and G2/M fall together)."""
+"""Steps after an initial guess before shared errors are fitted: they explain a cell whose genes are all high as well as
+the angle does, so without curves they would replace the angle (S and G2/M would then coincide)."""
 SDS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5)
 LEAST_NOISE = 1e-4
 
@@ -52,7 +52,7 @@ class LogLaw:
     capture: bool = True
 
     def start(self, group: Ints, harmonics: int, resting: float) -> Curves:
-        """Return flat curves, before anything was seen of the angle."""
+        """Return flat curves, for a start without angles."""
         mean, noise = self.y.mean(axis=0), np.maximum(self.y.var(axis=0), LEAST_NOISE)
         coef = np.zeros((len(mean), 1 + 2 * harmonics))
         coef[:, 0] = mean
@@ -90,7 +90,7 @@ class LogLaw:
         precision = np.hstack([flat, 1 / shapes.variance[shapes.group]])
         pull = np.hstack([flat, shapes.mean[shapes.group]]) * precision
         information = (design.T @ (mass[:, None] * design))[None] / curves.noise[:, None, None]
-        # the ridge on the level only matters when next to nobody cycles
+        # the ridge on the level matters only if almost no cell cycles
         precision[:, 0], pull[:, 0] = 1e-3, 1e-3 * curves.coef[:, 0]
         inverse = np.linalg.inv(information + precision[:, :, None] * np.eye(precision.shape[1]))
         coef = np.einsum("gkm,gm->gk", inverse, (design.T @ sums).T / curves.noise[:, None] + pull)
@@ -133,6 +133,6 @@ def loadings(y: Array) -> Array:
 
 
 def _split_noise(curves: Curves, quality: Quality) -> Curves:
-    """Take the shared errors' part out of each gene's own noise."""
+    """Remove the contribution of the shared errors from each gene's own noise."""
     part = (quality.shared() ** 2).sum(axis=1)
     return replace(curves, quality=quality, noise=np.maximum(curves.noise - part, LEAST_NOISE))
