@@ -186,7 +186,7 @@ def test_a_column_of_a_sample_that_is_called_sample_is_kept(two):
     ("text", "said"),
     [
         ("cell,type\nz1,T\n", "no barcode matches the counts: the table has 'z1', the counts have 'c1'"),
-        ("cell,type\nc1,T\nc1,B\n", "'c1'occurs more than once"),
+        ("cell,type\nc1,T\nc1,B\n", "'c1' occurs more than once"),
         ("cell,type\n", "no cell in it"),
         ("", "no cell in it"),
         ("cell\nc1\n", "one field only"),

@@ -97,12 +97,12 @@ def test_empty_matrices(tmp_path):
 
 def test_duplicated_names(tmp_path, caplog):
     obs, var = pd.DataFrame(index=["a", "b", "a"]), pd.DataFrame(index=["g", "h"])
-    with pytest.raises(InputError, match=r"1 cell name\(s\)occur more than once, such as 'a'"):
+    with pytest.raises(InputError, match=r"1 cell name\(s\) occur more than once, such as 'a'"):
         read_counts(h5ad(tmp_path / "a.h5ad", np.ones((3, 2)), obs=obs, var=var))
     var = pd.DataFrame(index=["g", "g"])
     adata = read_counts(h5ad(tmp_path / "b.h5ad", np.ones((2, 2)), var=var))
     assert list(adata.var_names) == ["g", "g-1"]
-    assert "1 gene name(s)occur more than once" in caplog.text
+    assert "1 gene name(s) occur more than once" in caplog.text
 
 
 def test_unique_meets_no_old_name():

@@ -353,14 +353,14 @@ def test_genes_without_a_symbol_go_by_their_id(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         names = list(read_counts(tmp_path / "a.h5ad").var_names)
     assert names == ["CD1", "ENSG00000000001", "CD3", "ENSG00000000003", "CD5"]
-    assert "2 gene(s) without a name, 2 of them go by their id" in caplog.text
+    assert "2 gene(s) without a name, 2 of them are named by their id" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["__no_feature", "__alignment_not_unique", "N_unmapped", "N_noFeature"])
 def test_sums_over_reads_are_no_genes(tmp_path, caplog, name):
     table = pd.concat([TABLE, pd.DataFrame([range(900, 907)], index=[name], columns=CELLS)])
     assert same(read_counts(text(tmp_path / "a.tsv", table.to_csv(sep="\t"))))
-    assert f"left out what is no gene but a sum over reads: {name}" in caplog.text
+    assert f"left out rows that are sums over reads, not genes: {name}" in caplog.text
 
 
 # --- loom and MuData -----------------------------------------------------------------------------------------------

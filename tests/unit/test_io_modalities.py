@@ -170,7 +170,7 @@ def test_refused_in_one_line(tmp_path, both):
     assert "1 of 40 peaks have no coordinates that can be read, such as 'chr2:50-20'" in refused(tmp_path, rna, odd)
     twice = atac.copy()
     twice.var_names = [atac.var_names[1], *atac.var_names[1:]]
-    assert f"the peak '{atac.var_names[1]}'occurs more than once" in refused(tmp_path, rna, twice)
+    assert f"the peak '{atac.var_names[1]}' occurs more than once" in refused(tmp_path, rna, twice)
     open_ = atac.copy()
     open_.X.data[:] = 1
     line = refused(tmp_path, rna, open_, likelihood="poisson")

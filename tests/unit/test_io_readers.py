@@ -147,7 +147,7 @@ def test_10x_genes_that_share_a_symbol_stay_apart(tmp_path, matrix, caplog):
     adata = read_counts(folder)
     assert list(adata.var_names) == ["A", "B", "A-2", "A-1", "A-3"]
     assert np.array_equal(adata.X.toarray(), matrix)
-    assert "1 gene name(s)occur more than once, such as 'A'" in caplog.text
+    assert "1 gene name(s) occur more than once, such as 'A'" in caplog.text
 
 
 def test_10x_folder_with_parts_missing_or_foreign(tmp_path, matrix):

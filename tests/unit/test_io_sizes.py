@@ -192,7 +192,7 @@ def test_a_dense_zarr_matrix_without_its_zeros_is_read_and_said(tmp_path, adata,
     group["X"][:] = adata.X
     found = read_counts(tmp_path / "a.zarr")
     assert np.array_equal(found.X.toarray(), adata.X)
-    assert "1 chunks of X are not there" in caplog.text
+    assert "1 chunks of X are missing" in caplog.text
 
 
 def test_numbers_with_the_bytes_the_other_way_round(tmp_path, adata):
@@ -210,4 +210,4 @@ def test_a_table_that_anndata_did_not_write(tmp_path, adata):
     adata.write_h5ad(tmp_path / "a.h5ad")
     with h5py.File(tmp_path / "a.h5ad", "a") as file:
         del file["obs"].attrs["encoding-type"]
-    refused(tmp_path / "a.h5ad", "obs is no table of anndata")
+    refused(tmp_path / "a.h5ad", "obs is not a table that anndata wrote")

@@ -48,7 +48,7 @@ def test_what_goes_with_what(latent: str, objective: str) -> None:
                         {"name": "t", "file": "t.yaml", "counts": "-", "models": {"m": given}}
                     )
                 said = first_line(caught.value, DatasetSettings)
-                assert said.startswith(f"models.m: objective: {objective} asks for the density of")
+                assert said.startswith(f"models.m: objective: {objective} needs the density of")
                 assert "\n" not in said
                 continue
             run = Run(
@@ -110,7 +110,7 @@ def test_what_goes_with_what(latent: str, objective: str) -> None:
         ({"latent": {"gaussian": 1000, "gamma": 100}}, "has 1100 axes, 1024 are the most"),
         ({"latent": {"gaussian": 3, "gamma": 2}, "n_latent": 6}, "gamma: 2} have 5 axes, found 6: remove `n_latent`"),
         ({"latent": {"gaussian": 3, "states": 2}, "objective": "iwae"}, "but latent: states draws a smooth version"),
-        ({"latent": {"gaussian": 3, "point": 2}, "objective": "stl"}, "and pointhas none: use `objective: elbo`"),
+        ({"latent": {"gaussian": 3, "point": 2}, "objective": "stl"}, "but point has none: use `objective: elbo`"),
         ({"latent": {"lognormal": 3, "gamma": 2}, "rotate": "ica"}, "{lognormal: 3, gamma: 2} cannot be turned"),
     ],
 )
@@ -126,7 +126,7 @@ def test_blocks_of_a_gaussian_and_another(other: str, objective: str) -> None:
     given = {"latent": {"gaussian": 2, other: 3}, "objective": objective, "decoder": decoder}
     given |= {"n_hidden": 8, "epochs": 2, "batch_size": 25}
     if (other, objective) in REFUSED:
-        with pytest.raises(ValueError, match=f"objective: {objective} asks for the density of"):
+        with pytest.raises(ValueError, match=f"objective: {objective} needs the density of"):
             ModelSettings.model_validate(given)
         return
     settings = ModelSettings.model_validate(given)

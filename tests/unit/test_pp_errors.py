@@ -72,7 +72,7 @@ def test_infinite_values_are_no_category(simulated, make_settings):
 @pytest.mark.parametrize("key", ["batch", "labels"])
 def test_a_column_of_ours_is_no_batch_or_label(simulated, make_settings, key, name):
     said = line(simulated, make_settings(**{key: name}))
-    assert f"{key}: no obs column '{name}' came in (the pipeline writes one itself, later): there is" in said
+    assert f"{key}: no obs column '{name}' came in (the pipeline writes one itself, later): available:" in said
 
 
 def test_a_covariate_is_numbers_whatever_its_type(simulated, make_settings):

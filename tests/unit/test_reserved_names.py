@@ -50,7 +50,7 @@ def test_they_are_named_at_check(counts, caplog):
     with caplog.at_level(logging.INFO):
         table = pp.check_columns(counts, labels=["phase", "cell_type"], batch="split")
     for name in slots.WRITTEN:
-        assert f"'{name}' itself: the one that came in is '{name}_input' in all results" in caplog.text
+        assert f"'{name}' itself: that of the input is '{name}_input' in all results" in caplog.text
     assert list(table["column"]) == ["split", "phase", "cell_type"]
     assert list(table["called"]) == ["split_input", "phase_input", "cell_type"]
     assert list(table["levels"]) == [3, 4, 4]

@@ -75,7 +75,10 @@ def test_sections_come_back(tmp_path):
         ({"modalities": {"rna": {"counts": "r"}, "atca": {}}}, "modalities.atca: unknown key .did you mean 'atac'"),
         ({"modalities": {"rna": {"counts": "r"}, "atac": {}}}, "modalities.atac.counts: missing"),
         ({"modalities": {"rna": {}, "atac": {"counts": "a"}}}, "modalities.rna.counts: missing"),
-        ({"counts": "x", "modalities": {"rna": {"counts": "r"}, "atac": {}}}, "modalities.rna.counts: .* stand twice"),
+        (
+            {"counts": "x", "modalities": {"rna": {"counts": "r"}, "atac": {}}},
+            "modalities.rna.counts: .* are given twice",
+        ),
         (
             {"counts": "x", "modalities": {"rna": {}, "atac": {"likelihood": "nb"}}},
             "atac.likelihood: 'nb' is not one of",

@@ -92,7 +92,7 @@ def test_states_and_points(world) -> None:  # type: ignore[no-untyped-def]
     assert (still["variance"] == 0).all()
     assert still[["relative", "low", "agreement", "p"]].isna().all().all()
     plt.close(sl.pl.gradient_variance(still))
-    with pytest.raises(InputError, match="gradient_variance: iwae: objective: iwae asks for the density"):
+    with pytest.raises(InputError, match="gradient_variance: iwae: objective: iwae needs the density"):
         sl.tl.gradient_variance(prepared, trained["point"], objectives=["iwae"])
     with pytest.raises(InputError, match="repeats: 2 gradients say nothing"):
         sl.tl.gradient_variance(prepared, trained["gaussian"], repeats=2)

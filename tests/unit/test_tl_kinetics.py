@@ -169,12 +169,12 @@ def test_from_spliced_counts_alone_degradation_is_bounded_from_below_only(cells:
         ({"library": "depth"}, "library: obs has no column 'depth'"),
         ({"genes": ["g1", "g1000"]}, "no gene 'g1000'"),
         ({"genes": []}, "genes: none is named"),
-        ({"period": 0}, "period: 0 hours are no period"),
-        ({"period": float("nan")}, "are no period"),
+        ({"period": 0}, "period: 0 hours is not a period"),
+        ({"period": float("nan")}, "is not a period"),
         ({"angle": "name"}, "column 'name' holds no numbers"),
         ({"angle": "nowhere"}, "0 cells have an angle in obs column 'nowhere'"),
-        ({"spliced": "half"}, "layer 'half' holds values that are no counts"),
-        ({"spliced": "minus"}, "layer 'minus' holds values that are no counts"),
+        ({"spliced": "half"}, "layer 'half' holds values that are not counts"),
+        ({"spliced": "minus"}, "layer 'minus' holds values that are not counts"),
     ],
 )
 def test_mistakes_get_one_line(cells: AnnData, change: dict, said: str) -> None:

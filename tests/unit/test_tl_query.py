@@ -80,7 +80,7 @@ def test_an_unseen_level_is_one_line_or_the_average(trained):
     ("change", "said"),
     [
         (lambda a: a.var_names.__class__([f"x{i}" for i in range(a.n_vars)]), "none of the model's 200 genes"),
-        (lambda a: a.var_names.__class__([a.var_names[0]] * 2 + list(a.var_names[2:])), "stands twice"),
+        (lambda a: a.var_names.__class__([a.var_names[0]] * 2 + list(a.var_names[2:])), "occurs twice"),
     ],
 )
 def test_gene_names_that_do_not_fit_are_one_line(trained, change, said):

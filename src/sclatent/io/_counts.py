@@ -107,7 +107,7 @@ def assemble(
     twice = obs.index[obs.index.duplicated()]
     if len(twice):
         raise InputError(
-            f"{path}: {twice.nunique()} cell name(s)occur more than once, such as '{twice[0]}': cell names must be "
+            f"{path}: {twice.nunique()} cell name(s) occur more than once, such as '{twice[0]}': cell names must be "
             "unique; if the file holds several samples, put the sample into the name"
         )
     # of a dense table the reader finds, or the user says, which way round it is
@@ -168,7 +168,7 @@ def _tell_apart(var: pd.DataFrame, path: str | Path) -> list[str]:
     repeated = var.index[var.index.duplicated()].unique()
     if len(repeated):
         log.warning(
-            "%s: %d gene name(s)occur more than once, such as '%s': made unique by a suffix ('%s-1')",
+            "%s: %d gene name(s) occur more than once, such as '%s': made unique by a suffix ('%s-1')",
             path,
             len(repeated),
             repeated[0],

@@ -45,7 +45,7 @@ def join_samples(samples: list[AnnData], names: list[str], join: str, file: str)
     Raises
     ------
     InputError
-        If the samples have no gene in common; if there are no ids and a name thatoccurs more than once in a sample,
+        If the samples have no gene in common; if there are no ids and a name that occurs more than once in a sample,
         whose genes are in another order, could be any of them.
     """
     import pandas as pd
@@ -134,7 +134,7 @@ def _id_keys(samples: list[AnnData], names: list[str], file: str) -> list[pd.Ind
         bare = [i if strip_version(i) in versions else strip_version(i) for i in ids]
         key = pd.Index([i or str(name) for i, name in zip(bare, adata.var_names, strict=True)], dtype=object)
         if not key.is_unique:
-            log.info("an idoccurs more than once (%s): samples are not joined by id", key[key.duplicated()][0])
+            log.info("an id occurs more than once (%s): samples are not joined by id", key[key.duplicated()][0])
             return None
         keys.append(key)
     return keys
@@ -154,7 +154,7 @@ def _name_keys(samples: list[AnnData], names: list[str], file: str) -> list[pd.I
             if both:
                 listed = ", ".join(f"'{name}'" for name in both[:5]) + (", …" if len(both) > 5 else "")
                 raise InputError(
-                    f"{file}: counts: {len(both)} gene name(s)occur more than once in sample "
+                    f"{file}: counts: {len(both)} gene name(s) occur more than once in sample "
                     f"'{names[i]}' and are in sample '{names[j]}', too, whose genes are "
                     f"in another order ({listed}): they cannot be told apart: give files with gene ids (such as "
                     "the var column `gene_ids`) in every sample, or name each gene once"

@@ -141,7 +141,7 @@ def join_metadata(adata: AnnData, path: Path) -> dict[str, Any]:
         )
     twice = table.index[table.index.duplicated() & table.index.isin(adata.obs_names)]
     if len(twice):
-        raise InputError(f"{path}: the barcode '{twice[0]}'occurs more than once: keep one row per cell")
+        raise InputError(f"{path}: the barcode '{twice[0]}' occurs more than once: keep one row per cell")
     table = table[~table.index.duplicated()]
     rate = float(matched.mean())
     say = log.info if rate == 1 else log.warning

@@ -62,7 +62,9 @@ def join_modalities(rna: AnnData, atac: AnnData, modalities: ModalitiesSettings,
         )
     repeated = atac.uns.get(slots.UNS, {}).get(slots.UNS_READ, {}).get("repeated_names", [])
     if len(repeated):
-        raise InputError(f"{file}: modalities.atac: the peak '{repeated[0]}'occurs more than once: keep each peak once")
+        raise InputError(
+            f"{file}: modalities.atac: the peak '{repeated[0]}' occurs more than once: keep each peak once"
+        )
     peaks = with_coordinates(atac.var, f"{file}: modalities.atac")
     _check_values(rna, atac, modalities, file)
     ours, theirs = _barcodes(rna, atac, file)

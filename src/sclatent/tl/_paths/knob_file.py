@@ -119,5 +119,5 @@ def angle_of(phases: Mapping[str, float], phase: float | str) -> float:
             raise InputError(f"phase: '{phase}' is not known: use {', '.join(slots.PHASES)}, or an angle in radians")
         return float(phases[phase])
     if not np.isfinite(phase):
-        raise InputError(f"phase: {phase}is not an angle")
+        raise InputError(f"phase: {phase} is not an angle")
     return float(np.mod(phase, 2 * np.pi))
