@@ -107,7 +107,7 @@ def test_what_goes_with_what(latent: str, objective: str) -> None:
         ({"latent": {"gaussian": 2, "gamma": {"axes": 2, "rate": 1}}}, "gamma has no key 'rate'"),
         ({"latent": {"gaussian": 2, "dirichlet": 1}}, "dirichlet: needs 2 axes or more, found 1"),
         ({"latent": {"gaussian": 4}}, "one block alone is not a mixture: write `latent: gaussian` and `n_latent: 4`"),
-        ({"latent": {"gaussian": 1000, "gamma": 100}}, "has 1100 axes, 1024 are the most"),
+        ({"latent": {"gaussian": 1000, "gamma": 100}}, "has 1100 axes, 1024 is the maximum"),
         ({"latent": {"gaussian": 3, "gamma": 2}, "n_latent": 6}, "gamma: 2} have 5 axes, found 6: remove `n_latent`"),
         ({"latent": {"gaussian": 3, "states": 2}, "objective": "iwae"}, "but latent: states draws a smooth version"),
         ({"latent": {"gaussian": 3, "point": 2}, "objective": "stl"}, "but point has none: use `objective: elbo`"),
