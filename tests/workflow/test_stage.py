@@ -159,8 +159,8 @@ def test_a_job_that_is_stopped_leaves_no_scratch_files(script, tmp_path):
     [
         (signal.SIGSEGV, "SIGSEGV): a library crashed", "Segmentation fault"),
         (signal.SIGABRT, "SIGABRT): a library crashed", "Aborted"),
-        (signal.SIGKILL, "GB of memory: as a rule the machine or the cluster job had no more", None),
-        (signal.SIGXCPU, "SIGXCPU): it was stopped from outside, or met a limit", None),
+        (signal.SIGKILL, "GB of memory: usually the machine or the cluster job had no more", None),
+        (signal.SIGXCPU, "SIGXCPU): it was stopped from outside, or reached a limit", None),
     ],
 )
 def test_a_job_that_a_signal_ends_gets_a_line(script, tmp_path, number, said, above):
@@ -261,7 +261,7 @@ def test_a_job_whose_whole_process_group_was_killed_is_said_by_the_next(script, 
     code, _, _, lines = finish(script("print('again')"), tmp_path)
     assert code == 0
     assert "the attempt before this one" in lines[1]
-    assert "ended without a word: it was killed with all its processes" in lines[1]
+    assert "ended without a message: it was killed with all its processes" in lines[1]
     assert list((tmp_path / "results").iterdir()) == []
     _, _, _, lines = finish(script("print('once more')"), tmp_path)
     assert not any("without a word" in line for line in lines)
@@ -276,7 +276,7 @@ def test_a_second_run_of_a_job_that_is_at_work_is_one_line(script, tmp_path):
     code, _, err, lines = finish(script("print('second')"), tmp_path)
     assert code == 1
     assert re.fullmatch(
-        r"logs/try.log: another run is at this job \(process \d+, since .*\): wait for it, or stop it\n", err
+        r"logs/try.log: another run is working on this job \(process \d+, since .*\): wait for it, or stop it\n", err
     )
     assert "at work" in lines
     assert "second" not in lines
@@ -309,7 +309,7 @@ def test_a_file_that_may_not_grow_is_one_line_and_leaves_nothing(script, tmp_pat
     assert code == 1
     (line,) = err.splitlines()
     assert line == log[-1]
-    assert "cannot be written: it met the limit of a file's size (ulimit -f): raise it, and run again" in line
+    assert "cannot be written: the file reached the size limit (ulimit -f): raise it, and run again" in line
     left = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
     assert left == []
 
@@ -332,9 +332,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(script, tmp_path, megabytes)
     assert code == 1
     (line,) = err.splitlines()
     assert line == log[-1]
-    assert "cannot be written: the disk is full, or that of scratch files (TMPDIR): make room, and run again" in line
+    assert "cannot be written: the disk is full, or that of scratch files (TMPDIR): free some space" in line
     assert left == []
-    assert "can only be read: write elsewhere, or mount it to be written" in again[2]
+    assert "the folder is read-only: use another folder, or mount it writable" in again[2]
     assert len(again[2].splitlines()) == 1
 
 

@@ -1,4 +1,4 @@
-"""What a job says of a disk that takes nothing more, and of an attempt that ended without a word."""
+"""What a job says of a disk that takes nothing more, and of an attempt that ended without a message."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pathlib import Path
 from sclatent.settings import InputError
 
 _DISK = {
-    errno.ENOSPC: ("No space left on device", "the disk is full, or that of scratch files (TMPDIR): make room"),
-    errno.EDQUOT: ("Disk quota exceeded", "your quota is used up: make room"),
-    errno.EFBIG: ("File too large", "it met the limit of a file's size (ulimit -f): raise it"),
-    errno.EROFS: ("Read-only file system", "the folder can only be read: write elsewhere, or mount it to be written"),
-    errno.EACCES: ("Permission denied", "you may not write there: ask its owner, or write elsewhere"),
-    errno.EPERM: ("Operation not permitted", "you may not write there: ask its owner, or write elsewhere"),
-    errno.ESTALE: ("Stale file handle", "the network file system lost it: see that it is mounted"),
-    errno.EIO: ("Input/output error", "the disk or the network file system failed: see that it is well"),
+    errno.ENOSPC: ("No space left on device", "the disk is full, or that of scratch files (TMPDIR): free some space"),
+    errno.EDQUOT: ("Disk quota exceeded", "your quota is used up: free some space"),
+    errno.EFBIG: ("File too large", "the file reached the size limit (ulimit -f): raise it"),
+    errno.EROFS: ("Read-only file system", "the folder is read-only: use another folder, or mount it writable"),
+    errno.EACCES: ("Permission denied", "you may not write there: ask the owner, or use another folder"),
+    errno.EPERM: ("Operation not permitted", "you may not write there: ask the owner, or use another folder"),
+    errno.ESTALE: ("Stale file handle", "the network file system lost it: check that it is mounted"),
+    errno.EIO: ("Input/output error", "the disk or the network file system failed: check it"),
 }
 _LEAST = 1 << 16
 """Bytes free on a disk that is not full."""
@@ -44,10 +44,10 @@ def about_disk(error: BaseException, folder: Path) -> str:
     while seen is not None:
         for number, (words, said) in _DISK.items():
             if words in str(seen) or getattr(seen, "errno", None) == number:
-                return f"{folder} cannot be written: {said}, and run again: nothing half-written was left"
+                return f"{folder} cannot be written: {said}, and run again: no partial files were left"
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, OSError | RuntimeError) and _full(folder):
-        return f"{folder} cannot be written: {_DISK[errno.ENOSPC][1]}, and run again: nothing half-written was left"
+        return f"{folder} cannot be written: {_DISK[errno.ENOSPC][1]}, and run again: no partial files were left"
     return ""
 
 
@@ -74,11 +74,12 @@ def mark_of(log: str | Path) -> Iterator[str]:
     line = ""
     host, process, born, started = _read(mark)
     if born and born == _born(process) and process != os.getpid():
-        raise AtWork(f"{log}: another run is at this job (process {process}, since {started}): wait for it, or stop it")
+        since = f"process {process}, since {started}"
+        raise AtWork(f"{log}: another run is working on this job ({since}): wait for it, or stop it")
     if started:
         line = (
-            f"the attempt before this one, of {started} on {host}, ended without a word: it was killed with all its "
-            "processes, as for too much memory or time, or the machine went down"
+            f"the attempt before this one, of {started} on {host}, ended without a message: it was killed with all its "
+            "processes, for example for too much memory or time, or the machine went down"
         )
     me = (socket.gethostname(), str(os.getpid()), _born(os.getpid()), time.strftime("%F %T"))
     with contextlib.suppress(OSError):

@@ -43,12 +43,12 @@ def said(number: int, name: str, gigabytes: float) -> str:
     start = f"{name}: the job was ended by signal {number} ({signal_name})"
     if signal_name == "SIGKILL":
         return (
-            f"{start} after it had used {gigabytes:.1f} GB of memory: as a rule the machine or the cluster job had no "
+            f"{start} after it had used {gigabytes:.1f} GB of memory: usually the machine or the cluster job had no "
             "more: give it more memory, or run fewer jobs at once"
         )
     if signal_name in _CRASHES:
         return f"{start}: a library crashed, the lines above say where: this is not your mistake, please report it"
-    return f"{start}: it was stopped from outside, or met a limit of the machine or the cluster"
+    return f"{start}: it was stopped from outside, or reached a limit of the machine or the cluster"
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Sample(Settings):
     genome: str | None = Field(None, description="10x h5 of Cell Ranger 2: which genome, when the file holds several")
     features: str | None = Field(None, description="10x: the feature type to keep; null: `Gene Expression`")
     orientation: Literal["genes_by_cells", "cells_by_genes"] | None = Field(
-        None, description="dense text: what rows and columns are; null: detect it"
+        None, description="dense text: whether rows are genes or cells; null: detect it"
     )
     round: Literal["nearest", "stochastic"] | None = Field(
         None,

@@ -85,8 +85,8 @@ class DatasetSettings(Settings):
     map: MapSettings = Field(MapSettings(), description="neighbours, Leiden and UMAP")
     gradients: bool = Field(
         False,
-        description="also measure how noisy the gradient of each objective is, and where the noise comes from; figures "
-        "of it. See docs/randomness.md",
+        description="also measure how noisy the gradient of each objective is, and where the noise comes from, with "
+        "figures; see docs/randomness.md",
     )
     sample: SampleSettings | None = Field(None, description="cells to draw from every model; null: none")
 

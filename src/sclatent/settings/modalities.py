@@ -1,4 +1,4 @@
-"""Modalities of the same cells: RNA, and open chromatin beside it."""
+"""Modalities of the same cells: RNA, and open chromatin."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class RNASettings(Settings):
 
     counts: Samples | None = Field(None, description="the counts of RNA, as `counts`; null: those under `counts`")
     likelihood: Annotated[LikelihoodSettings, OneOf(LIKELIHOODS)] | None = Field(
-        None, description="distribution of the counts of RNA in all models; null: what each model says"
+        None, description="distribution of the counts of RNA in all models; null: the likelihood of each model"
     )
 
 
@@ -42,7 +42,7 @@ class ATACSettings(Settings):
         BernoulliSettings(), description="bernoulli: whether a peak is open; poisson: how many fragments it has"
     )
     n_top: Literal["all"] | Annotated[int, Field(ge=2)] = Field(
-        25_000, description="number of peaks the model sees, those that vary most among training cells; or all"
+        25_000, description="number of peaks in the model: those that vary most among training cells; or all"
     )
     min_cells: int = Field(10, ge=0, description="peaks that are open in fewer cells are removed")
     min_peaks: int = Field(1, ge=0, description="measured cells in which fewer peaks are open are removed")

@@ -24,13 +24,13 @@ class SampleSettings(Settings):
     given: dict[str, str] = Field(
         {}, description="column of `batch`, `condition` or `covariates`: its level or number for all drawn cells"
     )
-    axis: dict[str, float] = Field({}, description="axis, such as `axis_3`: where to put the drawn cells along it")
+    axis: dict[str, float] = Field({}, description="axis, such as `axis_3`: value of the drawn cells on it")
     phase: Literal["G1", "S", "G2M"] | float | None = Field(
-        None, description="phase of the cell cycle (or radians), through the knob; null: as among the cells"
+        None, description="phase of the cell cycle (or radians), through the knob; null: as in the data"
     )
-    library: float | None = Field(None, gt=0, description="library size of every drawn cell; null: as among the cells")
+    library: float | None = Field(None, gt=0, description="library size of every drawn cell; null: as in the data")
     prior: bool = Field(
-        False, description="draw where cells lie from the prior, not from where the cells of the data lie"
+        False, description="draw positions on the axes from the prior instead of the density of the cells"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the draws")
 

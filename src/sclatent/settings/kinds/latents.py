@@ -59,7 +59,7 @@ class CircleSettings(_Fixed):
 
     angles: ClassVar[bool] = True
     kind: Literal["circle"] = "circle"
-    harmonics: int = Field(2, ge=1, le=8, description="circle: waves of the decoder's curves in one turn, at most")
+    harmonics: int = Field(2, ge=1, le=8, description="circle: number of harmonics of the decoder's curves")
 
 
 class _Shares(_Fixed):
