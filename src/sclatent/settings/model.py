@@ -120,8 +120,8 @@ class ModelSettings(Settings):
     objective: Annotated[ObjectiveSettings, OneOf(OBJECTIVES)] = Field(
         PathwiseSettings(),
         description="the loss of training, and the score for early stopping; elbo: evidence lower bound, "
-        "differentiated through the draws; stl: the same, sticking the landing; iwae: the importance-weighted bound; dreg: the same "
-        "by its doubly reparameterized gradient; score: the ELBO by the score function",
+        "differentiated through the draws; stl: the same, sticking the landing; iwae: the importance-weighted bound; "
+        "dreg: the same by its doubly reparameterized gradient; score: the ELBO by the score function",
     )
     n_latent: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto",
