@@ -154,7 +154,7 @@ def list_scores(normalised: sp.csr_matrix, genes: ListGenes) -> pd.DataFrame:
 
 
 def _weights(means: np.ndarray, listed: np.ndarray, control: int) -> np.ndarray:
-    """Return (genes,) what scanpy's score weighs each gene with: the listed ones, and control genes of like abundance.
+    """Return (genes,) the weights of scanpy's score: of listed genes, and of control genes of similar abundance.
 
     scanpy chooses the control genes by the mean of each gene and asks for all cells at once. As many cells as there are
     genes, with a count in one gene each, have the same means, and the score of such a cell tells the weight of its
@@ -170,7 +170,7 @@ def _weights(means: np.ndarray, listed: np.ndarray, control: int) -> np.ndarray:
     data.obs_names = names
     bins = max(1, min(25, n // 20))
     while bins >= 1:
-        # a bin that holds nothing but list genes has no control genes: coarser bins then
+        # a bin that contains only list genes has no control genes: coarser bins are used then
         with contextlib.suppress(RuntimeError):
             sc.tl.score_genes(
                 data,

@@ -41,7 +41,7 @@ def cycle(
     cycle: CycleSettings = CycleSettings(),
     plan: Plan | None = None,
 ) -> ad.AnnData:
-    """Find the place of every cell in the cell cycle, with its uncertainty, from counts and without labels.
+    """Find the position of every cell in the cell cycle, with its uncertainty, from counts and without labels.
 
     Parameters
     ----------
@@ -50,19 +50,19 @@ def cycle(
     organism, batch, library_size, cycle
         Keys of the dataset file.
     plan
-        How the model is fitted; by default after the depth of the counts. For benchmarks.
+        How the model is fitted; the default depends on the depth of the counts. For benchmarks.
 
     Returns
     -------
     AnnData
-        AnnData without ``X``, its ``var`` being the genes used. ``obs``:
+        AnnData without ``X``; ``var`` has the genes used. ``obs``:
 
         - ``S_score``, ``G2M_score``: scanpy's, NaN with too few genes;
         - ``cycle_angle``: radians in [0, 2π), 0 at division, growing through G1, S and G2/M; ``cycle_sd``: its circular
-          SD; both given that the cell cycles;
+          SD; both under the condition that the cell cycles;
         - ``cycling_probability``, ``cycling`` (> 0.5);
-        - ``phase``: the most probable of G1 < S < G2M; missing where the cell does not cycle, or its phase cannot be
-          told.
+        - ``phase``: the most probable of G1 < S < G2M; missing if the cell does not cycle or its phase cannot be
+          determined.
 
         ``obsm["phase_probability"]``: (cells, 3) P(G1), P(S), P(G2M), given that the cell cycles; NaN without a cycle,
         and for phases that cannot be told apart.
@@ -70,8 +70,8 @@ def cycle(
         ``var``: ``phase`` (``S``, ``G2M``, or ``joined``), ``peak`` (radians), ``amplitude`` (half the range of the
         curve), ``rest`` and the Fourier coefficients ``a0, a1, b1, …`` of the curve, in the log units of the law.
         ``uns["sclatent"]["cycle"]``: ``verdict`` (``cycle``, ``part of a cycle`` or ``no cycle``), ``reason`` (one
-        sentence: why not, or what is not known), ``phases`` (those that can be told), the evidence, the borders of the
-        phases and the settings of the fit. A part of a cycle has an angle for every cell. Without a cycle the angle
+        sentence: why not, or what is unknown), ``phases`` (those that can be determined), the evidence, the borders of
+        the phases and the settings of the fit. A part of a cycle has an angle for every cell. Without a cycle the angle
         columns are NaN, ``phase`` is missing, and nothing is ``cycling``.
     """
     has_rna = measured(prepared, RNA)
@@ -83,7 +83,7 @@ def cycle(
 def _find(
     prepared: ad.AnnData, organism: str, batch: Sequence[str], given: bool, cycle: CycleSettings, plan: Plan | None
 ) -> ad.AnnData:
-    """Find the place of every cell, all of which have RNA; `given`: whether library sizes came in."""
+    """Find the position of every cell, all of which have RNA; `given`: whether the input has library sizes."""
     import anndata as ad
 
     counts = sp.csr_matrix(prepared.X)
@@ -134,7 +134,7 @@ def _genes_found(genes: ListGenes, organism: str) -> dict[str, Any]:
 
 
 def _nothing_found(prepared: ad.AnnData, genes: ListGenes) -> ad.AnnData:
-    """Return the cells, and the listed genes, before anything is known of their place in the cycle."""
+    """Return the cells and the listed genes, without positions in the cycle."""
     import anndata as ad
     import pandas as pd
 
@@ -149,7 +149,7 @@ def _nothing_found(prepared: ad.AnnData, genes: ListGenes) -> ad.AnnData:
 
 
 def _place(out: ad.AnnData, circle: Circle, gauge: Gauge, arcs: Arcs) -> None:
-    """Write the place of every cell: angle, whether it cycles, phase."""
+    """Write the position of every cell: angle, whether it cycles, phase."""
     import pandas as pd
 
     q = gauge.apply(circle.q)
@@ -202,7 +202,7 @@ def _facts(circle: Circle) -> dict[str, Any]:
 
 
 def known_stages(names: list[str], columns: Ints) -> Ints:
-    """Return (G,) the rank of each gene's stage in ``peak_order.tsv``; 0 where it is not there."""
+    """Return (G,) the rank of each gene's stage in ``peak_order.tsv``; 0 for genes that are not in it."""
     order = peak_order()
     rank = {gene.upper(): rank for gene, rank in zip(order["gene"], order["rank"], strict=True)}
     return np.array([rank.get(names[column].upper(), 0) for column in columns], dtype=np.int64)

@@ -1,1 +1,1 @@
-"""How counts follow a curve over the angle: shallow counts by a negative binomial, deep ones by their logarithms."""
+"""Distributions of counts around a curve over the angle: negative binomial if shallow, log-normal if deep."""

@@ -1,12 +1,12 @@
-r"""The law for shallow counts (UMIs): a negative binomial about the exponential of the curves.
+r"""The model of shallow counts (UMIs): a negative binomial around the exponential of the curves.
 
 .. math::
 
     x_{ig} \sim \mathrm{NB}\bigl(l_i \exp(f_g(\varphi_i) + \delta_{b_i g}),\ \theta_g\bigr), \qquad
     \mathrm{Var}(x) = \mu + \mu^2 / \theta
 
-Libraries are put on a grid of steps of 5 %: then cells × states is one matrix product per step, exact for the
-rounded library.
+Library sizes are rounded to a grid with steps of 5 %: then cells × states is one matrix product per step, exact for the
+rounded library size.
 """
 
 from __future__ import annotations

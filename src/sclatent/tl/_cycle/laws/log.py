@@ -1,4 +1,4 @@
-r"""The law for deep counts: log-normalised counts scatter normally about the curves.
+r"""The model of deep counts: log-normalised counts are normally distributed around the curves.
 
 .. math::
 
@@ -112,7 +112,7 @@ class LogLaw:
         return _split_noise(new, curves.quality)
 
     def fit_noise(self, q: Array, curves: Curves) -> Curves:
-        """Return the curves with the SDs of the shared errors that have the most evidence, one after the other."""
+        """Return the curves with the SDs of the shared errors that maximise the evidence, one after the other."""
         now = curves.quality
         whole = self.fit_curves(q, replace(curves, quality=now.without()))
         for k in range(len(now.sd)):

@@ -28,7 +28,7 @@ class Source:
         self.middle = float(np.median(self.library))
 
     def part(self, rows: Ints) -> Source:
-        """Return the counts of some of the cells, normalised as those of all are."""
+        """Return the counts of some cells, normalised like those of all cells."""
         some = Source(rows_at(self.counts, rows), self.library[rows], self.batch[rows])
         some.n_batches, some.middle = self.n_batches, self.middle
         return some
