@@ -184,6 +184,19 @@ def toy(sigma: float, f, way: str, n: int = 200_000) -> torch.Tensor:  # type: i
     return torch.cat(torch.autograd.grad(loss, [mu, sd]), 1)
 
 
+def test_resamples_have_the_variance_of_the_rows_in_the_mean() -> None:
+    from sclatent.tl._gradients.variance import resampled
+
+    rows = np.random.default_rng(0).normal(size=(12, 400))
+    times, variances = resampled(rows, np.random.default_rng(1))
+    assert (times.sum(1) == 12).all()
+    error = variances.std(ddof=1) / np.sqrt(len(variances))
+    assert abs(variances.mean() - rows.var(0, ddof=1).sum()) < 4 * error
+    # by hand, one resample
+    again = np.repeat(rows, times[0].astype(int), axis=0)
+    assert variances[0] == pytest.approx(again.var(0, ddof=1).sum() * 12 / 11)
+
+
 def test_quadratic() -> None:
     """Pathwise: variance 4σ². Score function: 1/σ² + 14 + 15σ², which grows as σ falls. One mean, 2μ."""
     noise = {}

@@ -27,6 +27,6 @@ VERSIONS: dict[str, int] = {
     "page": 5,
     "compare": 3,
     "plot_models": 4,
-    "gradients": 1,
+    "gradients": 2,
     "plot_gradients": 3,
 }

@@ -241,8 +241,11 @@ def _times(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def resampled(values: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Return bootstrap resamples of the rows: how often each is in them, and the sums of the columns' variances."""
+    """Return bootstrap resamples of the rows: how often each is in them, and the sums of the columns' variances.
+
+    Rows that come twice make a resample's variance smaller by (n − 1)/n in the mean; that is taken back.
+    """
     centred = values - values.mean(0)
     inner, n = (centred @ centred.T).astype(np.float64), len(values)
     times = _times(n, rng)
-    return times, (times @ np.diag(inner) - np.einsum("bi,ij,bj->b", times, inner, times) / n) / (n - 1)
+    return times, (times @ np.diag(inner) - np.einsum("bi,ij,bj->b", times, inner, times) / n) * n / (n - 1) ** 2
