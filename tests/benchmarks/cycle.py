@@ -217,7 +217,7 @@ def mls(steps: bool) -> None:
 
 
 def phases(steps: bool) -> None:
-    """Print how often the called phase is right, and how often at each probability; with blurs beside that chosen."""
+    """Print how often the called phase is right, how reliable its probabilities are, and blurs beside that chosen."""
     from sclatent.tl._cycle import phase as _cycle_phase
 
     h1 = read("h1_fucci_sorted_247", "n_reads_all_genes")
@@ -235,22 +235,20 @@ def phases(steps: bool) -> None:
             known = found.obs["cycling"].to_numpy() & data.obs[column].notna().to_numpy()
             true = np.array([PHASES.index(x) for x in data.obs[column].astype(str)[known]])
             p = found.obsm["phase_probability"][known]
-            right, most = p.argmax(axis=1) == true, p.max(axis=1)
+            right = p.argmax(axis=1) == true
             loss = -np.log(np.maximum(p[np.arange(len(true)), true], 1e-3)).mean()
             row(name, f"ours, blur {blur:g}", "phase as called", float(right.mean()), "", f"log loss {loss:.3f}")
-            for low, high in ((0, 0.6), (0.6, 0.75), (0.75, 0.9), (0.9, 0.97), (0.97, 1.01)):
-                inside = (most >= low) & (most < high)
-                if blur == here and inside.any():
-                    said, so = float(most[inside].mean()), float(right[inside].mean())
-                    row(
-                        name,
-                        "ours",
-                        f"right, of {inside.sum()} cells at {low:g} to {min(high, 1):g}",
-                        so,
-                        f"said {said:.3f}",
-                        "",
-                    )
+            if blur == here:
+                for n, said, so in reliability(p, true):
+                    row(name, "ours", f"so, of {n} probabilities", so, f"said {said:.3f}", "")
     _cycle_phase.BLUR = here
+
+
+def reliability(p: np.ndarray, true: np.ndarray) -> list[tuple[int, float, float]]:
+    """Return how many of the (cells, phases) probabilities lie in each bin, their mean, and how often it was so."""
+    edge, was = np.array([0.05, 0.2, 0.4, 0.6, 0.8, 0.95]), np.eye(p.shape[1])[true].ravel()
+    inside = np.digitize(p.ravel(), edge)[None, :] == np.arange(len(edge) + 1)[:, None]
+    return [(int(one.sum()), float(p.ravel()[one].mean()), float(was[one].mean())) for one in inside if one.any()]
 
 
 def oracle(data: ad.AnnData, resting: float, bins: int = 72) -> tuple[np.ndarray, np.ndarray]:

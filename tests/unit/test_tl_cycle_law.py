@@ -94,8 +94,41 @@ def test_markers_of_a_cell_type_do_not_join():
     growth = Growth(None, y, np.arange(20), phase, SHALLOW_PLAN)
     now = Grown(np.arange(20), phase, Fit(SimpleNamespace(harmonics=1), 1.0, q), explained(y, q)[0], np.zeros((n, 20)))
     assert (now.r2[30:60] * n > 12).all()
-    everything = growth._choices(now, 1)[0]
-    assert set(everything) == set(range(30))
+    beside, free, *_ = growth._choices(now, 1)[0]
+    assert set(beside) == set(range(30))
+    assert set(free) >= set(range(60))  # tried too, and judged on held-out genes
+
+
+@pytest.mark.parametrize(("plan", "group"), [(SHALLOW_PLAN, [30, 60]), (DEEP_PLAN, [60])])
+@pytest.mark.parametrize("moved", [0.3, 2.0])
+def test_an_angle_that_moves_has_to_be_better(monkeypatch, plan, group, moved):
+    """Within the error of the score an angle may stay where it was, and not go where the genes of a cell type are."""
+    rng = np.random.default_rng(0)
+    n, phase, angle = 400, np.repeat([0, 1], 10), rng.uniform(0, 2 * np.pi, 400)
+    q = start_from_angle(angle, concentration=2.0)
+    gain = np.zeros((n, 20))
+    growth = Growth(None, sp.csr_matrix((n, 80)), np.arange(20), phase, plan)
+    now = Grown(np.arange(20), phase, Fit(SimpleNamespace(harmonics=1), 1.0, q), np.zeros(80), gain)
+    worse = gain - 0.001 + 0.1 * (rng.permutation(n) - n / 2)[:, None] / n
+    tried = []
+
+    def fit(self, columns, group, start, harmonics, temper):
+        tried.append(len(columns))
+        there = start_from_angle(angle + moved * rng.normal(size=n), concentration=2.0)
+        return Grown(columns, group, Fit(SimpleNamespace(harmonics=harmonics), 1.0, there), now.r2, worse)
+
+    monkeypatch.setattr(Growth, "fit", fit)
+    monkeypatch.setattr(Growth, "_second_peak", lambda self, grown: 0.0)
+    monkeypatch.setattr(
+        Growth, "_joining", lambda self, now, rival=True: np.arange(20, 30 if rival and len(group) > 1 else 60)
+    )
+    grown = growth.grow(now)
+    if plan is SHALLOW_PLAN:
+        assert (grown is now) == (moved > 1)
+        assert tried[:2] == group
+    else:  # deep counts: for genes that join, an angle that stays is no excuse; for harmonics of the same genes it is
+        assert (grown.columns == now.columns).all()
+        assert grown.fitted.curves.harmonics == 3
 
 
 def test_gains_by_chance_are_chi_squared_times_the_certainty_of_the_angles():

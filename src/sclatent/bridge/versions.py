@@ -9,7 +9,7 @@ VERSIONS: dict[str, int] = {
     "read": 3,
     "check": 3,
     "prepare": 4,
-    "cycle": 10,
+    "cycle": 11,
     "plot_cells": 5,
     "train": 11,
     "embed": 2,

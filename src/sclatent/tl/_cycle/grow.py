@@ -112,49 +112,81 @@ class Growth:
     def grow(self, now: Grown) -> Grown:
         """Let genes join and harmonics grow, as long as the angle stays with the cell cycle.
 
-        It does where held-out genes are predicted no worse than before, and where the S and the G2/M curve have one
-        peak each. Else it is left for what tells cell types apart: then fewer genes join, or none. For a further
-        harmonic of the same genes no worse means within two standard errors: it changes the curves, hardly the angle.
+        It does where held-out genes are predicted no worse than by the best fit so far, and where the S and the G2/M
+        curve have one peak each. Else it is left for what tells cell types apart: then fewer genes join, or none. Where
+        little changes no worse means within the error: with deep counts, for a further harmonic of the same genes, two
+        standard errors; with shallow counts one, for an angle that agrees with that of the best fit as the truth would.
         """
+        best = now
         for harmonics in self.plan.grow:
-            for columns in self._choices(now, harmonics):
-                group = np.concatenate([self.phase, np.full(len(columns) - len(self.listed), 2)])
-                new = self.fit(columns, group, now.fitted.q, harmonics, now.fitted.temper)
-                change, error = mean_gain(new.gain - now.gain, self.phase)
-                second = self._second_peak(new)
-                same_genes = frozenset(columns) == frozenset(now.columns)
-                least = -2 * error if same_genes else 0.0
-                if change >= least and second <= SECOND_PEAK:
-                    now = new
-                    break
-                log.info(
-                    "not taken: %d further genes with %d harmonics (held-out gain %+.4f, error %.4f, second peak %.2f)",
-                    len(columns) - len(self.listed), harmonics, change, error, second,
-                )  # fmt: skip
+            new = self._best(self._choices(now, harmonics), harmonics, now, best)
+            if new is not None:
+                now = new
+                best = now if self._change(now, best)[0] > 0 else best
+            elif harmonics == self.plan.grow[-1]:
+                break
         return now
+
+    def _best(self, groups: list[list[Ints]], harmonics: int, now: Grown, best: Grown) -> Grown | None:
+        """Return the best fit, started from `now`, to the first group of sets of genes that has one to be taken."""
+        for sets in groups:
+            fits = [self._try(columns, harmonics, now, best) for columns in sets]
+            taken = [one for one in fits if one is not None]
+            if taken:
+                return max(taken, key=lambda one: self._change(one, best)[0])
+        return None
+
+    def _try(self, columns: Ints, harmonics: int, now: Grown, best: Grown) -> Grown | None:
+        """Return the fit with these genes and harmonics, started from `now`, if it is to be taken."""
+        group = np.concatenate([self.phase, np.full(len(columns) - len(self.listed), 2)])
+        new = self.fit(columns, group, now.fitted.q, harmonics, now.fitted.temper)
+        change, error = self._change(new, best)
+        second = self._second_peak(new)
+        least = 0.0
+        if self.plan.deep and frozenset(columns) == frozenset(now.columns):
+            least = -2 * error
+        elif not self.plan.deep and _stays(new.fitted.q, best.fitted.q):
+            least = -error
+        if change >= least and second <= SECOND_PEAK:
+            return new
+        log.info(
+            "not taken: %d further genes with %d harmonics (held-out gain %+.4f, error %.4f, second peak %.2f)",
+            len(columns) - len(self.listed), harmonics, change, error, second,
+        )  # fmt: skip
+        return None
+
+    def _change(self, new: Grown, old: Grown) -> tuple[float, float]:
+        """Return by how much held-out genes are predicted better, and the standard error of that."""
+        return mean_gain(new.gain - old.gain, self.phase)
 
     def _second_peak(self, grown: Grown) -> float:
         values, weight = grown.fitted.curves.values(), grown.r2[grown.columns]
         return max(second_peak(list_curve(values, grown.group == phase, weight)) for phase in (0, 1))
 
-    def _choices(self, now: Grown, harmonics: int) -> list[Ints]:
-        """Return the sets of genes to try: all that follow the angle, the present ones, and fewer but more than now."""
-        joining = self._joining(now)
-        sets = [np.concatenate([self.listed, joining]), now.columns]
-        sets += [sets[0][: len(self.listed) + n] for n in (MAX_JOINED // 4, MAX_JOINED // 16)]
-        tried = {frozenset(now.columns)} if harmonics == now.fitted.curves.harmonics else set()
-        out: list[Ints] = []
-        for k, columns in enumerate(sets):
-            if (k < 2 or len(columns) > len(now.columns)) and (key := frozenset(columns)) not in tried:
-                tried.add(key)
-                out.append(columns)
-        return out
+    def _choices(self, now: Grown, harmonics: int) -> list[list[Ints]]:
+        """Return the sets of genes to try: all that follow the angle, the present ones, and fewer but more than now.
 
-    def _joining(self, now: Grown) -> Ints:
+        With deep counts one after the other. With shallow counts they are one group, of which the best is taken. Then
+        the genes that follow the angle are tried without a look at the axes beside it too: in a panel of cycle genes
+        these axes are the part of the cycle that a vague angle leaves.
+        """
+        joining = [self._joining(now)] if self.plan.deep else [self._joining(now), self._joining(now, rival=False)]
+        sets = [np.concatenate([self.listed, columns]) for columns in joining] + [now.columns]
+        fewer = [sets[0][: len(self.listed) + n] for n in (MAX_JOINED // 4, MAX_JOINED // 16)]
+        sets += [columns for columns in fewer if len(columns) > len(now.columns)]
+        tried = {frozenset(now.columns)} if harmonics == now.fitted.curves.harmonics else set()
+        new: dict[frozenset[np.int64], Ints] = {}
+        for columns in sets:
+            if frozenset(columns) not in tried:
+                new.setdefault(frozenset(columns), columns)
+        return [[columns] for columns in new.values()] if self.plan.deep else [list(new.values())]
+
+    def _joining(self, now: Grown, *, rival: bool = True) -> Ints:
         """Return the genes that follow the angle more than by chance, and no worse than they follow an axis beside it.
 
         A vague angle explains less of every gene: an amplitude is found smaller by the certainty of the angles, R² by
-        its square. By chance the angle explains less too (see `certainty`). So what is asked for falls with it.
+        its square. By chance the angle explains less too (see `certainty`). So what is asked for falls with it. Without
+        `rival` no axis beside the angle is looked at.
         """
         r2, bins = now.r2.copy(), now.fitted.q[:, :BINS]
         r2[self.listed] = 0.0
@@ -164,7 +196,8 @@ class Growth:
         if not len(order):
             return order
         sure = certainty(bins)
-        order = order[r2[order] >= sure**2 * explained_beside(self.normalised, now.fitted.q, order)]
+        if rival:
+            order = order[r2[order] >= sure**2 * explained_beside(self.normalised, now.fitted.q, order)]
         by_chance = (r2 > 0).sum() * np.exp(-0.5 * bins.sum() * r2[order] / sure)
         within = np.flatnonzero(by_chance <= BY_CHANCE * np.arange(1, len(order) + 1))
         return order[: within[-1] + 1] if len(within) else order[:0]
@@ -179,6 +212,18 @@ class Growth:
 
     def _again(self, now: Grown, harmonics: int, temper: float) -> Grown:
         return self.fit(now.columns, now.group, now.fitted.q, harmonics, temper)
+
+
+def _stays(new: Array, old: Array) -> bool:
+    """Return whether new angles agree with the old ones, after the best rotation, as well as the true ones would.
+
+    By the old posterior the mean cosine of its own angles with the true ones is the mean length of its resultants. An
+    angle that agrees with them less is another one.
+    """
+    z, known = resultant(new), resultant(old)
+    weight = new[:, :BINS].sum(axis=1) * old[:, :BINS].sum(axis=1)
+    turned = np.exp(1j * (np.angle(z) - np.angle(known)))
+    return bool(abs(weight @ turned) >= weight @ np.abs(known))
 
 
 def grid(chosen: Grown, beside: list[Grown]) -> dict[str, Array]:
