@@ -63,7 +63,6 @@ CONSTANTS: dict[str, tuple[float, tuple[float, float], tuple[Place, ...], Any, s
     "genes of the first shape": (4, (2, 8), ((states, "GUESS_GENES"),), float, "all"),
     "amplitude of the first shape": (0.3, (0.2, 0.45), ((states, "GUESS_AMPLITUDE"),), _amplitudes, "all"),
     "least R²": (0.12, (0.06, 0.18), ((grow, "MIN_R2"),), float, "deep"),
-    "highest counts that are cut": (0.002, (0.0, 0.01), ((counts, "CUT"),), float, "shallow"),
     "share that joins by chance": (0.1, (0.03, 0.3), ((grow, "BY_CHANCE"),), float, "all"),
     "most genes that join": (150, (75, 300), ((grow, "MAX_JOINED"),), int, "shallow"),
     "axes beside the angle": (5, (3, 10), ((join, "AXES"),), int, "all"),

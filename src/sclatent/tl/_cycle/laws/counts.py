@@ -30,8 +30,6 @@ from sclatent.tl._cycle.states import (
 )
 
 LIBRARY_STEP = 0.05
-CUT = 0.002
-"""Share of the highest counts of a gene that are clipped, so that curves do not follow outliers."""
 THETAS: Array = np.exp(np.linspace(np.log(0.05), np.log(1000.0), 25))
 
 
@@ -115,8 +113,8 @@ class CountLaw:
 
 
 def highest(part: Array) -> Array:
-    """Return (G,) counts over library size above which entries are clipped; with few cells, the third largest."""
-    return np.asarray(np.quantile(part, 1 - max(2 / len(part), CUT), axis=0))
+    """Return (G,) counts over library size above which entries are clipped, so that curves do not follow outliers: the third largest."""
+    return np.asarray(np.quantile(part, 1 - 2 / len(part), axis=0))
 
 
 def winsorize(counts: Array, library: Array, caps: Array) -> Array:
