@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import anndata as ad
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -97,9 +98,12 @@ def test_deployed_as_a_submodule_of_the_users_repository(mine: Study, repository
     snakefile = mine / "workflow/Snakefile"
     planned = mine.planned(snakefile=snakefile)
     assert {"all", "prepare", "cycle", "train", "select", "plot_cells", "compare"} <= set(planned)
-    mine.ok("--cores", 1, "results/tiny/prepared.h5ad", snakefile=snakefile)
+    mine.ok("--cores", 1, "results/tiny/m/seed-0/latent.h5ad", snakefile=snakefile)
     assert ad.read_h5ad(mine / "results/tiny/prepared.h5ad").n_obs > 200
-    assert not {"read", "prepare"} & set(mine.planned(snakefile=snakefile))
+    latent = ad.read_h5ad(mine / "results/tiny/m/seed-0/latent.h5ad")
+    assert latent.shape == (ad.read_h5ad(mine / "results/tiny/prepared.h5ad").n_obs, 3)
+    assert np.isfinite(latent.X).all()
+    assert not {"read", "prepare", "train", "embed"} & set(mine.planned(snakefile=snakefile))
 
 
 def test_with_a_prefix_beside_another_workflow_of_the_same_rules(mine: Study):
