@@ -249,7 +249,7 @@ def test_a_download_without_an_end(site, tmp_path, monkeypatch):
     folder, url = site
     (folder / "a.h5ad").write_bytes(bytes(300_000))
     monkeypatch.setattr("sclatent.io._download.LARGEST", 100_000)
-    with pytest.raises(InputError, match="it is larger than the room on the disk"):
+    with pytest.raises(InputError, match="it is larger than the free space on the disk"):
         fetch(tmp_path / "data/a.h5ad", url=f"{url}/a.h5ad", sha256="0" * 64)
     assert list((tmp_path / "data").iterdir()) == [], "nothing half-written"
 

@@ -250,7 +250,7 @@ def test_pipes_and_devices_are_no_files(tmp_path):
         ("counts: !!int 1x", "a tag .* that does not fit"),
         ("counts: !!timestamp 2001-99-99", "a tag .* that does not fit"),
         ("counts: !!python/object/apply:os.system [touch loaded]", "could not determine a constructor"),
-        ("counts: " + "[" * 30_000, "too deep to be read"),
+        ("counts: " + "[" * 30_000, "nested too deeply to be read"),
         ("counts: a\n" * 200_000, "bytes are too many for a dataset file"),
     ],
 )
@@ -260,7 +260,7 @@ def test_yaml_that_is_more_than_text(tmp_path, text, said):
 
 
 def test_a_line_shows_what_a_name_holds_and_no_more():
-    line = str(InputError("a.h5ad: the name '\x1b[2J\u202e\x00' stands\n\ttwice"))
+    line = str(InputError("a.h5ad: the name '\x1b[2J\u202e\x00' occurs\n\ttwice"))
     assert line == "a.h5ad: the name '\\x1b[2J\\u202e\\x00' occurs twice"
     assert str(InputError("Größe 𝔊 “µ”")) == "Größe 𝔊 “µ”"
     long = str(InputError(f"a.h5ad: the name '{'x' * 10**6}' occurs twice"))

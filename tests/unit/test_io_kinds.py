@@ -111,7 +111,7 @@ def test_raw_keeps_what_is_known_of_the_genes(tmp_path, with_raw, kind, caplog):
     assert adata.var["mt"].dtype == bool
     assert list(adata.var["score"].fillna(-1)) == [2, -1, 3, -1, 1]
     assert list(adata.var["kind"].astype(object).fillna("-")) == ["b", "-", "a", "-", "a"]
-    assert "3 of 5 genes have also" in caplog.text
+    assert "3 of 5 genes also have" in caplog.text
 
 
 def test_x_keeps_what_raw_knows_of_the_genes(tmp_path, with_raw):

@@ -96,7 +96,7 @@ def test_lanes_behind_the_barcode_do_not_matter(tmp_path, both, caplog):
         out = sl.io.read_dataset(modalities=modalities, counts=modalities["rna"].pop("counts"))
     assert (out.obs["measured"] == "rna+atac").all()
     assert list(out.obs_names) == list(rna.obs_names)
-    assert "without the number behind the barcode" in caplog.text
+    assert "without the number after the barcode" in caplog.text
 
 
 def write_10x(path: Path, rna: ad.AnnData, atac: ad.AnnData) -> None:

@@ -144,7 +144,7 @@ def test_blocks_join(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("1 1 1\n", "no Matrix Market header"),
+        ("1 1 1\n", "not a Matrix Market header"),
         ("%%MatrixMarket matrix coordinate complex general\n1 1 1\n1 1 1 1\n", "'coordinate complex general' holds no"),
         ("%%MatrixMarket matrix coordinate integer skew-symmetric\n1 1 0\n", "holds no counts"),
         ("%%MatrixMarket matrix coordinate integer symmetric\n1 2 0\n", "declared symmetric"),

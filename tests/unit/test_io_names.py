@@ -74,7 +74,7 @@ def test_symbols_of_kallisto_and_bustools(tmp_path):
 def test_spliced_unspliced_and_ambiguous_counts_are_no_genes(tmp_path):
     names = ("quants_mat.mtx", "quants_mat_rows.txt", "quants_mat_cols.txt")
     genes = [i + end for end in ("", "-U", "-A") for i in IDS]
-    with pytest.raises(InputError, match=r"every gene stands three times.*ENSG00000000000-U"):
+    with pytest.raises(InputError, match=r"every gene occurs three times.*ENSG00000000000-U"):
         read_counts(folder(tmp_path / "m", genes=genes, matrix=np.hstack([MATRIX] * 3), names=names))
 
 

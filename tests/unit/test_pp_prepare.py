@@ -184,13 +184,13 @@ def test_no_known_family_among_thousands_of_genes_is_said(caplog):
     counts.obs_names = [f"c{i}" for i in range(60)]
     prepared = prepare(counts.copy())
     for kind in ("mitochondrial", "ribosomal"):
-        assert f"none of the 2000 genes is known as {kind}" in caplog.text
+        assert f"none of the 2000 genes is recognised as {kind}" in caplog.text
         assert prepared.uns["sclatent"]["genes"][f"n_{kind}"] == 0
     caplog.clear()
     counts.var_names = ["MT-ND1", "RPS6", *counts.var_names[2:]]
     prepare(counts.copy())
     prepare(counts[:, 2:].copy())
-    assert "is known as" not in caplog.text
+    assert "is recognised as" not in caplog.text
 
 
 def test_genes_are_chosen_on_training_cells_only(counts, make_settings):
