@@ -222,7 +222,7 @@ def test_files_of_different_datasets_are_refused(stage):
         atlas.build(**{**stage, "map": stage["map"][::-1].copy()})
     latent = stage["latent"].copy()
     latent.uns["genes"] = np.array([*latent.uns["genes"][:-1], "NOGENE"], dtype=object)
-    with pytest.raises(InputError, match="knows the gene 'NOGENE'"):
+    with pytest.raises(InputError, match="the gene 'NOGENE' is in"):
         atlas.build(**{**stage, "latent": latent})
 
 

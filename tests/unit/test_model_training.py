@@ -275,7 +275,7 @@ def test_short_memory_gathers_fewer_cells_then_gives_up(
     monkeypatch.setattr(Batches, "gather", small)
     with caplog.at_level(logging.WARNING, logger="sclatent"):
         train_vae(data, *split(300), settings.model_copy(update={"batch_size": 60}), device=device)
-    assert "gathering 15 cells at a time" in caplog.text
+    assert "gathered 15 at a time" in caplog.text
     monkeypatch.setattr(Batches, "gather", lambda self, index: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
     with pytest.raises(torch.OutOfMemoryError):
         train_vae(data, *split(300), settings, device=device)

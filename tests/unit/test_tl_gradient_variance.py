@@ -94,7 +94,7 @@ def test_states_and_points(world) -> None:  # type: ignore[no-untyped-def]
     plt.close(sl.pl.gradient_variance(still))
     with pytest.raises(InputError, match="gradient_variance: iwae: objective: iwae needs the density"):
         sl.tl.gradient_variance(prepared, trained["point"], objectives=["iwae"])
-    with pytest.raises(InputError, match="repeats: 2 gradients say nothing"):
+    with pytest.raises(InputError, match="repeats: 2 gradients are too few"):
         sl.tl.gradient_variance(prepared, trained["gaussian"], repeats=2)
 
 
@@ -157,7 +157,7 @@ def test_where_the_noise_comes_from(world) -> None:  # type: ignore[no-untyped-d
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["encoder", "decoder"]
     plt.close(fig)
     for name in ("batches", "masks", "draws"):
-        with pytest.raises(InputError, match=f"gradient_noise: {name}: 1 says nothing of a variance"):
+        with pytest.raises(InputError, match=f"gradient_noise: {name}: 1 is too few for a variance"):
             sl.tl.gradient_noise(prepared, model, **{name: 1})
     # a point has nothing to draw, and without dropout there are no masks
     still = sl.tl.gradient_noise(prepared, trained["point"], cells=20, batches=4, moments=["end"])

@@ -212,7 +212,7 @@ def test_named_phases(turned):
     assert phase_angle(knob, -1.0) == pytest.approx(2 * np.pi - 1)
     with pytest.raises(InputError, match="'M' is not known: use G1, S, G2M, or an angle in radians"):
         phase_angle(knob, "M")
-    with pytest.raises(InputError, match="no angle"):
+    with pytest.raises(InputError, match="not an angle"):
         phase_angle(knob, float("nan"))
 
 

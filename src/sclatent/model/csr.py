@@ -17,8 +17,8 @@ RUN, RUNS = 128, 128
 """Training cells that are read together from disk, and how many such runs are shuffled together."""
 PART = 1 << 14
 """Counts that come into memory together when one of them is read: 64 KB of columns, and as much of values."""
-MOST = 1 << 10
-"""Such parts that memory holds: 128 MB, which is more than a window of usual counts has."""
+MOST = 3 << 8
+"""Such parts that memory holds: 96 MB, about as many as a window of usual counts has."""
 
 
 class _CSR(CountSource):
