@@ -40,6 +40,8 @@ from sclatent.data.programs import read_gmt
 from sclatent.settings import InputError, from_section_json, load_dataset, section_json
 
 MEMORY, SECONDS = 1 << 30, 20.0
+SLOW = 5.0
+"""Seconds by the clock after which an input is named."""
 SPARE = 3 << 29
 """What may be asked for at once beyond what the process has: more is a claim that was believed."""
 
@@ -176,7 +178,12 @@ def main() -> None:
             if time.perf_counter() - start > arguments.seconds:
                 break
             kind, number = kinds[i % len(kinds)], arguments.first + i // len(kinds)
+            begun = time.perf_counter()
             verdict, said = worker.judge(kind, number)
+            if (took := time.perf_counter() - begun) > SLOW:
+                print(f"{kind} {number}: {verdict} after {took:.0f} s", flush=True)
+            if i % 500 == 499:
+                print(f"{i + 1:,} inputs in {time.perf_counter() - start:.0f} s", flush=True)
             counts[kind][verdict] += 1
             if verdict not in ("read", "refused"):
                 last = said.strip().splitlines()[-1] if said.strip() else ""

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sclatent.model.distributed.part import for_all
 from sclatent.settings.kinds.registry import unknown_kind
 
 WAYS = ("independent", "antithetic", "stratified", "sobol")
@@ -35,6 +36,10 @@ def standard_normal(way: str, shape: tuple[int, ...], generator: torch.Generator
     """
     if way not in WAYS:
         raise unknown_kind("noise", way, WAYS)
+    return for_all(lambda all_cells: _drawn(way, all_cells, generator), shape, 1)
+
+
+def _drawn(way: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     where: dict[str, Any] = {"generator": generator, "device": generator.device}
     if way == "independent" or not shape[-1]:
         return torch.randn(shape, **where)

@@ -141,6 +141,10 @@ def fit_models(modalities: ModalitiesSettings, models: dict[str, ModelSettings])
                 f"models.{name}.latent: the posteriors of several modalities are multiplied, and those of latent: "
                 f"{model.latent.kind} cannot be: use `latent: gaussian`"
             )
+        if model.devices > 1:
+            raise ValueError(
+                f"models.{name}.devices: several devices train the genes alone, found `modalities`: set `devices` to 1"
+            )
         wanted = modalities.rna.likelihood
         if wanted is None:
             out[name] = model

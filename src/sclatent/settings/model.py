@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from sclatent.settings._base import Settings
 from sclatent.settings.errors import did_you_mean
@@ -34,6 +34,8 @@ from sclatent.settings.words import resolve
 
 MOST_AXES = 32
 """Latent axes when there are cells and genes enough for them."""
+MOST_DEVICES = 16
+"""GPUs of the largest machines."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,13 @@ class ModelSettings(Settings):
         "2,000 cells, fewer with fewer cells (overfitting) or with more cells (little gain)",
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train; auto: a GPU if there is one")
+    devices: int = Field(
+        1,
+        ge=1,
+        le=MOST_DEVICES,
+        description="GPUs of one machine that train this model together, each with its share of every step; on a CPU, "
+        "processes. See docs/cluster.md",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -172,7 +181,7 @@ class ModelSettings(Settings):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:
-        if (why := misfit(self.decoder, self.latent, self.objective)) is not None:
+        if (why := misfit(self.decoder, self.latent, self.objective, self.devices)) is not None:
             raise ValueError(why)
         own = self.latent.own_axes
         if own is not None and self.n_latent not in ("auto", own):
@@ -186,6 +195,14 @@ class ModelSettings(Settings):
                 "set `n_latent` higher"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _one_device_goes_without_saying(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave `devices` out where it is 1: models that were trained before there was this key are the same."""
+        dumped: dict[str, Any] = dump(self)
+        if dumped.get("devices") == 1:
+            del dumped["devices"]
+        return dumped
 
     @property
     def rotation(self) -> Rotation:

@@ -46,6 +46,7 @@ KNOWN: dict[str, Any] = {
     "objective": {"elbo": {"draws": (1,), "noise": ("independent",)}},
     # sizes and rates that the step takes from the model
     **dict.fromkeys(("n_latent", "n_hidden", "n_layers", "dropout"), ANY),
+    "devices": (1,),  # the step does not stop between the gradient and the optimizer
     # settings that act before, between or after the steps
     **dict.fromkeys(("epochs", "batch_size", "learning_rate", "weight_decay", "patience", "refit", "device"), ANY),
 }

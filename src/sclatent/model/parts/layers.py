@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from sclatent.model.distributed.part import for_all
+
 
 def init_linear(layer: nn.Linear, generator: torch.Generator, gain: float = 1.0) -> None:
     """Fill `layer` from `generator`: uniform weights of variance gain²/(3·inputs), zero bias."""
@@ -38,5 +40,9 @@ def dropout(h: Tensor, rate: float, generator: torch.Generator | None) -> Tensor
     left_out, factor = bytes_left_out(rate)
     if generator is None or left_out == 0:
         return h
-    keep = fill(words_for(h.numel(), h.device), generator)[: h.numel()].view(h.shape) >= left_out
-    return h * (keep * factor)
+
+    def draw(shape: tuple[int, ...]) -> Tensor:
+        n = math.prod(shape)
+        return fill(words_for(n, h.device), generator)[:n].view(shape)
+
+    return h * ((for_all(draw, tuple(h.shape), 0) >= left_out) * factor)

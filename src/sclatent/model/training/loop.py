@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sclatent.model.batch import random_view
 from sclatent.model.data import Batches, CountData
+from sclatent.model.distributed.ranks import Ranks
 from sclatent.model.fused import CompiledStep, Counts, compiles, prepare
 from sclatent.model.kernels.threads import ahead, only_shared
 from sclatent.model.objectives import OBJECTIVES
@@ -42,7 +43,8 @@ class Run:
     """A training under way: everything that changes from step to step, and the step itself.
 
     It begins with the weights of `start`, if there is one, and follows `schedule`, by default that of a whole training.
-    Without validation cells nothing stops it early, and the last weights are the best.
+    Without validation cells nothing stops it early, and the last weights are the best. Of several processes (`ranks`)
+    every one has such a run, with the same weights; each looks at its cells of every step, and gradients are added up.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class Run:
         start: CountVAE | None = None,
         schedule: Schedule | None = None,
         angle: np.ndarray | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         settings = settings.with_axes(len(train), data.n_genes)
+        self.ranks = ranks or Ranks()
         self.train, self.validation, self.settings, self.seed = train, validation, settings, seed
         n_continuous = 0 if data.continuous is None else data.continuous.shape[1]
         shape: dict[str, Any] = {"n_levels": n_levels, "n_continuous": n_continuous, "rest": rest, "further": further}
@@ -153,32 +157,36 @@ class Run:
             self.flat.forget()
             sums = self._backward(cells)
             self.flat.collect()
+            self.ranks.add(self.flat.gradient, sums)
             self.optimizer.step(self._learning_rate())
         self.step += 1
         add_to_average(self.average, self.flat.values, self.step)
         return sums
 
     def _backward(self, cells: np.ndarray) -> Tensor:
-        """Leave the gradient of the mean loss in the parameters, gathering fewer cells at a time if memory is short."""
-        weight = self.schedule.kl_weight(self.step)
-        noise = self.noise.get_state() if self.batches.device.type == "cuda" else None
+        """Leave the gradient of the mean loss in the parameters, gathering fewer cells at a time if memory is short.
+
+        Of several processes each leaves what its own cells add to it.
+        """
+        weight, mine, n = self.schedule.kl_weight(self.step), self.ranks.part(len(cells)), len(cells)
+        start = self.noise.get_state()
         while True:
             sums = torch.zeros(2, dtype=torch.float64, device=self.batches.device)
             try:
-                for piece in np.array_split(cells, min(self.pieces, len(cells))):
-                    batch = random_view(self.batches.gather(piece), self.noise)
-                    loss = self.objective.loss(self.vae, batch, self.noise, self.noise, weight)
-                    loss.cells.backward(torch.full_like(loss.cells, 1.0 / len(cells)))
+                for piece in mine.pieces(self.pieces):
+                    with self.ranks.looking_at(piece, self.noise, start):
+                        batch = random_view(self.batches.gather(cells[piece.first : piece.last]), self.noise)
+                        loss = self.objective.loss(self.vae, batch, self.noise, self.noise, weight)
+                    loss.cells.backward(torch.full_like(loss.cells, 1.0 / n))
                     sums += loss.sums()
-                for modality in self.vae.modalities.values():
+                for modality in self.vae.modalities.values() if self.ranks.rank == 0 else ():
                     if (penalty := modality.decoder.penalty()) is not None:
                         (penalty / len(self.train)).backward()
                 return sums
             except torch.OutOfMemoryError:
-                self.pieces = make_room(self.batches, self.pieces, len(cells))
+                self.pieces = make_room(self.batches, self.pieces, mine.size)
                 self.flat.forget()
-                if noise is not None and self.batches.device.type == "cuda":
-                    self.noise.set_state(noise)
+                self.noise.set_state(start)
 
     def _compiled_step(self, counts: Counts) -> Tensor:
         """Do `_backward` and the optimiser's step without autograd."""
@@ -192,12 +200,17 @@ class Run:
         """Score of each validation cell, always with the same draws, float64."""
         self.exchange()
         while True:
-            size = 512 if self.pieces == 1 else math.ceil(self.schedule.batch_size / self.pieces)
+            alone = self.ranks.size == 1
+            size = 512 if self.pieces == 1 or not alone else math.ceil(self.schedule.batch_size / self.pieces)
+            how: dict[str, Any] = {"size": size, "ranks": self.ranks, "pieces": 1 if alone else self.pieces}
             try:
-                score = score_cells(self.vae, self.objective, self.batches, self.validation, self.seed, size)
+                score = score_cells(self.vae, self.objective, self.batches, self.validation, self.seed, **how)
                 break
             except torch.OutOfMemoryError:
                 self.pieces = make_room(self.batches, self.pieces, self.schedule.batch_size)
+        total = torch.from_numpy(score).to(self.batches.device)
+        self.ranks.add(total)
+        score = total.cpu().numpy()
         self.exchange()
         if not np.isfinite(score).all():
             raise Diverged(self.validation)

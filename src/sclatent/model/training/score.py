@@ -8,20 +8,37 @@ import numpy as np
 import torch
 
 from sclatent.model.data import Batches
+from sclatent.model.distributed.ranks import Ranks
 from sclatent.model.objective import Objective
 from sclatent.model.vae import CountVAE
 
 
 @torch.no_grad()
 def score_cells(
-    vae: CountVAE, objective: Objective, batches: Batches, index: np.ndarray, seed: int, size: int = 512
+    vae: CountVAE,
+    objective: Objective,
+    batches: Batches,
+    index: np.ndarray,
+    seed: int,
+    *,
+    size: int = 512,
+    ranks: Ranks | None = None,
+    pieces: int = 1,
 ) -> np.ndarray:
-    """Score of each of the cells `index`, float64, with draws from a generator of `seed`."""
+    """Score of each of the cells `index`, float64, with draws from a generator of `seed`.
+
+    Of several processes (`ranks`) each scores its own of every `size` cells, in `pieces`, and has 0 for the others.
+    """
+    ranks = ranks or Ranks()
     noise = torch.Generator(device=vae.device).manual_seed(seed)
-    parts = [np.empty(0)]
-    for batch in batches.stream(index, size):
-        parts.append(objective.score(vae, batch, noise).double().cpu().numpy())
-    return np.concatenate(parts)
+    score = np.zeros(len(index))
+    for at in range(0, len(index), size):
+        cells, start = index[at : at + size], noise.get_state()
+        for piece in ranks.part(len(cells)).pieces(pieces):
+            with ranks.looking_at(piece, noise, start):
+                of_piece = objective.score(vae, batches.gather(cells[piece.first : piece.last]), noise)
+            score[at + piece.first : at + piece.last] = of_piece.double().cpu().numpy()
+    return score
 
 
 def typical(score: np.ndarray) -> float:

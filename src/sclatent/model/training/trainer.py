@@ -15,6 +15,9 @@ import torch
 from tqdm import tqdm
 
 from sclatent.model.data import CountData
+from sclatent.model.distributed.job import Job
+from sclatent.model.distributed.launch import run_together
+from sclatent.model.distributed.ranks import Ranks
 from sclatent.model.parts.modality import Further
 from sclatent.model.training import checkpoint as checkpoints
 from sclatent.model.training.diagnose import Diverged, check_data
@@ -69,7 +72,7 @@ def train_vae(
     device
         ``cpu`` or ``cuda``.
     threads
-        CPU threads of the arithmetic.
+        CPU threads of the arithmetic; several processes share them.
     checkpoint
         File from which an interrupted training of the same data, settings and versions resumes; removed at the end.
     keep
@@ -89,24 +92,22 @@ def train_vae(
     Raises
     ------
     InputError
-        Counts that are no counts; a training that diverged twice.
+        Counts that are no counts; a training that diverged twice; with several ``devices`` in the settings, a process
+        that was lost, or what they cannot share.
     """
     train, validation = np.asarray(train, dtype=np.int64), np.asarray(validation, dtype=np.int64)
     check_data(data, train)
-    with _threads(threads):
-        options: dict[str, Any] = {"n_levels": n_levels, "rest": rest, "further": dict(further or {})}
-        run = Run(data, train, validation, settings, **options, seed=seed, device=device, angle=angle)
-        guess = () if angle is None else (angle,)
-        key = checkpoints.key_of(
-            data, train, validation, settings.model_dump_json(), *options.values(), seed, device, threads, *guess
-        )
-        _go(run, key, checkpoint, "training", progress)
-        if checkpoint is not None and keep:
-            checkpoints.write(checkpoint, run.state() | {"key": key})
-        vae = run.best_model()
+    options: dict[str, Any] = {"n_levels": n_levels, "rest": rest, "further": dict(further or {})}
+    guess = () if angle is None else (angle,)
+    key = checkpoints.key_of(
+        data, train, validation, settings.model_dump_json(), *options.values(), seed, device, threads, *guess
+    )
+    how: dict[str, Any] = {"seed": seed, "device": device, "threads": threads, "key": key, "angle": angle}
+    where: dict[str, Any] = {"checkpoint": checkpoint, "keep": keep, "progress": progress, "save_every": SAVE_EVERY}
+    vae, history = _train(Job(data, train, validation, settings, what="training", **options, **how, **where))
     if checkpoint is not None and not keep:
         checkpoint.unlink(missing_ok=True)
-    return vae, pd.DataFrame(run.history)
+    return vae, pd.DataFrame(history)
 
 
 def early_model(
@@ -194,34 +195,66 @@ def refit_vae(
         The refitted model, or None if the refit diverged.
     """
     cells = np.asarray(cells, dtype=np.int64)
-    schedule = Schedule.again(vae.settings, len(cells), epochs)
+    shape: dict[str, Any] = {"n_levels": vae.n_levels, "rest": vae.rest, "further": vae.further}
+    weights = torch.cat([p.detach().reshape(-1) for p in vae.parameters()]).cpu().numpy()
+    key = checkpoints.key_of(data, cells, weights, epochs, *shape.values(), seed, device, threads)
+    how: dict[str, Any] = {"seed": seed, "device": device, "threads": threads, "key": key, "save_every": SAVE_EVERY}
+    again: dict[str, Any] = {"start": vae, "schedule": Schedule.again(vae.settings, len(cells), epochs)}
+    where: dict[str, Any] = {"checkpoint": checkpoint, "progress": progress}
+    none = np.empty(0, np.int64)
+    try:
+        return _train(Job(data, cells, none, vae.settings, what="refit", **shape, **how, **again, **where))[0]
+    except Diverged as trouble:
+        log.warning("no refit on training and validation cells: %s", trouble)
+        return None
+
+
+def _train(job: Job) -> tuple[CountVAE, list[dict[str, float]]]:
+    """Carry a job out here, or in as many processes as it has devices."""
+    return carry_out(job, Ranks()) if job.settings.devices == 1 else run_together(job)
+
+
+def carry_out(job: Job, ranks: Ranks) -> tuple[CountVAE, list[dict[str, float]]]:
+    """Train, alone or as one of several processes, of which the first writes the checkpoint.
+
+    Returns
+    -------
+    tuple
+        The model with its best weights, on the CPU, and its history, the same in every process.
+
+    Raises
+    ------
+    InputError
+        A training that diverged twice, in every process.
+    """
+    threads = max(1, job.threads // ranks.size)
     with _threads(threads):
-        shape = {"n_levels": vae.n_levels, "rest": vae.rest, "further": vae.further}
-        options: dict[str, Any] = {**shape, "seed": seed, "device": device}
-        run = Run(data, cells, np.empty(0, np.int64), vae.settings, **options, start=vae, schedule=schedule)
-        key = checkpoints.key_of(data, cells, run.flat.values.cpu().numpy(), epochs, *options.values(), threads)
-        try:
-            _go(run, key, checkpoint, "refit", progress)
-        except Diverged as trouble:
-            log.warning("no refit on training and validation cells: %s", trouble)
-            return None
-        return run.best_model()
+        more: dict[str, Any] = {"start": job.start, "schedule": job.schedule, "angle": job.angle, "ranks": ranks}
+        how: dict[str, Any] = {"seed": job.seed, "device": job.device, **job.shape}
+        run = Run(job.data, job.cells, job.validation, job.settings, **how, **more)
+        _go(run, job)
+        if job.checkpoint is not None and job.keep and ranks.rank == 0:
+            checkpoints.write(job.checkpoint, run.state() | {"key": job.key})
+        return run.best_model(), run.history
 
 
-def _go(run: Run, key: str, checkpoint: Path | None, what: str, progress: bool) -> None:
+def _go(run: Run, job: Job) -> None:
     """Take up a run where its checkpoint left it, and bring it to its end."""
-    if checkpoint is not None and (state := checkpoints.read(checkpoint, key)) is not None:
+    first = run.ranks.rank == 0
+    checkpoint = job.checkpoint if first else None
+    state = None if checkpoint is None else checkpoints.read(checkpoint, job.key)
+    if (state := run.ranks.from_first(state)) is not None:
         run.restore(state)
-        log.info("%s: %s resumes after epoch %d", checkpoint, what, run.epoch)
-    saved = time.monotonic()
-    with tqdm(total=run.schedule.epochs, initial=run.epoch, desc=what, unit="epoch", disable=not progress) as bar:
+        log.info("%s: %s resumes after epoch %d", job.checkpoint, job.what, run.epoch)
+    saved, shown = time.monotonic(), job.progress and first
+    with tqdm(total=run.schedule.epochs, initial=run.epoch, desc=job.what, unit="epoch", disable=not shown) as bar:
         while not run.finished:
             run.one_epoch()
             bar.update(run.epoch - bar.n)
             if run.history and len(run.validation):
                 bar.set_postfix_str(f"validation ELBO {run.history[-1]['validation_elbo']:.1f}", refresh=False)
-            if checkpoint is not None and time.monotonic() - saved >= SAVE_EVERY:
-                checkpoints.write(checkpoint, run.state() | {"key": key})
+            if checkpoint is not None and time.monotonic() - saved >= job.save_every:
+                checkpoints.write(checkpoint, run.state() | {"key": job.key})
                 saved = time.monotonic()
 
 

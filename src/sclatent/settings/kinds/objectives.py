@@ -49,6 +49,11 @@ class ScoreFunctionSettings(DrawnSettings):
         description="score: baseline of a draw: none, the running mean of earlier steps, or the cell's other draws",
     )
 
+    @property
+    def of_all_cells(self) -> bool:
+        """Whether it has the running mean over the cells of all steps."""
+        return self.baseline == "running"
+
     @model_validator(mode="after")
     def _others_are_others(self) -> Self:
         if self.baseline == "others" and self.draws == 1:

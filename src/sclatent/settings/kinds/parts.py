@@ -91,10 +91,17 @@ class ObjectiveSettings(KindSettings):
         Whether it asks for the density of the posterior.
     of_draws
         Whether it asks for the density of what `sample` draws, and follows the gradient through it.
+    of_all_cells
+        Whether it carries something over from all cells of a step, so that several devices cannot share them.
     """
 
     density: ClassVar[bool] = False
     of_draws: ClassVar[bool] = False
+
+    @property
+    def of_all_cells(self) -> bool:
+        """Whether the loss of a cell depends on other cells."""
+        return False
 
 
 class PoissonSettings(LikelihoodSettings):

@@ -19,8 +19,15 @@ TABLE_BEGIN = "<!-- together:begin (written by make docs) -->"
 TABLE_END = "<!-- together:end -->"
 
 
-def misfit(decoder: DecoderSettings, latent: LatentSettings, objective: ObjectiveSettings) -> str | None:
+def misfit(
+    decoder: DecoderSettings, latent: LatentSettings, objective: ObjectiveSettings, devices: int = 1
+) -> str | None:
     """Return the line that says why these do not go together; None: they do. Every likelihood goes with all."""
+    if devices > 1 and objective.of_all_cells:
+        return (
+            f"devices: objective: {objective.kind} compares each cell with all of the steps before, of which each of "
+            f"{devices} devices sees its share: set `devices` to 1, or `baseline` to none or others"
+        )
     for one in latent.parts:
         if (why := _misfit(one, objective)) is not None:
             return why

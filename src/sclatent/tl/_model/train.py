@@ -141,7 +141,8 @@ def train(
     device
         ``auto`` (what the model's settings say), ``cpu`` or ``cuda``.
     threads
-        CPU threads of the arithmetic; recorded, since results depend on it in the last digits.
+        CPU threads of the arithmetic, of all processes together; recorded, since results depend on it in the last
+        digits.
     checkpoint
         File from which an interrupted training resumes; removed on success.
     progress
@@ -160,10 +161,10 @@ def train(
     Raises
     ------
     InputError
-        If a column is missing or holds no numbers, there are more axes than genes, or no usable GPU where one was
-        asked for.
+        If a column is missing or holds no numbers, there are more axes than genes, fewer usable GPUs than were asked
+        for, or one of several processes was lost.
     """
-    where = pick_device(model.device if device == "auto" else device, f"{file}: models.{name}.")
+    where = pick_device(model.device if device == "auto" else device, f"{file}: models.{name}.", model.devices)
     cells = {part: np.flatnonzero((prepared.obs[slots.SPLIT] == part).to_numpy()) for part in slots.SPLITS}
     card = describe(prepared, [*batch, *condition], covariates, library_size, cells[slots.TRAIN])
     data = modelled(prepared, card, modalities, cells[slots.TRAIN])
@@ -241,13 +242,18 @@ def _further(card: dict[str, Any], modalities: ModalitiesSettings | None) -> dic
     return {ATAC: Further(len(card["modalities"][ATAC]["features"]), modalities.atac.likelihood)}
 
 
-def pick_device(device: str, where: str = "") -> str:
-    """Return ``cpu`` or ``cuda``; ``cuda`` without a usable GPU is a user's mistake, made at the key `where`."""
+def pick_device(device: str, where: str = "", devices: int = 1) -> str:
+    """Return ``cpu`` or ``cuda``; fewer usable GPUs than were asked for are a user's mistake, at the key `where`."""
     usable = torch.cuda.is_available()
     if device == "auto":
-        return "cuda" if usable else "cpu"
+        device = "cuda" if usable else "cpu"
     if device == "cuda" and not usable:
         raise InputError(
             f"{where}device: cuda was asked for, but PyTorch finds no usable GPU: use `device: auto`, or `cpu`"
+        )
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise InputError(
+            f"{where}devices: {devices} GPUs were asked for, and PyTorch finds {torch.cuda.device_count()} on this "
+            "machine: set `devices` to what there is, or ask for a job with more GPUs"
         )
     return device
