@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import ROOT, Study
+from .conftest import ROOT, SNAKEFILES, Study
 
 SBATCH = """#!/bin/sh
 for word in "$@"; do case "$word" in --wrap*) ;; *) printf '%s ' "$word" ;; esac; done >> {record}
@@ -28,18 +28,18 @@ def refused(study: Study, tmp_path: Path):
     (commands / "sbatch").write_text(SBATCH.format(record=record))
     for command in commands.iterdir():
         command.chmod(0o755)
-    study.dataset("a", counts="demo/demo.h5ad")
+    study.dataset("a", counts="demo/demo.h5ad", models={"nb": {}, "wide": {"devices": 3}})
     study.select("a")
     study.write("results/a/model_counts.h5ad", "x" * 10**6)
 
-    def submit(*arguments: object) -> tuple[str, list[str]]:
+    def submit(*arguments: object, model: str = "nb", snakefile: Path = SNAKEFILES["root"]) -> tuple[str, list[str]]:
         record.write_text("")
         path = f"{commands}{os.pathsep}{os.environ['PATH']}"
-        wanted = "results/a/nb/seed-0/model.safetensors"
+        wanted = f"results/a/{model}/seed-0/model.safetensors"
         done = study.run(
             "--workflow-profile", ROOT / "workflow/profiles/slurm", "--slurm-no-account",
             "--slurm-init-seconds-before-status-checks", 1, "--allowed-rules", "train",
-            *arguments, "--", wanted, PATH=path,
+            *arguments, "--", wanted, PATH=path, snakefile=snakefile,
         )  # fmt: skip
         assert done.returncode == 1
         return done.stdout, record.read_text().splitlines()
@@ -69,3 +69,12 @@ def test_a_partition_and_threads_reach_the_line(refused):
     _, lines = refused("--default-resources", "slurm_partition=long", "--set-threads", "train=5", "--retries", "0")
     assert re.search(r"-p '?long", lines[0])
     assert re.search(r"--cpus-per-(task|gpu)=5", lines[0])
+
+
+@pytest.mark.parametrize("snakefile", SNAKEFILES.values(), ids=SNAKEFILES)
+def test_a_training_asks_for_every_one_of_its_devices(refused, snakefile):
+    _, lines = refused(model="wide", snakefile=snakefile)
+    for line in lines:  # a retry asks for no more GPUs
+        assert "--gpus=3" in line
+        assert int(re.search(r"--cpus-per-(?:task|gpu)=(\d+)", line)[1]) == 3
+    assert int(re.search(r"--mem (\d+)", lines[0])[1]) >= 3 * 4000

@@ -21,6 +21,7 @@ if installed != NEEDS:
 from sclatent.bridge import (
     DEMO_COUNTS,
     VERSIONS,
+    for_each,
     memory,
     minutes,
     read_config,
@@ -101,6 +102,16 @@ def cycle_of_circle(wildcards):
     latent = DATASETS[wildcards.dataset].models[wildcards.model].latent
     circle = any(part.angles for part in latent.parts)
     return f"results/{wildcards.dataset}/cycle.h5ad" if circle else []
+
+
+def devices(wildcards):
+    """How many devices train a model together."""
+    return DATASETS[wildcards.dataset].models[wildcards.model].devices
+
+
+def threads_of_training(wildcards):
+    """Threads of a training, which its processes share: one for each at least."""
+    return max(TRAIN_THREADS, devices(wildcards))
 
 
 def per_seed(path):

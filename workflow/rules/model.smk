@@ -20,11 +20,11 @@ rule train:
     retries: RETRIES
     conda:
         "../../envs/training.yaml"
-    threads: TRAIN_THREADS
+    threads: threads_of_training
     resources:
-        fixed_threads=TRAIN_THREADS,
+        fixed_threads=threads_of_training,
         # the libraries of CUDA take memory of the machine, too
-        mem_mb=memory(4000, 12),
+        mem_mb=memory(4000, 12, devices),
         runtime=minutes(120, 0.5),
     params:
         settings=section(
@@ -40,6 +40,13 @@ rule train:
         "{wildcards.dataset}: training {wildcards.model}, seed {wildcards.seed}"
     script:
         "../scripts/train.py"
+
+
+# what a profile asks for (`set-resources: {train: {gpu: 1}}`) is for each device of a model
+if "gpu" in rules.train.rule.resources:
+    rules.train.rule.resources["gpu"] = for_each(
+        rules.train.rule.resources["gpu"], devices
+    )
 
 
 rule embed:

@@ -5,7 +5,7 @@ Nothing heavy is imported here: the Snakefile imports this room in every job.
 
 from sclatent.bridge.files import read_json, read_table
 from sclatent.bridge.parse import DEMO_COUNTS, read_config, source_files
-from sclatent.bridge.resources import memory, minutes, training_threads
+from sclatent.bridge.resources import for_each, memory, minutes, training_threads
 from sclatent.bridge.stage import Stage, stage
 from sclatent.bridge.versions import VERSIONS
 
@@ -13,6 +13,7 @@ __all__ = [
     "DEMO_COUNTS",
     "VERSIONS",
     "Stage",
+    "for_each",
     "memory",
     "minutes",
     "read_config",

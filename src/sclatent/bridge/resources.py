@@ -12,7 +12,9 @@ _AS_LARGE_AS = {"atlas.h5ad": "prepared.h5ad", "prepared.h5ad": "counts.h5ad", "
 _OF_ZARR = (".zgroup", ".zattrs", ".zmetadata", "zarr.json")
 
 
-def memory(base_mb: int, per_input_mb: float) -> Callable[..., int]:
+def memory(
+    base_mb: int, per_input_mb: float, processes: Callable[[Any], int] = lambda wildcards: 1
+) -> Callable[..., int]:
     """Return a function for ``resources: mem_mb``: `base_mb` + `per_input_mb` × input size, half more per retry.
 
     Parameters
@@ -21,6 +23,8 @@ def memory(base_mb: int, per_input_mb: float) -> Callable[..., int]:
         Megabytes for the interpreter and the libraries.
     per_input_mb
         Megabytes for each megabyte on disk; count files are compressed about fivefold.
+    processes
+        Of wildcards, how many processes the job has, each of which takes the base; what they read they share.
 
     Returns
     -------
@@ -29,7 +33,8 @@ def memory(base_mb: int, per_input_mb: float) -> Callable[..., int]:
     """
 
     def mem_mb(wildcards: Any, input: Any, attempt: int) -> int:
-        return math.ceil((base_mb + per_input_mb * megabytes(input)) * 1.5 ** (attempt - 1))
+        whole = base_mb * processes(wildcards) + per_input_mb * megabytes(input)
+        return math.ceil(whole * 1.5 ** (attempt - 1))
 
     return mem_mb
 
@@ -105,3 +110,23 @@ def training_threads(asked: Mapping[str, Any], default: int) -> int:
         if rule == "train" or rule.endswith("_train"):
             return int(getattr(threads, "raw", threads))
     return default
+
+
+def for_each(resource: Any, devices: Callable[[Any], int]) -> Any:
+    """Return a resource of Snakemake that is asked for so many times.
+
+    A profile says what one training asks for each of its devices (``gpu: 1``), and does not know how many there are.
+
+    Parameters
+    ----------
+    resource
+        Of a rule, as a profile or the command line left it: a number, or an expression that gives one.
+    devices
+        Of wildcards, how many devices the job has.
+    """
+
+    def of_all(wildcards: Any, input: Any, attempt: int, threads: int) -> Any:
+        one = resource.evaluate(wildcards, input=input, attempt=attempt, threads=threads).value
+        return one * devices(wildcards) if isinstance(one, int) else one
+
+    return type(resource)(resource.name, of_all, raw=resource.raw)

@@ -200,11 +200,9 @@ class Run:
         """Score of each validation cell, always with the same draws, float64."""
         self.exchange()
         while True:
-            alone = self.ranks.size == 1
-            size = 512 if self.pieces == 1 or not alone else math.ceil(self.schedule.batch_size / self.pieces)
-            how: dict[str, Any] = {"size": size, "ranks": self.ranks, "pieces": 1 if alone else self.pieces}
+            asked = (self.vae, self.objective, self.batches, self.validation, self.seed)
             try:
-                score = score_cells(self.vae, self.objective, self.batches, self.validation, self.seed, **how)
+                score = score_cells(*asked, ranks=self.ranks, pieces=self.pieces)
                 break
             except torch.OutOfMemoryError:
                 self.pieces = make_room(self.batches, self.pieces, self.schedule.batch_size)

@@ -12,6 +12,9 @@ from sclatent.model.distributed.ranks import Ranks
 from sclatent.model.objective import Objective
 from sclatent.model.vae import CountVAE
 
+TOGETHER = 512
+"""Cells that are scored at a time."""
+
 
 @torch.no_grad()
 def score_cells(
@@ -21,19 +24,19 @@ def score_cells(
     index: np.ndarray,
     seed: int,
     *,
-    size: int = 512,
     ranks: Ranks | None = None,
     pieces: int = 1,
 ) -> np.ndarray:
     """Score of each of the cells `index`, float64, with draws from a generator of `seed`.
 
-    Of several processes (`ranks`) each scores its own of every `size` cells, in `pieces`, and has 0 for the others.
+    They are looked at `TOGETHER` at a time, in `pieces` where memory is short. Of several processes (`ranks`) each
+    scores its own of them, and has 0 for the others.
     """
     ranks = ranks or Ranks()
     noise = torch.Generator(device=vae.device).manual_seed(seed)
     score = np.zeros(len(index))
-    for at in range(0, len(index), size):
-        cells, start = index[at : at + size], noise.get_state()
+    for at in range(0, len(index), TOGETHER):
+        cells, start = index[at : at + TOGETHER], noise.get_state()
         for piece in ranks.part(len(cells)).pieces(pieces):
             with ranks.looking_at(piece, noise, start):
                 of_piece = objective.score(vae, batches.gather(cells[piece.first : piece.last]), noise)
