@@ -97,6 +97,7 @@ def peak() -> int:
 
 def work(connection: Connection, bases: dict[str, Path], folder: Path) -> None:
     """Judge what comes through the connection until it closes."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     logging.disable()
     warnings.simplefilter("ignore")
     os.chdir(folder)
@@ -174,8 +175,10 @@ def main() -> None:
             bases[kind] = _hostile.MAKERS[kind](folder / "sound" / kind)
             read(bases[kind], kind, folder)  # imports what reading needs, before the worker is forked
         worker = Worker(bases, folder)
+        stopped: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, frame: stopped.append(number))
         for i in range(arguments.inputs):
-            if time.perf_counter() - start > arguments.seconds:
+            if stopped or time.perf_counter() - start > arguments.seconds:
                 break
             kind, number = kinds[i % len(kinds)], arguments.first + i // len(kinds)
             begun = time.perf_counter()

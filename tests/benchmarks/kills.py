@@ -4,13 +4,15 @@
     python tests/benchmarks/kills.py --kills 3 --seed 7
 
 Each kill is SIGKILL to every process of the run at once, as of a machine that goes down; the next run begins where it
-was. When a run has ended, its results must be those of a run that nobody disturbed, byte by byte, and nothing
+was. It comes when some stages more have begun, and a random time after, so that a try takes two stages on a machine
+of any speed. When a run has ended, its results must be those of a run that nobody disturbed, byte by byte, and nothing
 half-written may lie beside them; then the next folder begins.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -39,17 +41,26 @@ def study(folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, limit: float | None = None) -> bool:
-    """Run the pipeline; kill it after `limit` seconds. Return whether it came to its end."""
+def run(folder: Path, stages_more: int | None = None, seconds: float = 0.0) -> bool:
+    """Run the pipeline; return whether it came to its end.
+
+    With `stages_more` it is killed `seconds` after so many stages more have begun.
+    """
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2", "--nolock"]
+    before = under_way(folder)
+    seen = set(before)
     with (folder / "said.txt").open("ab") as said:
         process = subprocess.Popen(command, cwd=folder, stdout=said, stderr=said, start_new_session=True)
-        try:
-            code = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            _kill(process.pid)
-            process.wait()
-            return False
+        while stages_more is not None and process.poll() is None:
+            seen |= under_way(folder)
+            if len(seen - before) >= stages_more:
+                time.sleep(seconds)
+                if process.poll() is None:
+                    _kill(process.pid)
+                    process.wait()
+                    return False
+            time.sleep(0.05)
+        code = process.wait()
     if code:
         sys.exit((folder / "said.txt").read_text()[-4000:])
     return True
@@ -62,6 +73,15 @@ def _kill(group: int) -> None:
 
 def results(folder: Path) -> dict[str, bytes]:
     return {path: (folder / "results/tiny" / path).read_bytes() for path in RESULTS}
+
+
+def under_way(folder: Path) -> set[str]:
+    """Return what jobs say that are at work, or were killed: each attempt something else."""
+    found = set()
+    for path in (folder / "logs").rglob(".*.running"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(path.read_text())
+    return found - {""}
 
 
 def stages(folder: Path) -> int:
@@ -81,16 +101,19 @@ def main() -> None:
         start = time.perf_counter()
         run(undisturbed)
         whole = time.perf_counter() - start
+        stage = whole / stages(undisturbed)
         wanted = results(undisturbed)
-        print(f"undisturbed: {whole:.0f} s", flush=True)
+        print(f"undisturbed: {whole:.0f} s, {stage:.1f} s for each of {stages(undisturbed)} stages", flush=True)
         while kills < arguments.kills:
             folder = study(Path(name) / f"study-{studies}")
             studies += 1
             here = 0
-            # a start of Snakemake and one stage fit into a third of a run, so it gets on between two kills
-            while kills < arguments.kills and not run(folder, rng.uniform(0.03, 0.35) * whole):
+            # while Snakemake starts, or in the first, second or third stage from there
+            while kills < arguments.kills and not run(
+                folder, rng.choice([0, 1, 1, 2, 2, 3]), rng.uniform(0, 2 * stage)
+            ):
                 kills, here = kills + 1, here + 1
-                print(f"kill {kills} after {stages(folder)} stages had begun", flush=True)
+                print(f"kill {kills}, {stages(folder)} stages had begun", flush=True)
             run(folder)
             differs = [path for path, content in results(folder).items() if content != wanted[path]]
             hidden = [*(folder / "results").rglob(".*"), *(folder / "results").rglob("*.part")]

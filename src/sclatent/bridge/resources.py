@@ -125,8 +125,8 @@ def for_each(resource: Any, devices: Callable[[Any], int]) -> Any:
         Of wildcards, how many devices the job has.
     """
 
-    def of_all(wildcards: Any, input: Any, attempt: int, threads: int) -> Any:
-        one = resource.evaluate(wildcards, input=input, attempt=attempt, threads=threads).value
+    def of_all(wildcards: Any, **more: Any) -> Any:
+        one = resource.evaluate(wildcards, **more).value
         return one * devices(wildcards) if isinstance(one, int) else one
 
     return type(resource)(resource.name, of_all, raw=resource.raw)

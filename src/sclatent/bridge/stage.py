@@ -230,10 +230,13 @@ def _end(text: str, terminal: int) -> SystemExit:
 
 
 def used(seconds: float) -> str:
-    """Say what this process has used so far: `seconds` by the clock, CPU time, and its largest memory."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    peak = usage.ru_maxrss * 1024 / 1e9  # Linux counts in KiB
-    return f"{seconds:.1f} s, {usage.ru_utime + usage.ru_stime:.1f} s of CPU, at most {peak:.2f} GB of memory"
+    """Say what this process and those that it waited for have used so far.
+
+    That is `seconds` by the clock, CPU time, and the largest memory of one process.
+    """
+    both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu, peak = sum(one.ru_utime + one.ru_stime for one in both), max(one.ru_maxrss for one in both)
+    return f"{seconds:.1f} s, {cpu:.1f} s of CPU, at most {peak * 1024 / 1e9:.2f} GB of memory"  # Linux counts in KiB
 
 
 class _Printable(logging.Formatter):
