@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import tempfile
@@ -15,7 +16,7 @@ import torch
 from scipy import sparse
 
 import sclatent as sl
-from sclatent.model import CountData, CountSource, Diverged, Rows, refit_vae, train_vae
+from sclatent.model import LIKELIHOODS, CountData, CountSource, Diverged, Rows, refit_vae, train_vae
 from sclatent.model.csr import MappedCounts
 from sclatent.model.distributed import launch
 from sclatent.model.distributed.job import Job, read_job, write_job
@@ -97,13 +98,17 @@ def test_shares_of_a_step_add_up_to_the_step_whatever_the_model(settings):
     np.testing.assert_allclose(score, whole._validate(), rtol=1e-5)
 
 
-def test_two_processes_have_the_loss_curve_of_one():
-    alone, of_one = trained(1)
-    both, of_two = trained(2)
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no two GPUs"))],
+)
+def test_two_processes_have_the_loss_curve_of_one(device):
+    alone, of_one = trained(1, device=device)
+    both, of_two = trained(2, device=device)
     for column in of_one:
         np.testing.assert_allclose(of_two[column], of_one[column], rtol=1e-5, atol=1e-7, err_msg=column)
     np.testing.assert_allclose(weights(both), weights(alone), atol=1e-3)
-    refitted = [refit_vae(vae, some_data(), np.arange(CELLS), 2, seed=3) for vae in (alone, both)]
+    refitted = [refit_vae(vae, some_data(), np.arange(CELLS), 2, seed=3, device=device) for vae in (alone, both)]
     np.testing.assert_allclose(weights(refitted[1]), weights(refitted[0]), atol=2e-3)
 
 
@@ -173,6 +178,38 @@ def test_a_process_that_fails_hands_on_why(monkeypatch):
     monkeypatch.setattr(launch, "write_job", lambda job, folder: None)
     with pytest.raises(RuntimeError, match=r"(?s)process . of the 2 of the training failed:\nTraceback.*job\.json"):
         trained(2)
+
+
+MODULE = """
+from typing import Literal
+
+from sclatent.model import LIKELIHOODS
+from sclatent.model.parts.likelihoods import Poisson
+from sclatent.settings import LikelihoodSettings
+
+
+class OwnSettings(LikelihoodSettings):
+    kind: Literal["own-poisson"] = "own-poisson"
+
+
+@LIKELIHOODS.register
+class Own(Poisson):
+    settings = OwnSettings
+"""
+
+
+def test_kinds_from_outside_the_package_are_known_in_every_process(tmp_path, monkeypatch):
+    (tmp_path / "own_kinds.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("own_kinds")
+    try:
+        _, history = trained(2, settings=some_settings(devices=2, likelihood="own-poisson", epochs=2))
+        assert len(history) == 2
+        monkeypatch.setattr(own.Own, "__module__", "__main__")
+        with pytest.raises(InputError, match="likelihood: own-poisson is defined in a script or a notebook"):
+            trained(2, settings=some_settings(devices=2, likelihood="own-poisson"))
+    finally:
+        LIKELIHOODS.remove("own-poisson")
 
 
 class Elsewhere(CountSource):

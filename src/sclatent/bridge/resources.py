@@ -123,6 +123,11 @@ def for_each(resource: Any, devices: Callable[[Any], int]) -> Any:
         Of a rule, as a profile or the command line left it: a number, or an expression that gives one.
     devices
         Of wildcards, how many devices the job has.
+
+    Returns
+    -------
+    Resource
+        Its number for all devices; what is no number stays.
     """
 
     def of_all(wildcards: Any, **more: Any) -> Any:

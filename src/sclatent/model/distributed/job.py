@@ -6,6 +6,7 @@ import json
 import mmap
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,11 @@ from scipy.sparse import csr_matrix
 
 from sclatent.model.csr import MappedCounts
 from sclatent.model.data import CountData
-from sclatent.model.parts.modality import Further
+from sclatent.model.kinds import Kinds
+from sclatent.model.objectives import OBJECTIVES
+from sclatent.model.parts.latents import LATENTS
+from sclatent.model.parts.likelihoods import LIKELIHOODS
+from sclatent.model.parts.modality import DECODERS, Further
 from sclatent.model.source import CountSource
 from sclatent.model.training.schedule import Schedule
 from sclatent.model.vae import CountVAE
@@ -87,6 +92,11 @@ def check_alone(job: Job) -> None:
         One line, with the key.
     """
     settings, n = job.settings, len(job.cells)
+    if "__main__" in (modules := from_outside(settings)):
+        raise InputError(
+            f"devices: {modules['__main__']} is defined in a script or a notebook, which other processes do not run: "
+            "put it into a module of its own, or set `devices` to 1"
+        )
     if not torch.distributed.is_available():
         raise InputError("devices: this PyTorch cannot train in several processes: set `devices` to 1")
     if job.further:
@@ -97,6 +107,18 @@ def check_alone(job: Job) -> None:
             f"devices: {settings.devices} devices share the cells of a step, and the smallest step has {n // steps}: "
             "set `batch_size` higher, or fewer `devices`"
         )
+
+
+def from_outside(settings: ModelSettings) -> dict[str, str]:
+    """Return the modules in which kinds that are not of the package become known, and one such kind of each."""
+    used: list[tuple[Kinds[Any], str]] = [
+        (LIKELIHOODS, settings.likelihood.kind),
+        (DECODERS, settings.decoder.kind),
+        (OBJECTIVES, settings.objective.kind),
+        *((LATENTS, one.kind) for one in settings.latent.parts),
+    ]
+    found = {kinds[kind].__module__: f"{kinds.key}: {kind}" for kinds, kind in used}
+    return {module: kind for module, kind in found.items() if module.split(".")[0] != "sclatent"}
 
 
 def write_job(job: Job, folder: Path) -> None:
@@ -113,6 +135,7 @@ def write_job(job: Job, folder: Path) -> None:
         "settings": job.settings.model_dump(mode="json"),
         "checkpoint": None if job.checkpoint is None else str(job.checkpoint.resolve()),
         "schedule": None if job.schedule is None else asdict(job.schedule),
+        "modules": list(from_outside(job.settings)),
         "counts": [*job.data.source.shape, isinstance(job.data.source, MappedCounts)],
         **{name: getattr(job, name) for name in ("seed", "device", "threads", "what", "n_levels", "rest")},
         **{name: getattr(job, name) for name in ("key", "keep", "progress", "save_every")},
@@ -123,6 +146,8 @@ def write_job(job: Job, folder: Path) -> None:
 def read_job(folder: Path) -> Job:
     """Read what `write_job` wrote; the counts stay in their files, of which all processes hold one copy."""
     plain = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    for module in plain.pop("modules"):
+        import_module(module)
     arrays = {path.stem: np.load(path) for path in folder.glob("*.npy")}
     n_cells, n_genes, mapped = plain.pop("counts")
     matrix, held = _mapped(folder, (n_cells, n_genes))

@@ -56,6 +56,8 @@ def run_together(job: Job) -> tuple[CountVAE, list[dict[str, float]]]:
 def _start(folder: Path, rank: int, job: Job) -> subprocess.Popen[bytes]:
     threads = str(max(1, job.threads // job.settings.devices))
     environment = os.environ | dict.fromkeys(_THREADS, threads)
+    # what this process can import, they can
+    environment["PYTHONPATH"] = os.pathsep.join(place for place in sys.path if place)
     # all are on this machine: its name need not be known to a name server
     environment.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform.startswith("linux") else "lo0")
     level = logging.getLogger("sclatent").getEffectiveLevel()

@@ -102,7 +102,7 @@ def joined(rank: int, size: int, meeting: Path, device: str) -> Iterator[Ranks]:
     with _together():
         torch.distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if gpus else "gloo",
-            init_method=meeting.resolve().as_uri(),
+            store=torch.distributed.FileStore(str(meeting), size),
             rank=rank,
             world_size=size,
             timeout=PATIENCE,
