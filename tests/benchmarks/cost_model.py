@@ -1,11 +1,11 @@
-"""A cost model: seconds and memory of every rule by the number of cells, from the tables of docs/scaling.md.
+"""A cost model: seconds and memory of every rule by the size of the data, from the tables of docs/scaling.md.
 
     python tests/benchmarks/cost_model.py                          # print it
     python tests/benchmarks/cost_model.py --write docs/scaling.md  # put it into the page
 
-The sizes of one number of genes and one density are fitted, those of `--judge` are left out and predicted. Seconds are
-those of the CPU, which a busy machine changes least. Relative errors count, not absolute ones: a fit of absolute
-ones would see nothing but the largest size.
+Every table of the page is a size (cells, and counts that are not 0). Each is also left out, and predicted from the
+others. Seconds are CPU time, which other work on the machine changes least. Relative errors are fitted: absolute ones
+would be those of the largest size alone.
 """
 
 from __future__ import annotations
@@ -29,164 +29,168 @@ SIZE = re.compile(r"## ([\d,]+) cells × ([\d,]+) genes\n\nDensity ([\d.]+)%")
 ROW = re.compile(r"\| `(\w+)` \| [\d.]+ \| ([\d.]+) \| ([\d.]+) \|")
 EXACT = 100_000
 """Cells up to which neighbours are searched exactly, in time that grows with their square."""
-UNIT = 100_000
-"""Cells that the table counts by."""
-LARGER = (1_000_000, 10_000_000, 100_000_000)
+LARGER = (100_000, 1_000_000, 10_000_000, 100_000_000)
+TITLE = "## A cost model"
+
+Size = tuple[float, float]
+"""Cells, and counts that are not 0."""
+Term = Callable[[float, float], float]
 
 
 class Used(NamedTuple):
     """What a rule used at a size."""
 
-    cells: int
+    size: Size
     seconds: float
     gigabytes: float
 
 
-def passes(cells: float) -> float:
+def passes(cells: float, counts: float) -> float:
     """Return how many cells a training looks at, counted once for every epoch."""
     training, more = 0.8 * cells, 0.9 * cells
     epochs = n_epochs(ModelSettings(), round(training))
     return training * epochs + more * refit_epochs(round(more), epochs)
 
 
-def terms_of_time(rule: str) -> list[Callable[[float], float]]:
-    """Return what the seconds of a rule are a sum of, beside a constant."""
-    if rule == "train":
-        return [passes]
-    if rule == "map":
-        return [lambda cells: cells, lambda cells: min(cells, EXACT) ** 2]
-    return [lambda cells: cells]
+def of_cells(cells: float, counts: float) -> float:
+    """Return the cells."""
+    return cells
 
 
-def terms_of_memory(counts: float) -> list[Callable[[float], float]]:
-    """Return what memory is a sum of: something of every cell, and its counts, up to what is held in memory."""
-    held = IN_MEMORY / 8 / counts
-    return [lambda cells: cells, lambda cells: min(cells, held)]
+def of_counts(cells: float, counts: float) -> float:
+    """Return the counts."""
+    return counts
+
+
+def pairs(cells: float, counts: float) -> float:
+    """Return the pairs of cells that an exact search of neighbours looks at."""
+    return min(cells, EXACT) ** 2
+
+
+def in_memory(cells: float, counts: float) -> float:
+    """Return the counts that are held at once: of more, a stage holds blocks."""
+    return min(counts, IN_MEMORY / 8)
+
+
+TIME: dict[str, list[Term]] = {"train": [passes], "map": [of_cells, pairs]}
+MEMORY: list[Term] = [of_cells, in_memory]
 
 
 class Fit:
-    """A sum of terms with factors of 0 or more."""
+    """A sum of a constant and terms, with factors of 0 or more."""
 
-    def __init__(self, terms: list[Callable[[float], float]], cells: list[int], values: list[float]) -> None:
+    def __init__(self, terms: list[Term], sizes: list[Size], values: list[float]) -> None:
         self.terms = terms
-        design = np.array([self._row(n) for n in cells])
-        weight = 1 / np.maximum(values, 1e-9)[:, None]
-        scale = (design * weight).max(0)
-        self.factors = nnls(design * weight / scale, np.ones(len(cells)))[0] / scale
+        weighted = np.array([self._row(size) for size in sizes]) / np.array(values)[:, None]
+        scale = weighted.max(0)
+        self.factors = nnls(weighted / scale, np.ones(len(sizes)))[0] / scale
 
-    def _row(self, cells: float) -> list[float]:
-        return [1.0, *(term(cells) for term in self.terms)]
+    def _row(self, size: Size) -> list[float]:
+        return [1.0, *(term(*size) for term in self.terms)]
 
-    def __call__(self, cells: float) -> float:
-        return float(np.dot(self._row(cells), self.factors))
+    def __call__(self, size: Size) -> float:
+        return float(np.dot(self._row(size), self.factors))
 
 
-def read(page: str, genes: int, density: float) -> tuple[dict[str, list[Used]], float]:
-    """Return what each rule used at every size of so many genes and about this density, and the counts of a cell."""
+def read(page: str) -> dict[str, list[Used]]:
+    """Return what each rule used at every size of the page."""
     found: dict[str, list[Used]] = {}
-    counts = []
     for part in re.split(r"(?m)^(?=## )", page):
-        size = SIZE.match(part)
-        if size is None or int(size[2].replace(",", "")) != genes or abs(float(size[3]) / 100 - density) > density / 5:
+        if (told := SIZE.match(part)) is None:
             continue
-        counts.append(float(size[3]) / 100 * genes)
+        cells, genes = (float(number.replace(",", "")) for number in told.groups()[:2])
         for rule, seconds, gigabytes in ROW.findall(part):
-            # a table of whole seconds says 0 of half a one
-            used = Used(int(size[1].replace(",", "")), max(float(seconds), 0.5), float(gigabytes))
+            # a table of whole seconds has 0 for half a second
+            used = Used((cells, float(told[3]) / 100 * cells * genes), max(float(seconds), 0.5), float(gigabytes))
             found.setdefault(rule, []).append(used)
-    return found, float(np.mean(counts))
+    return found
 
 
-def fitted(used: dict[str, list[Used]], sizes: set[int], counts: float) -> dict[str, tuple[Fit, Fit]]:
+def fitted(used: dict[str, list[Used]], sizes: set[Size]) -> dict[str, tuple[Fit, Fit]]:
     """Return the fit of seconds and of gigabytes of every rule over these sizes."""
     out = {}
-    for rule, rows in used.items():
-        rows = [one for one in rows if one.cells in sizes]
-        cells = [one.cells for one in rows]
-        time = Fit(terms_of_time(rule), cells, [one.seconds for one in rows])
-        out[rule] = (time, Fit(terms_of_memory(counts), cells, [one.gigabytes for one in rows]))
+    for rule, of_rule in used.items():
+        rows = [one for one in of_rule if one.size in sizes]
+        where = [one.size for one in rows]
+        time = Fit(TIME.get(rule, [of_cells, of_counts]), where, [one.seconds for one in rows])
+        out[rule] = (time, Fit(MEMORY, where, [one.gigabytes for one in rows]))
     return out
 
 
-def judged(used: dict[str, list[Used]], sizes: set[int], size: int, counts: float) -> str:
+def named(size: Size) -> str:
+    """Return a size in words."""
+    return f"{size[0]:,.0f} ({size[1] / 1e6:,.0f} million)"
+
+
+def judged(used: dict[str, list[Used]], sizes: set[Size], size: Size) -> str:
     """Return a row: what a fit over `sizes` says of another size, and what was measured there."""
-    fits = fitted(used, sizes, counts)
-    there = {rule: one for rule, rows in used.items() for one in rows if one.cells == size}
+    fits = fitted(used, sizes)
+    there = {rule: one for rule, rows in used.items() for one in rows if one.size == size}
     said, was = sum(fits[rule][0](size) for rule in there), sum(one.seconds for one in there.values())
     memory, largest = max(fits[rule][1](size) for rule in there), max(one.gigabytes for one in there.values())
-    names = ", ".join(f"{n:,}" for n in sorted(sizes))
     return (
-        f"| {names} | {size:,} | {said:.0f} s | {was:.0f} s | {said / was - 1:+.0%} "
+        f"| {named(size)} | {said:.0f} s | {was:.0f} s | {said / was - 1:+.0%} "
         f"| {memory:.2f} GB | {largest:.2f} GB | {memory / largest - 1:+.0%} |"
     )
 
 
-def section(used: dict[str, list[Used]], judges: set[int], genes: int, counts: float) -> str:
-    """Return the part of the page."""
-    sizes = {one.cells for rows in used.values() for one in rows}
-    fits = fitted(used, sizes - judges, counts)
-    by_time = sorted(fits, key=lambda rule: -fits[rule][0](UNIT))
+def section(used: dict[str, list[Used]], counts: float) -> str:
+    """Return the part of the page: how well each size is predicted from the others, and the forecast of all."""
+    sizes = {one.size for rows in used.values() for one in rows}
+    fits = fitted(used, sizes)
+    columns = [(float(n), n * counts) for n in LARGER]
     rows = []
-    for rule in by_time:
+    for rule in sorted(fits, key=lambda rule: -fits[rule][0](columns[1])):
         time, memory = fits[rule]
-        far = " | ".join(f"{_time(time(n))}, {memory(n):.2g} GB" for n in LARGER)
-        rows.append(f"| `{rule}` | {time(0):.1f} | {time(UNIT):.0f} | {memory(0):.2f} | {memory(UNIT):.2f} | {far} |")
-    far = " | ".join(
-        f"**{_time(sum(fits[rule][0](n) for rule in fits))}, {max(fits[rule][1](n) for rule in fits):.2g} GB**"
-        for n in LARGER
+        rows.append(f"| `{rule}` | " + " | ".join(f"{_time(time(at))}, {_memory(memory(at))}" for at in columns) + " |")
+    whole = " | ".join(
+        f"**{_time(sum(time(at) for time, _ in fits.values()))}, {_memory(max(m(at) for _, m in fits.values()))}**"
+        for at in columns
     )
-    largest = max(fits[rule][1](UNIT) for rule in fits)
-    whole = f"| all | {sum(fits[rule][0](0) for rule in fits):.0f} | {sum(fits[rule][0](UNIT) for rule in fits):.0f} "
-    tests = [judged(used, sizes - judges, size, counts) for size in sorted(judges & sizes)]
-    smaller = sizes - judges - {max(sizes)}
-    if len(smaller) > 2:
-        tests.append(judged(used, smaller, max(sizes), counts))
     return "\n".join(
         [
-            "## A cost model",
+            TITLE,
             "",
-            f"For {genes:,} genes, of which a cell has {counts:,.0f}, fitted by `tests/benchmarks/cost_model.py` to "
-            f"the tables above with {', '.join(f'{n:,}' for n in sorted(sizes - judges))} cells. Seconds of CPU and "
-            "GB of each rule are a + b × cells. Two rules have other terms: `train` goes with cells × epochs "
-            "(`epochs: auto` takes fewer passes over more cells, but never fewer than 8), `map` also with the square "
-            f"of the cells up to {EXACT:,}, where neighbours are searched exactly. Memory also holds counts, up to "
-            "256 MB. Relative errors are fitted, and no factor is below 0.",
+            "`tests/benchmarks/cost_model.py` fits it to the tables above. CPU seconds of a rule are a + b × cells + "
+            "c × counts that are not 0. GB are the same, with only the counts held at once (at most 256 MB). Two rules "
+            "have other terms: `train` has cells × epochs (`epochs: auto` takes fewer passes over more cells, at least "
+            f"8), and `map` has the cells and their square, the latter up to {EXACT:,} cells, where neighbours are "
+            "searched exactly. Relative errors are fitted, and no factor is negative. With few sizes, memory is less "
+            "certain than time: from 100,000 cells and fewer, that of a million is predicted at half of what it was.",
             "",
-            "| fitted to | size | said | was | | memory said | was | |",
-            "|---|---:|---:|---:|---:|---:|---:|---:|",
-            *tests,
+            "Each size predicted from the others (cells, and counts in brackets), all rules together:",
             "",
-            f"| rule | s, 0 cells | s, {UNIT:,} | GB, 0 cells | GB, {UNIT:,} | "
-            + " | ".join(f"{n:,} cells" for n in LARGER)
-            + " |",
-            "|---|---:|---:|---:|---:|" + "---:|" * len(LARGER),
+            "| size that was not fitted | predicted | measured | | predicted memory | measured | |",
+            "|---|---:|---:|---:|---:|---:|---:|",
+            *(judged(used, sizes - {size}, size) for size in sorted(sizes)),
+            "",
+            f"Forecast from all of them, for {counts:,.0f} counts in a cell; the last row has the largest memory:",
+            "",
+            "| rule | " + " | ".join(f"{n:,} cells" for n in LARGER) + " |",
+            "|---" + "|---:" * len(LARGER) + "|",
             *rows,
-            f"{whole}| | {largest:.2f} | {far} |",
+            f"| all | {whole} |",
             "",
         ]
     )
 
 
 def _time(seconds: float) -> str:
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 600
-        else f"{seconds / 60:.0f} min"
-        if seconds < 36000
-        else f"{seconds / 3600:.0f} h"
-    )
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if minutes < 10 else f"{minutes:.0f} min" if minutes < 600 else f"{minutes / 60:.0f} h"
+
+
+def _memory(gigabytes: float) -> str:
+    return f"{gigabytes:.2f} GB" if gigabytes < 10 else f"{gigabytes:.0f} GB"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=PAGE, help="where the tables are")
-    parser.add_argument("--genes", type=int, default=20_000)
-    parser.add_argument("--density", type=float, default=0.052)
-    parser.add_argument("--judge", type=int, nargs="*", default=[30_000], help="sizes that are not fitted")
+    parser.add_argument("--counts", type=float, default=1040, help="counts of a cell that are not 0, in the forecast")
     parser.add_argument("--write", type=Path, help="a Markdown page whose section is written anew")
     arguments = parser.parse_args()
-    used, counts = read(arguments.page.read_text(encoding="utf-8"), arguments.genes, arguments.density)
-    part = section(used, set(arguments.judge), arguments.genes, counts)
+    part = section(read(arguments.page.read_text(encoding="utf-8")), arguments.counts)
     print(part)
     if arguments.write:
         large.write(arguments.write, part)
