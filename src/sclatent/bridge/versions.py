@@ -10,7 +10,7 @@ VERSIONS: dict[str, int] = {
     "check": 3,
     "prepare": 4,
     "cycle": 11,
-    "plot_cells": 5,
+    "plot_cells": 6,
     "train": 11,
     "embed": 2,
     "evaluate": 4,

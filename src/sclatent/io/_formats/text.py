@@ -137,7 +137,7 @@ def _orientation(rows: Sequence[str], columns: Sequence[str], *, short: bool) ->
         "neither rows nor columns have names that look like genes: taken as genes by cells; set `orientation` if that "
         "is wrong"
     )
-    return "genes_by_cells", "the usual orientation; the names do not decide it" + (
+    return "genes_by_cells", "the usual way round; the names do not tell" + (
         ", and the header is one field short" if short else ""
     )
 
