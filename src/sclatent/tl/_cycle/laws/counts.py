@@ -113,7 +113,7 @@ class CountLaw:
 
 
 def highest(part: Array) -> Array:
-    """Return (G,) counts over library size above which entries are clipped, so that curves do not follow outliers: the third largest."""
+    """Return (G,) the third largest counts over library size: larger ones are clipped, so no curve follows outliers."""
     return np.asarray(np.quantile(part, 1 - 2 / len(part), axis=0))
 
 
