@@ -1,21 +1,24 @@
 """Cells drawn from a model against held-out real cells, and cells "as if stimulated", beside other simulators.
 
-python tests/benchmarks/samples.py                     # both tables; --sets NAME …, --seeds 0 1 2, --skip scvi copula
+python tests/benchmarks/samples.py                     # both tables; --sets NAME …, --seeds 0 1 2, --skip copula
 
 Three tenths of the cells are held out; every simulator sees the others only. `sclatent` draws from the fitted density,
 `posteriors` from the posteriors of the training cells themselves (what density fitting costs), `independent genes` is a
-negative binomial per gene by moments. With scvi-tools installed, `scVI` is its posterior predictive of training cells
-(default settings, batch as its batch key); with scdesigner installed, `copula` is scDesign3's negative binomial with a
-Gaussian copula per batch and cluster (Leiden on PCA). All are judged by `sclatent.tl.check_samples`.
+negative binomial per gene by moments, `copula` a Gaussian copula of negative binomials per batch and cluster. With
+`--peer-python ENV/bin/python`, where scvi-tools is installed, `scVI` is its posterior predictive of training cells
+(default settings, batch as its batch key), and its rates of the control cells with the label switched. All are judged
+by `sclatent.tl.check_samples`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import subprocess
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anndata as ad
@@ -32,6 +35,8 @@ STIMULATED = ("pbmc_ifnb_two_batches", "condition", "ctrl", "stim")
 INTERFERON = ("ISG15", "IFI6", "IFIT1", "IFIT2", "IFIT3", "MX1", "MX2", "OAS1", "ISG20", "IFITM3", "LY6E", "CXCL10")
 """Genes that interferon is known to switch on in blood cells (Kang et al. 2018)."""
 TOP = 500
+CELLS_PER_CLUSTER, FEWEST = 60, 10
+"""Of the copula: cells of a cluster, and the fewest that have means of their own."""
 
 Draw = Callable[[int], np.ndarray]
 
@@ -68,58 +73,73 @@ def own(trained: sl.tl.TrainedModel, cells: ad.AnnData) -> Draw:
     return draw
 
 
-def scvi_model(cells: ad.AnnData, column: str, seed: int) -> Any:
-    """Train scVI with its defaults."""
-    import scvi
+def peer(python: str, cells: ad.AnnData, column: str, seeds: list[int]) -> dict[str, np.ndarray]:
+    """Train scVI in its own environment; return its draws, and its rates of held-out control cells by level."""
+    test = (cells.obs["split"] == "test").to_numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder)
 
-    scvi.settings.seed = seed
-    scvi.settings.verbosity = 40
-    mine = cells.copy()
-    scvi.model.SCVI.setup_anndata(mine, batch_key=column)
-    model = scvi.model.SCVI(mine)
-    model.train(accelerator="cpu", enable_progress_bar=False)
-    return model
+        def write(name: str, rows: np.ndarray) -> Path:
+            obs = pd.DataFrame({column: cells.obs[column].astype(str)[rows]})
+            ad.AnnData(cells.X[rows], obs=obs, var=cells.var[[]]).write_h5ad(where / name)
+            return where / name
 
-
-def scvi_draw(model: Any) -> Draw:
-    """Draw from scVI's posterior predictive of training cells."""
-
-    def draw(seed: int, n: int = 0) -> np.ndarray:
-        rows = np.random.default_rng(seed).choice(model.adata.n_obs, n, replace=n > model.adata.n_obs)
-        drawn = model.posterior_predictive_sample(indices=rows, n_samples=1)
-        return np.asarray(drawn.todense() if hasattr(drawn, "todense") else drawn).reshape(n, -1)
-
-    return draw
+        given = ["--training", write("training.h5ad", ~test), "--column", column, "--cells", test.sum()]
+        given += ["--seeds", *seeds, "--out", where / "found.npz"]
+        if column == STIMULATED[1]:
+            control = test & (cells.obs[column].astype(str) == STIMULATED[2]).to_numpy()
+            given += ["--switch", write("control.h5ad", control), "--levels", *STIMULATED[2:]]
+        subprocess.run([python, Path(__file__).with_name("_scvi_peer.py"), *map(str, given)], check=True)
+        with np.load(where / "found.npz") as found:
+            return dict(found)
 
 
 def copula(cells: ad.AnnData, column: str) -> Draw:
-    """Fit scDesign3's copula per batch and cluster."""
-    import scanpy as sc
-    from scdesigner.simulators import NegBinCopula
+    """Draw from negative binomials per batch and cluster, tied by a Gaussian copula of all genes.
 
-    mine = ad.AnnData(cells.X.toarray().astype(np.float32), obs=cells.obs[[column]].copy(), var=cells.var[[]].copy())
-    seen = mine.copy()
-    sc.pp.normalize_total(seen)
-    sc.pp.log1p(seen)
-    sc.pp.pca(seen, n_comps=20)
-    sc.pp.neighbors(seen)
-    sc.tl.leiden(seen, flavor="igraph", n_iterations=2, directed=False)
-    group = mine.obs[column].astype(str) + "_" + seen.obs["leiden"].astype(str)
-    few = group.map(group.value_counts()) < 10
-    mine.obs["group"] = pd.Categorical(group.where(~few, group.value_counts().index[0]))
-    model = NegBinCopula(mean_formula="~ group", dispersion_formula="~ 1", copula_formula="~ group")
-    model.fit(mine)
+    As scDesign3 does it: clusters of the log-normalised cells (k-means on principal components), each gene's mean in
+    each, its dispersion over all, and the correlation of the normal scores of the counts, shrunk (Ledoit and Wolf).
+    """
+    from scipy.special import ndtr, ndtri
+    from scipy.stats import nbinom
+    from sklearn.cluster import KMeans
+    from sklearn.covariance import ledoit_wolf
+    from sklearn.decomposition import PCA
+
+    x = cells.X.toarray().astype(np.float64)
+    logged = np.log1p(1e4 * x / x.sum(1, keepdims=True))
+    place = PCA(20, random_state=0).fit_transform(logged)
+    cluster = KMeans(max(2, len(x) // CELLS_PER_CLUSTER), n_init=5, random_state=0).fit_predict(place)
+    named = cells.obs[column].astype(str) + "_" + cluster.astype(str)
+    few = named.map(named.value_counts()) < FEWEST
+    group = pd.factorize(named.where(~few, named.value_counts().index[0]))[0]
+    means = np.stack([x[group == g].mean(0) for g in range(group.max() + 1)]) + 1e-6
+    mean = means[group]
+    excess = np.maximum(((x - mean) ** 2 - mean).sum(0), 1e-9)
+    theta = np.clip((mean**2).sum(0) / excess, 1e-3, 1e6)
+
+    def shares(n: np.ndarray) -> np.ndarray:
+        return theta / (theta + n)
+
+    rng = np.random.default_rng(0)
+    low, high = (nbinom.cdf(x - less, theta, shares(mean)) for less in (1, 0))
+    scores = ndtri(np.clip(low + (high - low) * rng.random(x.shape), 1e-6, 1 - 1e-6))
+    scores = (scores - scores.mean(0)) / scores.std(0)
+    factor = np.linalg.cholesky(ledoit_wolf(scores)[0] + 1e-6 * np.eye(x.shape[1]))
+    factor /= np.sqrt((factor**2).sum(1, keepdims=True))
 
     def draw(seed: int, n: int = 0) -> np.ndarray:
-        np.random.seed(seed)  # noqa: NPY002  it draws from numpy's global generator
-        rows = np.random.default_rng(seed).choice(mine.n_obs, n, replace=n > mine.n_obs)
-        drawn = model.sample(mine.obs.iloc[rows]).X
-        return np.asarray(drawn.todense() if hasattr(drawn, "todense") else drawn)
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(len(x), n, replace=n > len(x))
+        level = ndtr(rng.standard_normal((n, x.shape[1])) @ factor.T)
+        return nbinom.ppf(np.clip(level, 1e-9, 1 - 1e-9), theta, shares(mean[rows]))
 
     return draw
 
 
-def judged(name: str, seeds: list[int], skip: list[str]) -> tuple[list[dict[str, Any]], Any, Any, ad.AnnData]:
+def judged(
+    name: str, seeds: list[int], skip: list[str], python: str
+) -> tuple[list[dict[str, Any]], Any, dict[str, np.ndarray], ad.AnnData]:
     """One row per simulator: the mean over draws of every measure."""
     cells, column = prepared(name), COLUMN.get(name, "batch")
     test = (cells.obs["split"] == "test").to_numpy()
@@ -137,12 +157,11 @@ def judged(name: str, seeds: list[int], skip: list[str]) -> tuple[list[dict[str,
         "posteriors": own(trained, training),
         "independent genes": independent(training),
     }
-    model = None
-    if "scvi" not in skip and importlib.util.find_spec("scvi"):
-        model = scvi_model(training, column, 0)
-        draws["scVI"] = scvi_draw(model)
-    if "copula" not in skip and importlib.util.find_spec("scdesigner"):
+    if "copula" not in skip:
         draws["copula"] = copula(training, column)
+    scvi = peer(python, cells, column, seeds) if python else {}
+    if python:
+        draws["scVI"] = lambda seed, n: scvi[f"drawn_{seed}"]
     rows = []
     for simulator, draw in draws.items():
         tables = []
@@ -155,10 +174,10 @@ def judged(name: str, seeds: list[int], skip: list[str]) -> tuple[list[dict[str,
         row |= {"low": min(t.loc["auroc", "low"] for t in tables), "high": max(t.loc["auroc", "high"] for t in tables)}
         rows.append(row | mean.drop("auroc").to_dict())
         print(pd.DataFrame(rows[-1:]).to_string(index=False, float_format="%.3f"), flush=True)
-    return rows, trained, model, cells
+    return rows, trained, scvi, cells
 
 
-def stimulated(trained: Any, scvi: Any, cells: ad.AnnData) -> pd.DataFrame:
+def stimulated(trained: Any, scvi: dict[str, np.ndarray], cells: ad.AnnData) -> pd.DataFrame:
     """Log fold changes of held-out control cells as if stimulated, against those of held-out cells.
 
     Two readings of a prediction: against what the model decodes of the control cells as they are (`decoded`), and
@@ -176,12 +195,8 @@ def stimulated(trained: Any, scvi: Any, cells: ad.AnnData) -> pd.DataFrame:
     table = sl.tl.counterfactual(cells[test & (which == control)].copy(), trained, {column: other})
     found = {"sclatent": (table["decoded"].to_numpy(), table["as_if"].to_numpy())}
     found["difference of means"] = (known, changed)
-    if scvi is not None:
-        ours = cells[test & (which == control)].copy()
-        sizes = {"library_size": 1e4, "n_samples": 8, "return_numpy": True, "return_mean": True}
-        found["scVI"] = tuple(
-            scvi.get_normalized_expression(ours, transform_batch=level, **sizes).mean(0) for level in (control, other)
-        )
+    if scvi:
+        found["scVI"] = (scvi[f"as_{control}"], scvi[f"as_{other}"])
     real = np.log1p(after) - np.log1p(before)
     chosen = {"held out": real, "training": np.log1p(changed) - np.log1p(known)}
     genes = cells.var_names
@@ -208,12 +223,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", default=list(PEER_SETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--skip", nargs="*", default=[])
+    parser.add_argument("--skip", nargs="*", default=[], help="copula")
+    parser.add_argument("--peer-python", default="", help="of an environment with scvi-tools")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     rows: list[dict[str, Any]] = []
     for name in args.sets:
-        more, trained, scvi, cells = judged(name, args.seeds, args.skip)
+        more, trained, scvi, cells = judged(name, args.seeds, args.skip, args.peer_python)
         rows += more
         if name == STIMULATED[0]:
             print(stimulated(trained, scvi, cells).to_string(index=False, float_format="%.3f"), flush=True)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse, stats
 
-from sclatent.model import Batches, CountData, CountVAE, Further, only, train_vae
+from sclatent.model import Batches, CountData, CountVAE, Further, only, refined, train_vae
 from sclatent.model.batch import measured, random_view, seen
 from sclatent.model.fused import compiles
 from sclatent.model.objectives import OBJECTIVES
@@ -145,6 +145,21 @@ def test_the_gradient_is_that_of_finite_differences(vae):
             values.append(float(loss()))
             weight[at] -= sign * step
     assert float(weight.grad[at]) == pytest.approx((values[0] - values[1]) / (2 * step), rel=2e-2, abs=2e-3)
+
+
+def test_refined_posteriors_begin_at_the_product_and_none_is_worse(vae):
+    batch = Batches(data(partly=True)).gather(np.arange(N))
+    with torch.no_grad():
+        product = vae.encode(batch)
+        again = vae.latent.posterior(vae.latent.head(product))
+    assert torch.allclose(again.mean(), product.mean())
+    assert torch.allclose(again.sd(), product.sd(), rtol=1e-4)
+    better = refined(vae, batch, 60, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        judge = torch.Generator().manual_seed(1)
+        before, after = (vae.marginal(batch, 400, judge, posterior=one)[0] for one in (product, better))
+    assert float((after - before).mean()) > 0.05
+    assert float((after - before).min()) > -0.3  # the noise of the draws
 
 
 def test_a_model_comes_back_as_it_was_saved(vae, tmp_path):

@@ -21,7 +21,8 @@ def refined(vae: CountVAE, batch: Batch, steps: int, noise: torch.Generator) -> 
     """Return q(z | x) of the cells, of the latent's family, nearer to the exact posterior than the encoder's.
 
     The encoder has one function for all cells. Here what it says of each cell is the start of `steps` pathwise steps
-    (Adam) up that cell's own ELBO (Kim et al. 2018). A cell whose ELBO over fresh draws is not above the encoder's
+    (Adam) up that cell's own ELBO (Kim et al. 2018); of several modalities the start is the product of what their
+    encoders say. A cell whose ELBO over fresh draws is not above the encoder's
     keeps the encoder's.
 
     Parameters
@@ -41,7 +42,7 @@ def refined(vae: CountVAE, batch: Batch, steps: int, noise: torch.Generator) -> 
         One of the latent's family for every cell.
     """
     with torch.no_grad():
-        start = vae.encoder(batch, None)
+        start = vae.latent.head(vae.encode(batch)) if vae.others else vae.encoder(batch, None)
     raw = start.clone().requires_grad_()
     mean, square = torch.zeros_like(raw), torch.zeros_like(raw)
     for step in range(steps):

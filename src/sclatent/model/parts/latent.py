@@ -154,6 +154,21 @@ class Latent(ABC):
         """
         raise NotImplementedError(f"latent {self.given.kind} has no product of experts")
 
+    def head(self, posterior: Posterior) -> Tensor:
+        """Return the encoder's head of which `posterior` would be the posterior; only kinds with a product need it.
+
+        Parameters
+        ----------
+        posterior
+            q(z | x) of some cells.
+
+        Returns
+        -------
+        Tensor
+            (cells × n_parameters).
+        """
+        raise NotImplementedError(f"latent {self.given.kind} has no product of experts")
+
     @abstractmethod
     def moved(self, z: A, axis: int, step: float) -> A:
         """Return positions along the axes (… × n_axes) a step along one axis; they stay in the support.

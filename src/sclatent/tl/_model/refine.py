@@ -35,8 +35,6 @@ def check_refinable(vae: CountVAE, steps: int) -> None:
         raise InputError(
             f"refine: latent: {latent.told} has no posterior that small steps could improve: do not refine it"
         )
-    if vae.others:
-        raise InputError("refine: the posterior of several modalities is a product, which is not refined: leave it out")
     if steps < 1:
         raise InputError(f"refine: needs 1 step or more, found {steps}: leave it out to keep the encoder's posterior")
 

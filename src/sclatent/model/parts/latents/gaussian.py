@@ -124,6 +124,11 @@ class Gaussian(Latent):
             precision = precision.index_add(0, cells, sharp)
         return GaussianPosterior(weighted / precision, precision.rsqrt())
 
+    def head(self, posterior: Posterior) -> Tensor:
+        """Return means, and of the SDs what `_mean_and_sd` turns into them."""
+        softplus = (posterior.sd() - SMALLEST_SD).clamp(min=SMALLEST_SD)
+        return torch.cat([posterior.mean(), torch.log(torch.expm1(softplus)) - SD_OFFSET], 1)
+
     def unseen(self, n: int, like: Tensor, generator: torch.Generator) -> Posterior:
         """N(0, 1) along each axis."""
         return GaussianPosterior(like.new_zeros(n, self.n_axes), like.new_ones(n, self.n_axes))
