@@ -161,7 +161,10 @@ def refused(tmp_path: Path, rna: ad.AnnData, atac: ad.AnnData, **atac_keys: obje
 def test_refused_in_one_line(tmp_path, both):
     rna, atac = both
     assert "peaks ('chr1:1000-1300', …), not of genes" in refused(tmp_path, atac, rna)
-    assert "coordinates that can be read, such as" in refused(tmp_path, rna, rna)
+    assert "modalities.atac: the counts are of genes ('" in refused(tmp_path, rna, rna)
+    unnamed = atac.copy()
+    unnamed.var_names = [f"peak_{i}" for i in range(atac.n_vars)]
+    assert "40 of 40 peaks have no coordinates that can be read, such as 'peak_0'" in refused(tmp_path, rna, unnamed)
     other = atac.copy()
     other.obs_names = [f"other{i}" for i in range(other.n_obs)]
     assert "rna and atac have no cell in common ('" in refused(tmp_path, rna, other)
