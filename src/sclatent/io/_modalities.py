@@ -49,7 +49,8 @@ def join_modalities(rna: AnnData, atac: AnnData, modalities: ModalitiesSettings,
     Raises
     ------
     InputError
-        Peaks given as RNA, genes given as peaks, coordinates that cannot be read, values that do not fit the likelihood, no cell in common.
+        Peaks given as RNA, genes as peaks, coordinates that cannot be read, values that do not fit the likelihood,
+        no cell in common.
     """
     import pandas as pd
     from anndata import AnnData
@@ -63,8 +64,8 @@ def join_modalities(rna: AnnData, atac: AnnData, modalities: ModalitiesSettings,
     first = list(atac.var_names[:_LOOKED_AT])
     if len(first) and np.isin(first, rna.var_names).mean() > 0.5:
         raise InputError(
-            f"{file}: modalities.atac: the counts are of genes ('{first[0]}', …), not of peaks: give the counts of peaks; "
-            "in one file with both, the var column `feature_types` says which are peaks"
+            f"{file}: modalities.atac: the counts are of genes ('{first[0]}', …), not of peaks: give the counts of "
+            "peaks; in one file with both, the var column `feature_types` says which are peaks"
         )
     repeated = atac.uns.get(slots.UNS, {}).get(slots.UNS_READ, {}).get("repeated_names", [])
     if len(repeated):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import ndtr
 
 from sclatent.model import saving
 from sclatent.model.batch import RNA, only
@@ -232,6 +233,7 @@ class CountVAE(Network):
         categorical: np.ndarray | None = None,
         continuous: np.ndarray | None = None,
         *,
+        scores: np.ndarray | None = None,
         seed: int = 0,
     ) -> np.ndarray:
         """Draw counts (cells × genes), float32, from the likelihood at the coordinates `z` (cells × axes).
@@ -246,6 +248,9 @@ class CountVAE(Network):
             Level of each covariate column as an integer (cells × columns); None: the average level.
         continuous
             Scaled continuous covariates (cells × columns); None: their average, 0.
+        scores
+            Normal scores (cells × genes) at which counts are read off their distributions; None: each is drawn by
+            itself.
         seed
             Same seed, same counts.
 
@@ -258,7 +263,10 @@ class CountVAE(Network):
         mu = np.exp(self.log_rate(z, library, categorical, continuous).astype(np.float64))
         levels = np.full((len(z), len(self.n_levels)), -1) if categorical is None else np.asarray(categorical)
         known = torch.as_tensor(levels, dtype=torch.int64, device=self.device)
-        return self.likelihood.draw(rng, mu, **self.likelihood.shape(self._code(z), known)).astype(np.float32)
+        shape = self.likelihood.shape(self._code(z), known)
+        if scores is not None:
+            return self.likelihood.quantile(ndtr(scores), mu, **shape).astype(np.float32)
+        return self.likelihood.draw(rng, mu, **shape).astype(np.float32)
 
     # --- files ------------------------------------------------------------------------------------------------------
 

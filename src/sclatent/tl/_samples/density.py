@@ -17,6 +17,7 @@ from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._paths.knob_file import named_phases, read_path
 from sclatent.tl._samples.mixture import Mixture, fit_mixture
+from sclatent.tl._samples.residual import fit_residual
 from sclatent.tl._samples.scores import Scores, fit_scores
 
 if TYPE_CHECKING:
@@ -85,7 +86,10 @@ class Density:
         (2H × axes) coefficients of that path.
     about
         Plain values: ``cells`` fitted to, ``components``, ``held_out`` (log density by what was tried);
-        with a knob ``phases`` (angle of each), and ``no_knob`` (why there is none).
+        ``beyond_axes`` (held-out log density that each number of factors adds); with a knob ``phases`` (angle of each),
+        and ``no_knob`` (why there is none).
+    residual
+        (genes × factors) how counts go together beyond the axes.
     """
 
     combinations: Index
@@ -94,6 +98,7 @@ class Density:
     off_cycle: Places | None
     path: Array | None
     about: dict[str, Any]
+    residual: Array
 
     def save(self, path: Path | str) -> None:
         """Write one file, which holds no cell's counts; with it and the model, cells are drawn without the data.
@@ -104,6 +109,7 @@ class Density:
             An ``.npz`` file; the same density gives the same bytes.
         """
         arrays = {"combinations": self.combinations, "library": self.scores.library, "values": self.scores.values}
+        arrays["residual"] = self.residual
         for name, places in (("all_cells", self.all_cells), ("off_cycle", self.off_cycle)):
             if places is not None:
                 arrays |= {f"{name}.{key}": value for key, value in vars(places.points).items()}
@@ -147,6 +153,7 @@ class Density:
             places("off_cycle"),
             arrays.get("path"),
             json.loads(arrays["about"].tobytes()),
+            arrays["residual"],
         )
 
 
@@ -156,7 +163,9 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
     Fitted to draws from the posteriors of all cells but the test cells (where ``obs["split"]`` says which these are):
     a Gaussian mixture over the axes and the normal scores of library size and numeric covariates, with as many
     components as the density of held-out cells allows (scikit-learn). Where cells cannot lie everywhere along the
-    axes (amounts, shares, states), the posteriors of the cells themselves are kept instead.
+    axes (amounts, shares, states), the posteriors of the cells themselves are kept instead. Beside it, what the counts
+    of genes share beyond the axes: a Gaussian copula of a few factors (Marchenko and Pastur 1967; Donoho, Gavish and
+    Johnstone 2018), where that gives held-out cells a higher density.
 
     Parameters
     ----------
@@ -202,7 +211,9 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
             moved = _off_cycle(closed, cells, draws - means)[:, on]
             off, _ = _places(trained, moved, beside[on], code[on], len(combinations), seed)
             path = closed.coefficients
-    return Density(combinations, scores, everyone, off, path, about)
+    residual, gains = fit_residual(trained.vae, data, cells, seed)
+    about["beyond_axes"] = [round(gain, 4) for gain in gains]
+    return Density(combinations, scores, everyone, off, path, about, residual)
 
 
 def _cells(prepared: AnnData, data: CountData) -> Index:

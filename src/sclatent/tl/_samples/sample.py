@@ -13,6 +13,7 @@ from sclatent.tl._model.conditions import asked
 from sclatent.tl._paths.closed_path import waves
 from sclatent.tl._paths.knob_file import angle_of
 from sclatent.tl._samples.drawn import Drawn, annotated
+from sclatent.tl._samples.residual import draw_scores
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -101,7 +102,7 @@ def sample(
         drawn.z = trained.vae.latent.placed(drawn.z, which, value)
     if library is not None:
         drawn.library = _libraries(library, n)
-    counts = _counts(trained, drawn, streams[1])
+    counts = _counts(trained, drawn, streams[1], None if density is None else density.residual)
     asked_for = {"given": dict(given or {}), "axis": dict(axis or {}), "phase": phase, "library": library}
     return annotated(trained, drawn, counts, density, {"n": int(n), "seed": int(seed), "prior": prior, **asked_for})
 
@@ -217,8 +218,11 @@ def _found(combinations: Index, wanted: Index) -> Index:
     return np.array([place.get(tuple(row), -1) for row in wanted.tolist()], np.int64)
 
 
-def _counts(trained: TrainedModel, drawn: Drawn, stream: np.random.SeedSequence) -> Any:
-    """Draw counts (CSR float32), a thousand cells at a time, so that memory does not grow with cells × genes."""
+def _counts(trained: TrainedModel, drawn: Drawn, stream: np.random.SeedSequence, residual: Array | None) -> Any:
+    """Draw counts (CSR float32) that go together as `residual` says.
+
+    A thousand cells at a time, so that memory does not grow with cells × genes.
+    """
     from scipy.sparse import csr_matrix, vstack
 
     starts = range(0, len(drawn.z), CHUNK)
@@ -226,8 +230,10 @@ def _counts(trained: TrainedModel, drawn: Drawn, stream: np.random.SeedSequence)
     parts = []
     for start, seed in zip(starts, seeds, strict=True):
         rows = slice(start, start + CHUNK)
-        counts = trained.vae.sample(
-            drawn.z[rows], drawn.library[rows], drawn.codes[rows], drawn.values[rows], seed=int(seed)
-        )
+        where = (drawn.z[rows], drawn.library[rows], drawn.codes[rows], drawn.values[rows])
+        scores = None
+        if residual is not None and residual.shape[1]:
+            scores = draw_scores(residual, len(where[0]), np.random.default_rng(seed))
+        counts = trained.vae.sample(*where, scores=scores, seed=int(seed))
         parts.append(csr_matrix(counts, dtype=np.float32))
     return vstack(parts, format="csr", dtype=np.float32)
