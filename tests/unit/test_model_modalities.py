@@ -240,3 +240,22 @@ def test_the_prior_of_the_decoder_is_that_of_students_t(vae):
     prior = stats.t(3, scale=0.1)
     wanted = (prior.logpdf(0) - prior.logpdf(weights)).sum()
     assert float(decoder.penalty().detach()) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_encoder_of_peaks_is_narrow_and_no_narrower_than_the_axes():
+    wide = {"n_hidden": 128}
+    for n_axes, width in ((3, 32), (40, 40)):
+        model = CountVAE(GENES, ModelSettings(n_latent=n_axes, **wide), further=FURTHER)
+        assert model.encoder.first.weight.shape == (GENES, 128)
+        assert model.others["atac"].encoder.first.weight.shape == (PEAKS, width)
+
+
+def test_fewer_cells_are_scored_at_a_time_where_there_are_many_peaks():
+    from sclatent.model.training.score import cells_at_once
+
+    assert cells_at_once(CountVAE(50_000, SMALL)) == 512  # RNA as ever
+    sizes = [
+        cells_at_once(CountVAE(GENES, SMALL, further={"atac": FURTHER["atac"]._replace(n_features=n)}))
+        for n in (30, 60_000)
+    ]
+    assert sizes == [512, 69]

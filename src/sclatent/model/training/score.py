@@ -12,8 +12,14 @@ from sclatent.model.distributed.ranks import Ranks
 from sclatent.model.objective import Objective
 from sclatent.model.vae import CountVAE
 
-TOGETHER = 512
-"""Cells that are scored at a time."""
+CELLS, RATES = 512, 1 << 22
+"""Cells that are scored at a time; with tens of thousands of peaks fewer, of so many rates in all."""
+
+
+def cells_at_once(vae: CountVAE) -> int:
+    """Cells that are scored at a time, so that their rates take some megabytes only."""
+    widest = max((modality.n_genes for modality in vae.others.values()), default=0)
+    return CELLS if widest == 0 else min(CELLS, max(16, RATES // widest))
 
 
 @torch.no_grad()
@@ -29,19 +35,20 @@ def score_cells(
 ) -> np.ndarray:
     """Score of each of the cells `index`, float64, with draws from a generator of `seed`.
 
-    They are looked at `TOGETHER` at a time, in `pieces` where memory is short. Of several processes (`ranks`) each
-    scores its own of them, and has 0 for the others.
+    They are looked at `cells_at_once` at a time, in `pieces` where memory is short. Several processes (`ranks`) share
+    them, and each gets the scores of all.
     """
-    ranks = ranks or Ranks()
+    ranks, together = ranks or Ranks(), cells_at_once(vae)
     noise = torch.Generator(device=vae.device).manual_seed(seed)
-    score = np.zeros(len(index))
-    for at in range(0, len(index), TOGETHER):
-        cells, start = index[at : at + TOGETHER], noise.get_state()
+    score = torch.zeros(len(index), dtype=torch.float64, device=vae.device)
+    for at in range(0, len(index), together):
+        cells, start = index[at : at + together], noise.get_state()
         for piece in ranks.part(len(cells)).pieces(pieces):
             with ranks.looking_at(piece, noise, start):
                 of_piece = objective.score(vae, batches.gather(cells[piece.first : piece.last]), noise)
-            score[at + piece.first : at + piece.last] = of_piece.double().cpu().numpy()
-    return score
+            score[at + piece.first : at + piece.last] = of_piece.double()
+    ranks.add(score)
+    return score.cpu().numpy()
 
 
 def typical(score: np.ndarray) -> float:
