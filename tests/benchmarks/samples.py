@@ -73,11 +73,10 @@ def own(trained: sl.tl.TrainedModel, cells: ad.AnnData) -> Draw:
     return draw
 
 
-def peer(python: str, cells: ad.AnnData, column: str, seeds: list[int]) -> dict[str, np.ndarray]:
+def peer(python: str, cells: ad.AnnData, column: str, seeds: list[int], where: Path) -> dict[str, np.ndarray]:
     """Train scVI in its own environment; return its draws, and its rates of held-out control cells by level."""
     test = (cells.obs["split"] == "test").to_numpy()
-    with tempfile.TemporaryDirectory() as folder:
-        where = Path(folder)
+    if not (where / "found.npz").exists():
 
         def write(name: str, rows: np.ndarray) -> Path:
             obs = pd.DataFrame({column: cells.obs[column].astype(str)[rows]})
@@ -90,8 +89,15 @@ def peer(python: str, cells: ad.AnnData, column: str, seeds: list[int]) -> dict[
             control = test & (cells.obs[column].astype(str) == STIMULATED[2]).to_numpy()
             given += ["--switch", write("control.h5ad", control), "--levels", *STIMULATED[2:]]
         subprocess.run([python, Path(__file__).with_name("_scvi_peer.py"), *map(str, given)], check=True)
-        with np.load(where / "found.npz") as found:
-            return dict(found)
+    with np.load(where / "found.npz") as found:
+        return dict(found)
+
+
+def trained_in(where: Path, cells: ad.AnnData, column: str) -> sl.tl.TrainedModel:
+    """Train ours, or read what was trained there."""
+    if not (where / "model.json").exists():
+        sl.tl.train(cells, batch=column).save(where)
+    return sl.tl.TrainedModel.load(where)
 
 
 def copula(cells: ad.AnnData, column: str) -> Draw:
@@ -138,14 +144,14 @@ def copula(cells: ad.AnnData, column: str) -> Draw:
 
 
 def judged(
-    name: str, seeds: list[int], skip: list[str], python: str
+    name: str, seeds: list[int], skip: list[str], python: str, where: Path
 ) -> tuple[list[dict[str, Any]], Any, dict[str, np.ndarray], ad.AnnData]:
     """One row per simulator: the mean over draws of every measure."""
     cells, column = prepared(name), COLUMN.get(name, "batch")
     test = (cells.obs["split"] == "test").to_numpy()
     real, training = cells[test].copy(), cells[~test].copy()
     start = time.perf_counter()
-    trained = sl.tl.train(cells, batch=column)
+    trained = trained_in(where, cells, column)
     trained_s = time.perf_counter() - start
     start = time.perf_counter()
     density = sl.tl.density(cells, trained)
@@ -159,7 +165,7 @@ def judged(
     }
     if "copula" not in skip:
         draws["copula"] = copula(training, column)
-    scvi = peer(python, cells, column, seeds) if python else {}
+    scvi = peer(python, cells, column, seeds, where) if python else {}
     if python:
         draws["scVI"] = lambda seed, n: scvi[f"drawn_{seed}"]
     rows = []
@@ -225,11 +231,15 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--skip", nargs="*", default=[], help="copula")
     parser.add_argument("--peer-python", default="", help="of an environment with scvi-tools")
+    parser.add_argument("--folder", default="", help="keep what was trained here, and go on from it")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     rows: list[dict[str, Any]] = []
     for name in args.sets:
-        more, trained, scvi, cells = judged(name, args.seeds, args.skip, args.peer_python)
+        with tempfile.TemporaryDirectory() as scratch:
+            where = Path(args.folder or scratch) / name
+            where.mkdir(parents=True, exist_ok=True)
+            more, trained, scvi, cells = judged(name, args.seeds, args.skip, args.peer_python, where)
         rows += more
         if name == STIMULATED[0]:
             print(stimulated(trained, scvi, cells).to_string(index=False, float_format="%.3f"), flush=True)
