@@ -28,7 +28,7 @@ from sclatent.model.training.memory import make_room
 from sclatent.model.training.optimizer import AdamW
 from sclatent.model.training.round import start_on_circle
 from sclatent.model.training.schedule import Schedule, decay
-from sclatent.model.training.score import cells_at_once, score_cells, typical
+from sclatent.model.training.score import score_cells, typical
 from sclatent.model.training.weights import FlatWeights, add_to_average
 from sclatent.model.vae import CountVAE
 from sclatent.settings import ModelSettings
