@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 
+from sclatent.model.batch import RNA
 from sclatent.model.data import Batches
 from sclatent.model.distributed.ranks import Ranks
 from sclatent.model.objective import Objective
@@ -18,7 +19,7 @@ CELLS, RATES = 512, 1 << 22
 
 def cells_at_once(vae: CountVAE) -> int:
     """Cells that are scored at a time, so that their rates take some megabytes only."""
-    widest = max((modality.n_genes for modality in vae.others.values()), default=0)
+    widest = max((modality.n_genes for name, modality in vae.modalities.items() if name != RNA), default=0)
     return CELLS if widest == 0 else min(CELLS, max(16, RATES // widest))
 
 
