@@ -113,7 +113,7 @@ def gain(scores: Array, loadings: Array) -> float:
     seen = scores @ scaled
     squares = (scores**2 / own).sum(axis=1) - (seen * np.linalg.solve(inner, seen.T).T).sum(axis=1)
     determinant = np.log(own).sum() + np.linalg.slogdet(inner)[1]
-    return float(0.5 * ((scores**2).sum(axis=1) - squares - determinant).mean())
+    return 0.0 + float(0.5 * ((scores**2).sum(axis=1) - squares - determinant).mean())
 
 
 def draw_scores(loadings: Array, n: int, rng: np.random.Generator) -> Array:
