@@ -55,7 +55,7 @@ def test_no_numbers_and_the_same_numbers() -> None:
     [
         ({"noise": "antithetic", "draws": 3}, "antithetic noise comes in pairs, found draws: 3"),
         ({"noise": "antithetic"}, "antithetic noise comes in pairs, found draws: 1"),
-        ({"noise": "stratified"}, "stratified noise is how several draws go together, found draws: 1"),
+        ({"noise": "stratified"}, "stratified noise couples several draws, found draws: 1"),
         ({"noise": "sobol", "draws": 6}, "sobol noise needs 2, 4, 8, … draws, found 6"),
         ({"noise": "halton", "draws": 6}, "should be 'independent', 'antithetic', 'stratified' or 'sobol'"),
         ({"draws": 0}, "greater than or equal to 1"),

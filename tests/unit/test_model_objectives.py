@@ -174,7 +174,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(kind: str, tmp_path: P
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"kind": "dreg", "draws": 4, "noise": "antithetic"}, "dreg takes independent draws only"),
+        ({"kind": "dreg", "draws": 4, "noise": "antithetic"}, "dreg works with independent draws only"),
         ({"kind": "iwae", "draws": 1}, "greater than or equal to 2"),
         ({"kind": "score", "baseline": "others"}, "baseline: others compares the draws of a cell, found draws: 1"),
         (

@@ -86,7 +86,7 @@ def test_what_goes_with_what(latent: str, objective: str) -> None:
         ({"latent": "point", "objective": {"kind": "elbo", "draws": 2}}, "latent: point has nothing to draw"),
         (
             {"latent": {"kind": "states", "straight_through": True}, "objective": "score"},
-            "objective: score draws states themselves, so nothing of latent: states can be set",
+            "objective: score draws the states themselves, so the settings of latent: states would be ignored",
         ),
         ({"latent": {"kind": "states", "temperature": 0}}, "greater than or equal to 0.05"),
         ({"latent": {"kind": "gamma", "bounded": False}}, "gamma has no key 'bounded'"),
