@@ -8,8 +8,9 @@ import torch
 from scipy import integrate, special
 from torch import Tensor, distributions
 
-from sclatent.model import LATENTS, Latent, Posterior
+from sclatent.model import LATENTS, CountVAE, Latent, Posterior
 from sclatent.model.parts.latents.implicit import beta_draw, gamma_draw, slope_of_beta, slope_of_gamma
+from sclatent.settings import ModelSettings
 from sclatent.settings.kinds import parts as kinds
 
 ELSEWHERE = ("gaussian", "circle", "mixture", "flow")  # test_model_circle.py, test_model_learned.py
@@ -269,3 +270,31 @@ def test_the_gradient_of_a_lognormal_grows_as_its_exponential_and_is_bounded() -
     assert abs(np.log(norm["free", 10.0] / norm["free", 5.0]) - 5) < 1e-3
     assert norm["free", 100.0] == float("inf")
     assert max(norm["bounded", mu] for mu in (2.0, 5.0, 10.0, 100.0)) < np.exp(2)
+
+
+def test_the_spread_is_that_of_the_prior_where_axes_have_two_ends() -> None:
+    one = torch.ones(32)
+    torch.testing.assert_close(latent("dirichlet", 32).spread(), distributions.Dirichlet(one).stddev)
+    torch.testing.assert_close(latent("beta", 32).spread(), distributions.Beta(one, one).stddev)
+    torch.testing.assert_close(latent("states", 32).spread(), distributions.OneHotCategorical(one).stddev)
+    for kind in ("gaussian", "gamma", "lognormal", "exponential", "circle", "fullrank", "point"):
+        assert (latent(kind, 4).spread() == 1).all(), kind
+    vae = CountVAE(9, ModelSettings.model_validate({"latent": {"gaussian": 2, "dirichlet": 5}}))
+    torch.testing.assert_close(vae.latent.spread(), torch.cat([torch.ones(2), latent("dirichlet", 5).spread()]))
+
+
+@pytest.mark.parametrize("kind", ["dirichlet", "logistic-normal"])
+def test_of_many_shares_some_are_active(kind: str) -> None:
+    import sclatent as sl
+
+    counts = sl.simulate(300, 120, n_types=4, seed=0)
+    prepared = sl.pp.prepare(counts)
+    trained = sl.tl.train(prepared, model={"latent": kind, "n_latent": 24, "epochs": 300, "refit": False})
+    latent = sl.tl.embed(prepared, trained)
+    assert latent.var["active"].sum() >= 2
+    # a model that says nothing of the cells has none
+    nothing = sl.tl.train(prepared, model={"latent": kind, "n_latent": 24, "epochs": 1, "refit": False})
+    with torch.no_grad():
+        for parameter in nothing.vae.modalities["rna"].encoder.parameters():
+            parameter.zero_()
+    assert not sl.tl.embed(prepared, nothing).var["active"].any()

@@ -133,6 +133,16 @@ class Latent(ABC):
         """
         return None
 
+    def spread(self) -> Tensor:
+        """Return the SD of cells along each axis that counts as that of the prior: the unit of what is active.
+
+        Returns
+        -------
+        Tensor
+            (n_axes,); 1, but for axes whose ends are fixed.
+        """
+        return torch.ones(self.n_axes)
+
     def product(self, heads: Sequence[tuple[Tensor, Tensor]], place: Tensor, progress: float = 1.0) -> Posterior:
         """Return the posterior of cells from several experts and the prior.
 

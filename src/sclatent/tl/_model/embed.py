@@ -27,7 +27,7 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     """Return the posterior of every cell, cells × axes.
 
     ``X`` holds posterior means and ``layers["sd"]`` their SDs (float32); ``obs``: ``split``; ``var``: ``kl`` (mean over
-    cells, nats) and ``active`` (variance of the posterior mean above 0.01); ``varm["loadings"]`` (axes × genes of the
+    cells, nats) and ``active`` (see `active_axes`); ``varm["loadings"]`` (axes × genes of the
     model, in the order of ``uns["genes"]``): see `loadings`. With ``latent: states`` or ``mixture`` also
     ``obs["state"]``, the likeliest state (named as its axis, if it has one), and ``obsm["state_probability"]``. An axis
     of ``latent: circle`` is an angle (radians, within ± π, ``var["angle"]``), its SD a circular one.
@@ -64,7 +64,7 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
         obsm[slots.STATE_PROBABILITY] = probability.numpy()
     angles = _over_axes(chosen, "angles", mean.shape[1])
     var = pd.DataFrame(
-        {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)},
+        {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(trained.vae, mean)},
         index=pd.Index(names),
     )
     if angles.any():
@@ -106,9 +106,12 @@ def _state_names(latent: LatentSettings, names: list[str], n: int) -> list[str]:
     return own if len(own) == n else [f"state_{k + 1}" for k in range(n)]
 
 
-def active_axes(mean: np.ndarray) -> np.ndarray:
-    """Whether the variance of each axis' posterior mean over cells exceeds 0.01, from means (cells × axes)."""
-    return mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE
+def active_axes(vae: CountVAE, mean: np.ndarray) -> np.ndarray:
+    """Whether each axis' posterior mean varies over cells, from means (cells × axes).
+
+    Its variance exceeds 0.01, in units of the prior's where the ends of an axis are fixed (shares, states, 0 to 1).
+    """
+    return mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE * vae.latent.spread().numpy().astype(np.float64) ** 2
 
 
 def card_modalities(card: dict[str, Any]) -> dict[str, dict[str, Any]]:

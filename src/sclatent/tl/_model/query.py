@@ -105,7 +105,7 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
         completed, share = _fill(completed, counts, mean, have, trained)
         mean, _ = trained.vae.posterior(inputs(completed, card))
     mean, sd, kl = trained.vae.along_axes(inputs(completed, card))
-    var = pd.DataFrame({"kl": kl.mean(0, dtype=np.float64), "active": active_axes(mean)})
+    var = pd.DataFrame({"kl": kl.mean(0, dtype=np.float64), "active": active_axes(trained.vae, mean)})
     var.index = pd.Index([f"axis_{k + 1}" for k in range(mean.shape[1])])
     report = {
         "n_genes": len(genes),

@@ -77,7 +77,7 @@ def refine(prepared: AnnData, trained: TrainedModel, *, steps: int = STEPS, seed
     return AnnData(
         X=axes.mean,
         obs=prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy(),
-        var=pd.DataFrame({"kl": axes.kl.mean(0, dtype=np.float64), "active": active_axes(axes.mean)}, index=names),
+        var=pd.DataFrame({"kl": axes.kl.mean(0, dtype=np.float64), "active": active_axes(vae, axes.mean)}, index=names),
         layers={slots.SD: axes.sd},
         uns={"refine": {"steps": steps, "seed": seed}},
     )

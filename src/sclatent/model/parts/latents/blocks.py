@@ -155,6 +155,10 @@ class Blocks(nn.Module, Latent):  # type: ignore[misc]
         made = [prior for one in self.parts if (prior := one.unseen(n, like, generator)) is not None]
         return BlocksPosterior(made, self.axes, self.codes, self.noises) if len(made) == len(self.parts) else None
 
+    def spread(self) -> Tensor:
+        """Return the unit of each axis, as its block has it."""
+        return torch.cat([one.spread() for one in self.parts])
+
     def turning(self) -> list[slice]:
         """Return the axes of each block that can be turned."""
         places = zip(self.parts, self.axes, strict=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sclatent.model.parts.latent import Latent
@@ -90,6 +92,14 @@ class Bounded(Latent):
     def placed(self, z: A, axis: int, value: Any) -> A:
         """Return positions put at `value` along an axis, in the support."""
         return self.support.placed(z, axis, value)
+
+    def spread(self) -> Tensor:
+        """Return the SD of the prior where the axes have two ends: of 32 shares none varies as a normal number does."""
+        if not math.isfinite(self.support.high):
+            return super().spread()
+        prior = self.unseen(1, torch.zeros(1), torch.Generator())
+        assert prior is not None
+        return prior.sd()[0]
 
     def code_at(self, z: Tensor) -> Tensor:
         """Return the nearest codes in the support."""
