@@ -1,6 +1,6 @@
 """Hostile input: thousands of spoiled files, each of which must be read, or refused with one line.
 
-    python tests/benchmarks/fuzz.py                                    # 10,000 inputs, some 20 minutes of one core
+    python tests/benchmarks/fuzz.py                                    # 10,000 inputs, some ten minutes of an idle core
     python tests/benchmarks/fuzz.py --only h5ad --first 4711 --inputs 1   # one of them again
     python tests/benchmarks/fuzz.py --write docs/hostile-input.md
 
