@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pickle
+import struct
 import subprocess
 import sys
 
@@ -286,3 +287,23 @@ def test_the_fuzz_run_finds_nothing(root, tmp_path):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "100 inputs" in done.stdout
+
+
+def test_a_damaged_heap_of_texts_is_refused_at_once(tmp_path):
+    path = tmp_path / "a.loom"
+    with h5py.File(path, "w") as file:
+        file["matrix"] = np.ones((3, 2))
+        file["row_attrs/Gene"] = np.array(["a", "b", "c"], h5py.string_dtype())
+        file["col_attrs/CellID"] = np.array(["x", "y"], h5py.string_dtype())
+    sound = sl.io.read_counts(path)
+    assert list(sound.var_names) == ["a", "b", "c"]
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    place, found = heap + 16, 1
+    while found:
+        found, length = struct.unpack_from("<H6xQ", content, place)
+        place += (16 + (length + 7) // 8 * 8) if found else 0
+    content[place + 8 : place + 16] = bytes(8)  # the size of the free space
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.loom: a heap of texts at byte {heap:,} is damaged"):
+        sl.io.read_counts(path)

@@ -15,6 +15,7 @@ from scipy import sparse
 from sclatent.data.blocks import CountStore
 from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
+from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_chunks, check_sizes, first_values, keys_of, read_sparse
@@ -51,6 +52,7 @@ def read_anndata(path: Path, *, layer: str | None, rounding: Rounding | None = N
             return read_group(file, path, layer, "zarr", rounding)
     import h5py
 
+    check_heaps(path)
     with parsing(path, "h5ad"), h5py.File(path, "r") as file:
         if isinstance(file.get("obs"), h5py.Dataset):
             check_sizes(file, path)

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from sclatent.data.blocks import CountStore
 from sclatent.io._counts import assemble, parsing
+from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_sizes, first_values, keys_of
@@ -37,6 +38,7 @@ def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None
     """
     import h5py
 
+    check_heaps(path)
     with parsing(path, "loom"), h5py.File(path, "r") as file:
         dataset, where = _place(file, path, layer)
         if len(dataset.shape) != 2:

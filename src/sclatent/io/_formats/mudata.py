@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sclatent.data.modalities.peaks import are_peaks
 from sclatent.io._counts import parsing
 from sclatent.io._formats.h5ad import read_group, read_names, read_table
+from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 
@@ -31,6 +32,7 @@ def read_mudata(path: Path, *, modality: str | None, layer: str | None, rounding
     """
     import h5py
 
+    check_heaps(path)
     with parsing(path, "h5mu"), h5py.File(path, "r") as file:
         tables = list(file["mod"].keys())
         if modality is None:

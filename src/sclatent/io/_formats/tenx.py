@@ -10,6 +10,7 @@ import numpy as np
 
 from sclatent.data.blocks import subset
 from sclatent.io._counts import assemble, fits, parsing
+from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_sizes, keys_of, read_sparse
 from sclatent.settings import InputError, did_you_mean
@@ -32,6 +33,7 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None, roundin
     import h5py
     import pandas as pd
 
+    check_heaps(path)
     with parsing(path, "10x h5"), h5py.File(path, "r") as file:
         if "features" in keys_of(file.get("matrix")):
             group, version = file["matrix"], 3
