@@ -3,7 +3,8 @@
     python tests/benchmarks/cycle_left_out.py [--only "second peak" ...] [--sets ipsc mls ...] [--jobs 2]
 
 First every constant is moved alone, down and up; the table says what each set is worth then. Then, for every set in
-turn, each constant takes the value with the best mean over the *other* sets, and the stage runs on the set left out
+turn, each constant takes the value with the best mean over the *other* sets, if that mean is better than where it is by
+more than its standard error over them, and the stage runs on the set left out
 with all these values together. Beside it is the set's worth with the constants tuned on that set itself (each alone or
 all of them together, whichever is best). The verdict is not asked (its constants: `cycle_verdict.py`), so the evidence
 is weighed once for each set.
@@ -189,12 +190,18 @@ def quiet() -> None:
 
 
 def best_without(tried: dict[str, dict[float, dict[str, float]]], names: list[str]) -> Values:
-    """Return the constants that are better elsewhere than where they are, by the mean over some sets."""
+    """Return the constants that are better elsewhere than where they are, by the mean over some sets.
+
+    Of several sets the gain has to be above its standard error over them: what moves a mean by less is chance, and a
+    dozen constants that are moved by chance at once are none that anybody would choose.
+    """
     best = {}
     for constant, by_value in tried.items():
-        mean = {value: np.mean([of[name] for name in names]) for value, of in by_value.items()}
-        chosen = max(mean, key=lambda value: (round(mean[value], 6), value == CONSTANTS[constant][0]))
-        if chosen != CONSTANTS[constant][0]:
+        base = by_value[CONSTANTS[constant][0]]
+        gains = {v: np.array([of[name] - base[name] for name in names]) for v, of in by_value.items()}
+        chosen = max(gains, key=lambda v: (round(gains[v].mean(), 6), v == CONSTANTS[constant][0]))
+        error = gains[chosen].std(ddof=1) / np.sqrt(len(names)) if len(names) > 1 else 0.0
+        if gains[chosen].mean() > error:
             best[constant] = chosen
     return best
 

@@ -43,7 +43,7 @@ rule train:
 
 
 # what a profile asks for (`set-resources: {train: {gpu: 1}}`) is for each device of a model
-if "gpu" in rules.train.rule.resources:
+if "gpu" in (rules.train.rule.resources or {}):
     rules.train.rule.resources["gpu"] = for_each(
         rules.train.rule.resources["gpu"], devices
     )
