@@ -240,6 +240,7 @@ def test_memory_grows_with_the_input_and_with_each_attempt(tmp_path):
     ask = memory(2000, 1000)
     assert ask(None, input=[str(counts)], attempt=1) == 3000
     assert ask(None, input=[str(counts)], attempt=3) == 6750
+    assert memory(2000, lambda wildcards: wildcards)(500, input=[str(counts)], attempt=1) == 2500
 
 
 def test_a_file_that_is_not_there_yet_counts_as_what_it_is_made_of(tmp_path):

@@ -104,6 +104,11 @@ def cycle_of_circle(wildcards):
     return f"results/{wildcards.dataset}/cycle.h5ad" if circle else []
 
 
+def counts_at_once(wildcards):
+    """Megabytes of memory for each megabyte of counts on disk: scrublet takes all counts of a sample at once."""
+    return 6 if DATASETS[wildcards.dataset].cells.doublets else 0.6
+
+
 def devices(wildcards):
     """How many devices train a model together."""
     return DATASETS[wildcards.dataset].models[wildcards.model].devices

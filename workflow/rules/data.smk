@@ -40,7 +40,7 @@ rule read:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(350, 1.5),
+        mem_mb=memory(450, 1),
         runtime=minutes(15, 0.05),
     params:
         settings=section("counts", "modalities", "join", "metadata"),
@@ -104,7 +104,7 @@ rule prepare:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(700, 5),
+        mem_mb=memory(1200, counts_at_once),
         runtime=minutes(15, 0.1),
     params:
         settings=section(
@@ -140,7 +140,7 @@ rule cycle:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(650, 4),
+        mem_mb=memory(950, 2),
         runtime=minutes(15, 0.1),
     params:
         settings=section("organism", "batch", "library_size", "cycle"),

@@ -28,7 +28,7 @@ rule plot_cells:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(680, 1.5),
+        mem_mb=memory(750, 0.6),
         runtime=minutes(20, 0.05),
     params:
         version=VERSIONS["plot_cells"],

@@ -24,7 +24,7 @@ rule train:
     resources:
         fixed_threads=threads_of_training,
         # the libraries of CUDA take memory of the machine, too
-        mem_mb=memory(4000, 12, devices),
+        mem_mb=memory(4000, 3, devices),
         runtime=minutes(120, 0.5),
     params:
         settings=section(
@@ -67,7 +67,7 @@ rule embed:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(850, 6),
+        mem_mb=memory(900, 3),
         runtime=minutes(20, 0.1),
     params:
         version=VERSIONS["embed"],
@@ -96,7 +96,7 @@ rule evaluate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(850, 8),
+        mem_mb=memory(1000, 4),
         runtime=minutes(15, 0.2),
     params:
         version=VERSIONS["evaluate"],
@@ -123,7 +123,7 @@ rule annotate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(450, 1.5),
+        mem_mb=memory(550, 1.8),
         runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "condition", "covariates", "labels", "axes"),
@@ -151,7 +151,7 @@ checkpoint select:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(320, 2),
+        mem_mb=memory(400, 3),
         runtime=minutes(10),
     params:
         version=VERSIONS["select"],

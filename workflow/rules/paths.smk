@@ -18,7 +18,7 @@ rule knob:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(950, 10),
+        mem_mb=memory(1500, 1.5),
         runtime=minutes(15, 0.2),
     params:
         settings=section("organism", "batch", "labels", "library_size", "cycle"),

@@ -13,7 +13,9 @@ _OF_ZARR = (".zgroup", ".zattrs", ".zmetadata", "zarr.json")
 
 
 def memory(
-    base_mb: int, per_input_mb: float, processes: Callable[[Any], int] = lambda wildcards: 1
+    base_mb: int,
+    per_input_mb: float | Callable[[Any], float],
+    processes: Callable[[Any], int] = lambda wildcards: 1,
 ) -> Callable[..., int]:
     """Return a function for ``resources: mem_mb``: `base_mb` + `per_input_mb` × input size, half more per retry.
 
@@ -22,7 +24,7 @@ def memory(
     base_mb
         Megabytes for the interpreter and the libraries.
     per_input_mb
-        Megabytes for each megabyte on disk; count files are compressed about fivefold.
+        Megabytes for each megabyte on disk (count files are compressed about fivefold), a number or one of wildcards.
     processes
         Of wildcards, how many processes the job has, each of which takes the base; what they read they share.
 
@@ -33,7 +35,8 @@ def memory(
     """
 
     def mem_mb(wildcards: Any, input: Any, attempt: int) -> int:
-        whole = base_mb * processes(wildcards) + per_input_mb * megabytes(input)
+        slope = per_input_mb(wildcards) if callable(per_input_mb) else per_input_mb
+        whole = base_mb * processes(wildcards) + slope * megabytes(input)
         return math.ceil(whole * 1.5 ** (attempt - 1))
 
     return mem_mb
