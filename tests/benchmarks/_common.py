@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import anndata as ad
@@ -56,6 +57,17 @@ def refitted(
     """Go on from a training of so many epochs with its validation cells, as the train stage does."""
     both = np.sort(np.concatenate([train, validation]))
     return refit_vae(vae, data, both, refit_epochs(len(both), epochs), seed=seed, threads=threads) or vae
+
+
+def run_missing(
+    out: Path, columns: list[str], tasks: Iterable[tuple[str | int | float, ...]], one: Callable[..., pd.DataFrame]
+) -> None:
+    """Add ``one(*task)`` to the table `out` for every task that it does not hold yet; `columns` are a task's."""
+    for task in tasks:
+        done = pd.read_csv(out, sep="\t") if out.exists() else None
+        if done is None or not (done[columns] == list(task)).all(axis=1).any():
+            found = one(*task)
+            found.to_csv(out, sep="\t", index=False, mode="a", header=done is None, float_format="%.10g")
 
 
 def test_cells(n: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from _common import refitted
+from _common import refitted, run_missing
 from schedule import PEERS, SETS, cells_of
 
 from sclatent.model import Batches, refined, train_vae
@@ -69,14 +69,8 @@ def one_run(name: str, seed: int, way: str) -> pd.DataFrame:
 
 def run(args: argparse.Namespace) -> None:
     """Train all that is missing, and add it to the file."""
-    for seed in args.seeds:
-        for name in args.sets:
-            for way in args.ways:
-                done = pd.read_csv(args.out, sep="\t") if args.out.exists() else None
-                if done is not None and ((done[["set", "seed", "way"]] == [name, seed, way]).all(1)).any():
-                    continue
-                found = one_run(name, seed, way)
-                found.to_csv(args.out, sep="\t", index=False, mode="a", header=done is None, float_format="%.10g")
+    tasks = ((name, seed, way) for seed in args.seeds for name in args.sets for way in args.ways)
+    run_missing(args.out, ["set", "seed", "way"], tasks, one_run)
 
 
 def table(args: argparse.Namespace) -> None:

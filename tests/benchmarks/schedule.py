@@ -16,7 +16,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _common import data_folder, load, peer_split, refitted
+from _common import data_folder, load, peer_split, refitted, run_missing
 
 from sclatent.data import slots
 from sclatent.model import CountData, train_vae
@@ -78,14 +78,8 @@ def one_run(name: str, seed: int, factor: float) -> pd.DataFrame:
 
 def run(args: argparse.Namespace) -> None:
     """Train all that is missing, and add it to the file."""
-    for seed in args.seeds:
-        for name in args.sets:
-            for factor in args.factors:
-                done = pd.read_csv(args.out, sep="\t") if args.out.exists() else None
-                if done is not None and ((done[["set", "seed", "factor"]] == [name, seed, factor]).all(1)).any():
-                    continue
-                found = one_run(name, seed, factor)
-                found.to_csv(args.out, sep="\t", index=False, mode="a", header=done is None, float_format="%.10g")
+    tasks = ((name, seed, factor) for seed in args.seeds for name in args.sets for factor in args.factors)
+    run_missing(args.out, ["set", "seed", "factor"], tasks, one_run)
 
 
 def table(args: argparse.Namespace) -> None:
