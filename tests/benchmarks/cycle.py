@@ -29,8 +29,8 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sclatent.data import oracle_log_fraction, simulate
 from sclatent.settings import DatasetSettings
 from sclatent.tl import cycle
-from sclatent.tl._cycle.fit import DEEP_PLAN, SHALLOW_PLAN
 from sclatent.tl._cycle.grow import MAX_HARMONICS, Plan
+from sclatent.tl._cycle.law_choice import DEEP_PLAN, SHALLOW_PLAN
 
 ROOT = Path(__file__).resolve().parents[2]
 TURN = 2 * np.pi

@@ -36,7 +36,7 @@ from scipy.stats import spearmanr
 
 from sclatent.data import peak_order, simulate
 from sclatent.tl import cycle
-from sclatent.tl._cycle import choice, em, fit, grow, join, phase, states
+from sclatent.tl._cycle import choice, em, fit, grow, join, law_choice, phase, states
 from sclatent.tl._cycle.laws import counts, log, source
 from sclatent.tl._cycle.scores import symbols
 
@@ -54,7 +54,7 @@ def _amplitudes(first: float) -> tuple[float, ...]:
 
 # name: value, values beside it, where it is, what is put there, and which counts it is about
 CONSTANTS: dict[str, tuple[float, tuple[float, float], tuple[Place, ...], Any, str]] = {
-    "scatter from which counts are deep": (1.5, (1.2, 2.0), ((fit, "DEEP"),), float, "all"),
+    "scatter from which counts are deep": (1.5, (1.2, 2.0), ((law_choice, "DEEP"),), float, "all"),
     "evidence for a later guess": (0.05, (0.0, 0.2), ((grow, "CLEARLY"),), float, "all"),
     "concentration of the first guess": (2.0, (1.0, 4.0), ((em, "CONCENTRATION"),), float, "all"),
     "first probability to rest": (0.9, (0.7, 0.97), ((fit, "RESTING"),), float, "all"),
@@ -114,12 +114,12 @@ def angles(name: str, cells: ad.AnnData, keys: dict[str, Any]) -> ad.AnnData:
         found.append(EVIDENCE[name])
         return found[0]
 
-    fit.weigh, plans = weigh, (fit.DEEP_PLAN, fit.SHALLOW_PLAN)
-    fit.DEEP_PLAN, fit.SHALLOW_PLAN = (replace(plan, beside=False) for plan in plans)
+    fit.weigh, plans = weigh, (law_choice.DEEP_PLAN, law_choice.SHALLOW_PLAN)
+    law_choice.DEEP_PLAN, law_choice.SHALLOW_PLAN = (replace(plan, beside=False) for plan in plans)
     try:
         return cycle(cells, **settings(**keys).parts(cycle))
     finally:
-        fit.weigh, (fit.DEEP_PLAN, fit.SHALLOW_PLAN) = saved, plans
+        fit.weigh, (law_choice.DEEP_PLAN, law_choice.SHALLOW_PLAN) = saved, plans
 
 
 EVIDENCE: dict[str, Any] = {}

@@ -29,7 +29,7 @@ from cycle import read, row, settings
 
 from sclatent.data import cycle_genes, match_genes, simulate
 from sclatent.tl import cycle
-from sclatent.tl._cycle.fit import DEEP_PLAN, SHALLOW_PLAN, is_deep
+from sclatent.tl._cycle.law_choice import DEEP_PLAN, SHALLOW_PLAN, is_deep
 from sclatent.tl._cycle.scores import find_list_genes, log_normalise, symbols
 from sclatent.tl._cycle.stage import _library
 

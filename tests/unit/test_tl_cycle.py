@@ -280,7 +280,7 @@ def test_library_error_does_not_take_the_place_of_the_angle():
 
 
 def test_depth_is_told_by_scatter_not_by_counts():
-    from sclatent.tl._cycle.fit import is_deep
+    from sclatent.tl._cycle.law_choice import is_deep
     from sclatent.tl._cycle.scores import ListGenes
 
     rng = np.random.default_rng(0)

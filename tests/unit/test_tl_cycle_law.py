@@ -13,9 +13,10 @@ from scipy.special import gammaln
 
 from sclatent.tl._cycle import grow as _cycle_grow
 from sclatent.tl._cycle.em import Fit, start_from_angle
-from sclatent.tl._cycle.fit import DEEP_PLAN, SHALLOW_PLAN, first_guesses
+from sclatent.tl._cycle.fit import first_guesses
 from sclatent.tl._cycle.grow import Grown, Growth
 from sclatent.tl._cycle.join import certainty, explained
+from sclatent.tl._cycle.law_choice import DEEP_PLAN, SHALLOW_PLAN
 from sclatent.tl._cycle.laws.counts import CountLaw, sum_log_nb
 from sclatent.tl._cycle.laws.log import LogLaw, loadings
 from sclatent.tl._cycle.scores import ListGenes

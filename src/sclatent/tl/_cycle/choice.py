@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sclatent.tl._cycle.em import Fit, fit
@@ -22,6 +24,10 @@ def held_out_gain(source: Source, fitted: Fit, columns: Ints, group: Ints, *, de
     over that angle are learned on four fifths of the cells; in the last fifth their log-normalised counts have the
     density :math:`\sum_s q_{is} \mathcal N(y_{ig}; f_g(s), \psi_g)`. So an uncertain angle gives a wide prediction, and
     an overconfident angle is penalised.
+
+    With deep counts, what the number of *unlisted* genes seen in a cell says of a gene is regressed out before. Cells
+    of poor quality have fewer genes and other counts of all of them, so an angle that follows quality would predict
+    well too.
 
     Parameters
     ----------
@@ -45,11 +51,12 @@ def held_out_gain(source: Source, fitted: Fit, columns: Ints, group: Ints, *, de
         members = rng.permutation(np.flatnonzero(group == k))
         part[members] = np.arange(len(members)) % PARTS
     gain = np.zeros((n, len(columns)))
+    breadth = source.breadth(columns[group < 2]) if deep else np.ones((n, 1))
     for k in range(PARTS):
         keep, out = np.flatnonzero(part != k), np.flatnonzero(part == k)
         law = source.law(rows, columns[keep], deep=deep)
         again = fit(law, group[keep], fitted.q, fitted.curves.harmonics, temper=fitted.temper, steps=STEPS)
-        gain[:, out] = _predict(source, again.q, columns[out], group[out], fold)
+        gain[:, out] = _predict(source, again.q, columns[out], group[out], fold, breadth)
     return gain[:, group < 2]
 
 
@@ -66,12 +73,16 @@ def mean_gain(gain: Array, phase: Ints) -> tuple[float, float]:
     return float(by_cell.mean()), float(np.sqrt(variance))
 
 
-def _predict(source: Source, q: Array, columns: Ints, group: Ints, fold: Ints) -> Array:
+def _predict(source: Source, q: Array, columns: Ints, group: Ints, fold: Ints, breadth: Array) -> Array:
     """Return (cells, G) log density of every gene above that without an angle, each learned on the other folds."""
     out = np.empty((len(q), len(columns)))
     for k in range(FOLDS):
         learn, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         seen, new = (source.log_law(rows, columns) for rows in (learn, test))
+        slopes = np.linalg.lstsq(breadth[learn], seen.y, rcond=None)[0]
+        slopes[0] = 0.0  # the level is the curve's
+        seen = replace(seen, y=seen.y - breadth[learn] @ slopes)
+        new = replace(new, y=new.y - breadth[test] @ slopes)
         curves = seen.start(group, HARMONICS, 0.1)
         codes = np.eye(seen.n_batches)[seen.batch]
         shift = codes.T @ (seen.y - curves.rest) / (codes.sum(axis=0)[:, None] + LEAN)

@@ -9,34 +9,24 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import logsumexp
 
-from sclatent.data.blocks import rows_at
 from sclatent.tl._cycle.em import Fit, resultant, start_from_angle
 from sclatent.tl._cycle.evidence import Evidence, weigh
 from sclatent.tl._cycle.grow import Growth, Plan, grid
+from sclatent.tl._cycle.law_choice import plan_for, with_genes_of_counts
 from sclatent.tl._cycle.laws.counts import highest
 from sclatent.tl._cycle.laws.source import Source
 from sclatent.tl._cycle.scores import ListGenes, log_normalise
 from sclatent.tl._cycle.states import BINS, Array, Ints, posterior
-from sclatent.tl._model.subset import evenly
 
 log = logging.getLogger(__name__)
 
-DEEP = 1.5
-"""Counts are deep if the variance of the median list gene is this many times that of a Poisson."""
 MAX_CELLS = 4000
 """Curves are learned on at most this many cells; every cell gets its posterior."""
-DEPTH_CELLS = 20_000
-"""Cells that decide whether counts are deep."""
 CHUNK = 8192
 RESTING = 0.9
 """Initial probability to rest of a cell that is below both list means; for other cells it is 1 minus this."""
 MIN_STATE = 20
 """Fewest cells expected to cycle, or to rest: fewer are single outliers and say nothing about such a state."""
-
-
-DEEP_PLAN = Plan(True, (1, 2, 3, 3))
-SHALLOW_PLAN = Plan(False, (1,) * 6)
-PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 
 
 @dataclass(frozen=True)
@@ -55,20 +45,6 @@ class Circle:
     r2: Array
     n_trained: int
     grid: dict[str, Array]
-
-
-def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
-    """Return whether cells differ in the median list gene by more than counting noise.
-
-    The variance of count / library is compared with that of Poisson counts. If counting noise dominates, the model has
-    to describe counts; otherwise it has to describe how genes vary from cell to cell.
-    """
-    cells = evenly(np.arange(counts.shape[0]), DEPTH_CELLS)
-    library = library[cells]
-    part = np.asarray(rows_at(counts, cells)[:, genes.position].todense(), dtype=np.float64) / library[:, None]
-    by_chance = (part / library[:, None]).mean(axis=0)
-    seen = by_chance > 0
-    return bool(seen.any() and np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)
 
 
 def first_guesses(normalised: sp.csr_matrix, genes: ListGenes) -> list[Array]:
@@ -106,7 +82,7 @@ def find_circle(
     """
     counts, library = sp.csr_matrix(counts), np.asarray(library, np.float64)
     if plan is None:
-        plan = DEEP_PLAN if is_deep(counts, library, genes) else SHALLOW_PLAN
+        plan = plan_for(counts, library, genes)
     source = Source(counts, library, batch)
     n = counts.shape[0]
     rows = np.arange(n)
@@ -122,6 +98,8 @@ def find_circle(
     table: dict[str, Array] = {}
     if evidence.ends:
         grown = growth.grow(grown)
+        if plan.deep:
+            grown = with_genes_of_counts(growth, grown, guesses)
         table = grid(grown, growth.beside(grown))
     columns, fitted = grown.columns, grown.fitted
     caps = None

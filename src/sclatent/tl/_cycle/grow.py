@@ -67,6 +67,11 @@ class Grown:
     r2: Array
     gain: Array
 
+    @property
+    def n_joined(self) -> int:
+        """Number of genes that joined the lists."""
+        return int((self.group == 2).sum())
+
 
 class Growth:
     """Tries fits on some cells and keeps the better ones.
@@ -100,6 +105,10 @@ class Growth:
             fits[best] = fit(law, self.phase, guesses[best], 1, temper=self.plan.temper, first=True)
         return self._judge(self.listed, self.phase, fits[best]), best
 
+    def with_plan(self, plan: Plan) -> Growth:
+        """Return the same cells and lists with another plan."""
+        return Growth(self.source, self.normalised, self.listed, self.phase, plan)
+
     def fit(self, columns: Ints, group: Ints, q: Array, harmonics: int, temper: float) -> Grown:
         """Fit, starting from the probabilities `q`, and judge the fit."""
         law = self.source.law(self.rows, columns, deep=self.plan.deep)
@@ -122,7 +131,7 @@ class Growth:
             new = self._best(self._choices(now, harmonics), harmonics, now, best)
             if new is not None:
                 now = new
-                best = now if self._change(now, best)[0] > 0 else best
+                best = now if self.change(now, best)[0] > 0 else best
             elif harmonics == self.plan.grow[-1]:
                 break
         return now
@@ -133,14 +142,14 @@ class Growth:
             fits = [self._try(columns, harmonics, now, best) for columns in sets]
             taken = [one for one in fits if one is not None]
             if taken:
-                return max(taken, key=lambda one: self._change(one, best)[0])
+                return max(taken, key=lambda one: self.change(one, best)[0])
         return None
 
     def _try(self, columns: Ints, harmonics: int, now: Grown, best: Grown) -> Grown | None:
         """Return the fit with these genes and harmonics, started from `now`, if it is to be taken."""
         group = np.concatenate([self.phase, np.full(len(columns) - len(self.listed), 2)])
         new = self.fit(columns, group, now.fitted.q, harmonics, now.fitted.temper)
-        change, error = self._change(new, best)
+        change, error = self.change(new, best)
         second = self._second_peak(new)
         least = 0.0
         if self.plan.deep and frozenset(columns) == frozenset(now.columns):
@@ -155,7 +164,7 @@ class Growth:
         )  # fmt: skip
         return None
 
-    def _change(self, new: Grown, old: Grown) -> tuple[float, float]:
+    def change(self, new: Grown, old: Grown) -> tuple[float, float]:
         """Return by how much held-out genes are predicted better, and the standard error of that."""
         return mean_gain(new.gain - old.gain, self.phase)
 

@@ -16,7 +16,7 @@ import numpy as np
 from sclatent.data import match_genes, peak_order, slots
 from sclatent.data.blocks import rows_at
 from sclatent.settings import InputError
-from sclatent.tl._cycle.fit import PLANS
+from sclatent.tl._cycle.law_choice import PLANS
 from sclatent.tl._cycle.scores import MIN_GENES, symbols
 from sclatent.tl._cycle.stage import cycle as cycle_stage
 from sclatent.tl._paths import closed_path, evidence

@@ -33,6 +33,13 @@ class Source:
         some.n_batches, some.middle = self.n_batches, self.middle
         return some
 
+    def breadth(self, listed: Ints) -> Array:
+        """Return (cells, 3) the powers 0, 1 and 2 of the log number of genes seen, without the listed ones; scaled."""
+        seen = self.counts > 0
+        every, of_lists = (np.asarray(part.sum(axis=1), dtype=np.float64).ravel() for part in (seen, seen[:, listed]))
+        number = np.log1p(every - of_lists)
+        return np.vander((number - number.mean()) / max(float(number.std()), 1e-12), 3, increasing=True)
+
     def law(self, rows: Ints, columns: Ints, *, deep: bool, caps: Array | None = None, capture: bool = True) -> Law:
         """Return the law of some cells and genes.
 
