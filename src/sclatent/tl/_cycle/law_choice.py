@@ -1,0 +1,73 @@
+"""Which law holds, that of shallow counts or that of deep ones, and what the first can tell the second."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from sclatent.data.blocks import rows_at
+from sclatent.tl._cycle.grow import Grown, Growth, Plan
+from sclatent.tl._cycle.scores import ListGenes
+from sclatent.tl._cycle.states import Array
+from sclatent.tl._model.subset import evenly
+
+log = logging.getLogger(__name__)
+
+DEEP_PLAN = Plan(True, (1, 2, 3, 3))
+SHALLOW_PLAN = Plan(False, (1,) * 6)
+PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
+
+DEEP = 1.5
+"""Counts are deep if the variance of the median list gene is this many times that of a Poisson."""
+DEPTH_CELLS = 20_000
+"""Cells that decide whether counts are deep."""
+
+
+def plan_for(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> Plan:
+    """Return the plan that the depth of the counts asks for."""
+    return DEEP_PLAN if is_deep(counts, library, genes) else SHALLOW_PLAN
+
+
+def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
+    """Return whether cells differ in the median list gene by more than counting noise.
+
+    The variance of count / library is compared with that of Poisson counts. If counting noise dominates, the model has
+    to describe counts; otherwise it has to describe how genes vary from cell to cell.
+    """
+    cells = evenly(np.arange(counts.shape[0]), DEPTH_CELLS)
+    library = library[cells]
+    part = np.asarray(rows_at(counts, cells)[:, genes.position].todense(), dtype=np.float64) / library[:, None]
+    by_chance = (part / library[:, None]).mean(axis=0)
+    seen = by_chance > 0
+    return bool(seen.any() and np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)
+
+
+def with_genes_of_counts(growth: Growth, grown: Grown, guesses: list[Array]) -> Grown:
+    """Return the fit to deep counts, or one started from what the law of shallow counts finds in them, if it is better.
+
+    Where cells differ much in quality, the angle of the listed genes follows quality under the law of deep counts: a
+    cell of poor quality has other values of all genes. A negative binomial gives less weight to a gene that was not
+    seen in a cell, and so finds other genes. With these the angle of deep counts leaves quality. It is taken if
+    held-out genes are predicted better by more than the standard error, and if no harmonic is lost: the phases of the
+    cells are read from the shapes of curves.
+
+    Parameters
+    ----------
+    growth, grown
+        The fit of the law of deep counts, and what it grew in.
+    guesses
+        Initial probabilities of the states, each (cells, states).
+    """
+    of_counts = growth.with_plan(replace(SHALLOW_PLAN, temper=growth.plan.temper))
+    counts = of_counts.grow(of_counts.first(guesses)[0])
+    again = growth.grow(growth.fit(counts.columns, counts.group, counts.fitted.q, 1, growth.plan.temper))
+    change, error = growth.change(again, grown)
+    log.info(
+        "with the genes of a negative binomial: %d further genes, %d harmonics, held-out gain %+.4f, error %.4f",
+        again.n_joined, again.fitted.curves.harmonics, change, error,
+    )  # fmt: skip
+    simpler = again.fitted.curves.harmonics < grown.fitted.curves.harmonics
+    return again if change > error and not simpler else grown
