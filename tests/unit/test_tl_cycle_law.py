@@ -11,15 +11,19 @@ import scipy.sparse as sp
 from scipy import stats
 from scipy.special import gammaln
 
+from sclatent.data import simulate
+from sclatent.tl import cycle
 from sclatent.tl._cycle import grow as _cycle_grow
+from sclatent.tl._cycle.choice import _predict, mean_gain
 from sclatent.tl._cycle.em import Fit, start_from_angle
 from sclatent.tl._cycle.fit import first_guesses
 from sclatent.tl._cycle.grow import Grown, Growth
 from sclatent.tl._cycle.join import certainty, explained
-from sclatent.tl._cycle.law_choice import DEEP_PLAN, SHALLOW_PLAN
+from sclatent.tl._cycle.law_choice import DEEP_PLAN, SHALLOW_PLAN, with_genes_of_counts
 from sclatent.tl._cycle.laws.counts import CountLaw, sum_log_nb
 from sclatent.tl._cycle.laws.log import LogLaw, loadings
-from sclatent.tl._cycle.scores import ListGenes
+from sclatent.tl._cycle.laws.source import Source
+from sclatent.tl._cycle.scores import ListGenes, find_list_genes
 from sclatent.tl._cycle.states import BINS, GRID, Quality
 
 
@@ -190,3 +194,72 @@ def test_differences_in_capture_are_found_and_none_where_there_are_none():
         curves = law.fit_curves(q, law.start(np.zeros(genes, dtype=np.int64), 1, 0.0))
         assert least <= law.fit_noise(q, curves).quality.sd[1] <= most
         assert len(replace(law, capture=False).start(np.zeros(genes, dtype=np.int64), 1, 0.0).quality.sd) == 1
+
+
+def _read_counts(seed):
+    """Return simulated cells as full-length reads: molecules caught by the quality of a cell, and amplified."""
+    data = simulate(
+        300, 2500, median_library=3e4, resting=0.1, seed=seed, amplitude=(0.2, 0.8), theta=3.0, n_types=2, n_batches=1,
+        list_share=0.03,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed)
+    caught = np.minimum(np.exp(rng.normal(-0.6, 0.5, (data.n_obs, 1))), 1)
+    molecules = rng.binomial(data.X.toarray().astype(np.int64), caught)
+    made = rng.gamma(np.maximum(molecules * 0.7, 1e-9)) * np.exp(rng.normal(0, 0.7, data.n_vars)) * (molecules > 0)
+    reads = rng.poisson(made / made.sum(axis=1, keepdims=True) * 1e6)
+    data.X = sp.csr_matrix(reads.astype(np.float32))
+    return data[:, (reads > 0).sum(axis=0) >= 3].copy()
+
+
+def test_an_angle_of_quality_predicts_no_genes_beyond_their_number():
+    """Read counts: the number of genes seen says of a listed gene all that an angle along quality says."""
+    data = _read_counts(0)
+    genes = find_list_genes(data.var, np.asarray(data.X.sum(axis=0)).ravel(), "human", None)
+    source = Source(data.X, np.asarray(data.X.sum(axis=1)).ravel(), np.zeros(data.n_obs, dtype=np.int64))
+    group = np.where(genes.phase == "S", 0, 1)
+    breadth = source.breadth(genes.position)
+    unlisted = np.setdiff1d(np.arange(data.n_vars), genes.position)
+    number = np.log1p(np.asarray((data.X[:, unlisted] > 0).sum(axis=1)).ravel())
+    assert breadth[:, 1] == pytest.approx((number - number.mean()) / number.std())
+    assert breadth[:, 2] == pytest.approx(breadth[:, 1] ** 2)
+    quality, truth = np.pi * stats.norm.cdf(breadth[:, 1]), data.obs["true_angle"].to_numpy(float)
+    fold = np.arange(data.n_obs) % 5
+    gain = {}
+    for name, angle in (("quality", quality), ("truth", np.nan_to_num(truth))):
+        q = start_from_angle(angle, 20.0, resting=np.isnan(truth) if name == "truth" else 0.0)
+        for how, known in (("plain", np.ones((data.n_obs, 1))), ("beyond", breadth)):
+            gain[name, how] = mean_gain(_predict(source, q, genes.position, group, fold, known), group)[0]
+    assert gain["quality", "plain"] > 0.01
+    assert gain["quality", "beyond"] < 0.1 * gain["quality", "plain"]
+    assert gain["truth", "beyond"] > 0.7 * gain["truth", "plain"]
+
+
+@pytest.mark.parametrize(
+    ("gain", "harmonics", "taken"), [(0.02, 3, True), (0.02, 2, True), (0.02, 1, False), (0.0005, 3, False)]
+)
+def test_what_the_law_of_counts_finds_must_predict_better_and_lose_no_harmonic(monkeypatch, gain, harmonics, taken):
+    rng = np.random.default_rng(0)
+    phase = np.repeat([0, 1], 10)
+    noise = 0.1 * rng.normal(size=(400, 20))
+
+    def grown(h, by):
+        return Grown(np.arange(20), phase, Fit(SimpleNamespace(harmonics=h), 1.0, np.ones((400, 1))), noise[0], by)
+
+    start, again = grown(2, noise), grown(harmonics, 2 * noise + gain)
+    growth = Growth(None, sp.csr_matrix((400, 20)), np.arange(20), phase, DEEP_PLAN)
+    monkeypatch.setattr(Growth, "first", lambda self, guesses: (grown(1, noise), 0))
+    monkeypatch.setattr(Growth, "fit", lambda self, *_: "started from counts")
+    monkeypatch.setattr(Growth, "grow", lambda self, now: again if now == "started from counts" else now)
+    assert (with_genes_of_counts(growth, start, []) is again) == taken
+
+
+def test_read_counts_of_cells_of_unlike_quality_have_their_angle():
+    """The listed genes alone follow the quality of the cells: .69."""
+    data = _read_counts(1)
+    truth = data.obs["true_angle"].to_numpy(float)
+    found = cycle(data, organism="human")
+    assert found.uns["sclatent"]["cycle"]["law"] == "log-normal"
+    known = np.isfinite(truth) & found.obs["cycling"].to_numpy()
+    away = np.exp(1j * (truth - found.obs["cycle_angle"].to_numpy()))[known]
+    back = np.exp(1j * (truth + found.obs["cycle_angle"].to_numpy()))[known]
+    assert max(abs(away.mean()), abs(back.mean())) > 0.85

@@ -9,7 +9,7 @@ VERSIONS: dict[str, int] = {
     "read": 3,
     "check": 3,
     "prepare": 4,
-    "cycle": 11,
+    "cycle": 12,
     "plot_cells": 6,
     "train": 12,
     "embed": 3,
