@@ -391,6 +391,20 @@ def test_few_cells_get_as_many_steps_as_a_model_needs(n):
     assert Schedule.make(ModelSettings(epochs=3), n).epochs == 3
 
 
+@pytest.mark.parametrize("n", [1600, 4000, 9600, 16_000, 24_000, 80_000, 800_000])
+def test_more_cells_get_no_fewer_steps(n):
+    # 9,600 cells with 1,750 steps and the learning rate of 2,000 cells lost half of the cycle, and a nat per cell
+    schedule = Schedule.make(ModelSettings(), n)
+    assert schedule.steps >= Schedule.make(ModelSettings(), 1600).steps
+    assert 8 <= schedule.epochs <= 100
+
+
+def test_more_cells_in_a_step_make_longer_steps():
+    settings = ModelSettings(learning_rate=1e-3)
+    rates = [Schedule.make(settings.model_copy(update={"batch_size": size}), 5000).peak for size in (16, 64, 256, 4096)]
+    assert rates == pytest.approx([1e-3, 1e-3, 2e-3, 1e-3 * 8**0.5])
+
+
 def test_one_outlying_validation_cell_does_not_say_when_to_stop():
     # as it happened: the outlier was least unlikely while the learning rate was high, all others got better until late
     rng = np.random.default_rng(0)

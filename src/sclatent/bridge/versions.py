@@ -11,7 +11,7 @@ VERSIONS: dict[str, int] = {
     "prepare": 4,
     "cycle": 12,
     "plot_cells": 6,
-    "train": 12,
+    "train": 13,
     "embed": 3,
     "evaluate": 4,
     "annotate": 5,

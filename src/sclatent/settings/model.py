@@ -134,12 +134,20 @@ class ModelSettings(Settings):
     n_layers: int = Field(1, ge=1, le=8, description="hidden layers of the encoder and of the mlp decoder")
     dropout: float = Field(0.3, ge=0, lt=1, description="fraction of hidden units dropped in each training step")
     epochs: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
-        "auto", description="maximum number of passes through the training cells; auto: fewer with more cells"
+        "auto",
+        description="maximum number of passes through the training cells; auto: 100, fewer with more than 20,000 cells "
+        "(8 with a million), more with fewer than 1,000",
     )
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = Field(
         "auto", description="cells per training step; auto: 64 to 512, growing with the number of cells"
     )
-    learning_rate: float = Field(4e-3, gt=0, le=1, description="highest learning rate of the one-cycle schedule")
+    learning_rate: float = Field(
+        4e-3,
+        gt=0,
+        le=1,
+        description="highest learning rate of the one-cycle schedule, for 64 cells per step; it grows with the square "
+        "root of `batch_size`, up to 512 cells",
+    )
     weight_decay: float = Field(
         0.1, ge=0, description="decoupled weight decay of the matrices; beyond 2,000 cells it falls as 2,000/cells"
     )

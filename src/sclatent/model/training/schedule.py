@@ -61,13 +61,13 @@ class Schedule:
         steps_per_epoch = max(1, math.ceil(n / size))
         epochs = n_epochs(settings, n)
         warmup = max(1, math.ceil(WARMUP * epochs * steps_per_epoch))
-        return cls(size, epochs, steps_per_epoch, warmup, settings.learning_rate)
+        return cls(size, epochs, steps_per_epoch, warmup, peak_rate(settings, size))
 
     @classmethod
     def again(cls, settings: ModelSettings, n: int, epochs: int) -> Schedule:
         """Return the schedule of a refit on `n` cells for so many epochs: one cycle, with the full weight of the KL."""
         size = batch_size(settings, n)
-        return cls(size, epochs, max(1, math.ceil(n / size)), 1, settings.learning_rate, AGAIN)
+        return cls(size, epochs, max(1, math.ceil(n / size)), 1, peak_rate(settings, size), AGAIN)
 
     def minibatches(self, order: np.ndarray) -> list[np.ndarray]:
         """Cut the cells of an epoch into its steps, as evenly as can be: no last step with a cell or two."""
@@ -84,8 +84,14 @@ REFIT = 0.5
 """Most epochs of a refit, for one of the training."""
 MANY = 2000
 """Training cells from which on there are many."""
+MOST_EPOCHS = 100
+"""Passes through 2,000 cells; with fewer cells only as many more as the shortest schedule asks for."""
 FEWEST_STEPS = 1000
 """Steps of the shortest schedule: a hundred passes through a hundred cells are far too few."""
+STEPS = 4000
+"""Steps that a schedule of at most a hundred passes should have: with more cells to a step there are fewer of them."""
+SIZES = 64, 512
+"""Fewest and most cells per step."""
 
 
 def refit_epochs(n: int, epochs: int) -> int:
@@ -117,12 +123,23 @@ def batch_size(settings: ModelSettings, n: int) -> int:
     """Cells per step: small for few cells, so that there are enough steps."""
     if settings.batch_size != "auto":
         return int(settings.batch_size)
-    return int(np.clip(2 ** round(math.log2(max(n, 1) / 40)), 64, 512))
+    return int(np.clip(2 ** round(math.log2(max(n, 1) / 40)), *SIZES))
+
+
+def peak_rate(settings: ModelSettings, size: int) -> float:
+    """Highest learning rate for so many cells per step.
+
+    The setting is that of 64 cells. It grows with the square root of the cells per step, up to 512 cells: the noise of
+    a gradient falls by that root, and Adam divides by the size of the gradient (Malladi et al. 2022, On the SDEs and
+    scaling rules for adaptive gradient algorithms).
+    """
+    return settings.learning_rate * math.sqrt(np.clip(size, *SIZES) / SIZES[0])
 
 
 def n_epochs(settings: ModelSettings, n: int) -> int:
     """Most passes through the cells: fewer with more cells, since each pass then holds more steps."""
     if settings.epochs != "auto":
         return int(settings.epochs)
-    usual = int(np.clip(round(100 * math.sqrt(2000 / max(n, 1))), 8, 100))
-    return max(usual, math.ceil(FEWEST_STEPS / math.ceil(max(n, 1) / batch_size(settings, n))))
+    usual = int(np.clip(round(MOST_EPOCHS * math.sqrt(2000 / max(n, 1))), 8, MOST_EPOCHS))
+    steps = math.ceil(max(n, 1) / batch_size(settings, n))
+    return max(usual, min(MOST_EPOCHS, math.ceil(STEPS / steps)), math.ceil(FEWEST_STEPS / steps))
