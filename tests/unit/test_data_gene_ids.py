@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sclatent.data import symbol_column
-from sclatent.data.gene_ids import gene_ids, id_column, qc_ids, strip_version
-from sclatent.data.genes import read_list
+from sclatent.data import cycle_genes, symbol_column
+from sclatent.data.gene_ids import gene_ids, id_column, qc_ids, read_list, strip_version
 from sclatent.pp import is_mitochondrial, is_ribosomal
+from sclatent.pp._families import is_spike_in
+from sclatent.pp._genes import gene_symbols
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,6 @@ def test_ids_agree_with_the_symbols_of_real_sets(shared_data):
 
 def test_cycle_genes_are_found_by_id_wherever_it_stands(tmp_path):
     """The built-in list has ids; a list of one's own may hold nothing else."""
-    from sclatent.data import cycle_genes
     from sclatent.tl._cycle.scores import find_list_genes
 
     listed = cycle_genes("human")
@@ -117,3 +117,41 @@ def test_cycle_genes_are_found_by_id_wherever_it_stands(tmp_path):
     for path in (None, str(tmp_path / "own.tsv")):
         found = find_list_genes(var, np.ones(len(var)), "human", path)
         assert list(found.position) == list(range(len(listed)))
+
+
+@pytest.mark.parametrize(
+    ("name", "gene_id", "symbol"),
+    [
+        ("ENSG00000141510_TP53", "ENSG00000141510", "TP53"),
+        ("ENSG00000141510.12|TP53", "ENSG00000141510", "TP53"),
+        ("HLA-A;ENSG00000206503", "ENSG00000206503", "HLA-A"),
+        ("GRCh38_TP53_ENSG00000141510", "ENSG00000141510", "TP53"),
+        ("FBgn0000042_Act5C", "FBgn0000042", "Act5C"),
+        ("TP53__chr17", "", "TP53"),
+    ],
+)
+def test_names_that_hold_id_and_symbol(name, gene_id, symbol):
+    """Lists of genes are matched to the symbol, samples are joined by the id."""
+    adata = anndata.AnnData(np.ones((2, 1)), var=pd.DataFrame(index=[name]))
+    assert gene_ids(adata.var) == [gene_id]
+    assert gene_symbols(adata, None, "x.yaml") == ([symbol], "names")
+
+
+@pytest.mark.parametrize("name", ["ENSG00000182378.15_PAR_Y", "ENSG00000141510.12_3", "HLA-A", "RP11-34P13.7", "A_B"])
+def test_names_that_are_one_word(name):
+    adata = anndata.AnnData(np.ones((2, 1)), var=pd.DataFrame(index=[name]))
+    assert gene_symbols(adata, None, "x.yaml") == ([name], "names")
+
+
+@pytest.mark.parametrize("names", ["FBgn000{:04d}", "WBGene0000{:04d}", "YAL{:03d}W", "AT1G0{:04d}", "{}"])
+@pytest.mark.parametrize("column", ["anything", "gene_short_name"])
+def test_symbols_beside_ids_of_any_organism_are_found(names, column):
+    known = list(cycle_genes("human")["gene"])
+    symbols = known if column == "anything" else [f"sym{i}" for i in range(50)]
+    var = pd.DataFrame({column: symbols}, index=[names.format(7 * i + 3) for i in range(len(symbols))])
+    assert gene_symbols(anndata.AnnData(np.ones((2, len(var))), var=var), None, "x.yaml") == (symbols, column)
+
+
+def test_families_of_other_organisms():
+    assert list(is_mitochondrial(["mt:CoI", "mt-nd1", "MT.CO1", "MTOR"])) == [True, True, True, False]
+    assert list(is_spike_in(["ERCC-00002", "gSpikein_ERCC-00004", "SIRV101", "ERCC1"])) == [True, True, True, False]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sclatent.data import cycle_genes, match_genes, peak_order, symbol_column
-from sclatent.data.genes import clean_names, look_like_ids
+from sclatent.data.gene_ids import clean_names, look_like_ids
 from sclatent.settings import InputError
 
 

@@ -3,11 +3,13 @@
 import gzip
 import logging
 
+import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
-from sclatent.io import read_counts
+from sclatent.io import read_counts, read_dataset
 from sclatent.settings import InputError
 
 MATRIX = np.random.default_rng(0).poisson(1.0, (3, 5)) + np.eye(3, 5, dtype=int)
@@ -98,3 +100,51 @@ def test_a_packed_list_says_itself_whether_it_is_complete(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         read_counts(path)
     assert "cut short" not in caplog.text
+
+
+def test_names_with_blanks_at_their_ends(tmp_path, caplog):
+    """Lists of barcodes and genes, and cells that metadata are joined to."""
+    from scipy.io import mmwrite
+
+    folder = tmp_path / "m"
+    folder.mkdir()
+    counts = np.array([[1, 2], [0, 3], [4, 0]])
+    mmwrite(folder / "matrix.mtx", sparse.coo_matrix(counts), field="integer")
+    (folder / "barcodes.tsv").write_text("AAAC-1 \nAAAG-1\t\n")
+    (folder / "genes.tsv").write_text("ENSG1 \t A\nENSG2\tB \nENSG3\tC\n")
+    adata = read_counts(folder)
+    assert (list(adata.obs_names), list(adata.var_names)) == (["AAAC-1", "AAAG-1"], ["A", "B", "C"])
+    assert list(adata.var["gene_ids"]) == ["ENSG1", "ENSG2", "ENSG3"]
+
+    adata.obs_names = ["AAAC-1 ", "AAAG-1"]
+    anndata.AnnData(adata.X, obs=adata.obs, var=adata.var).write_h5ad(tmp_path / "a.h5ad")
+    (tmp_path / "m.csv").write_text("bc,donor\n AAAC-1,d1\nAAAG-1 ,d2\n")
+    joined = read_dataset(counts=str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "m.csv"))
+    assert list(joined.obs["donor"]) == ["d1", "d2"]
+
+
+@pytest.mark.parametrize(("first", "refused"), [(1, True), (0, False), (5, False)])
+def test_rows_that_are_numbered_from_another_number(tmp_path, first, refused):
+    """R numbers rows from 1, pandas from 0: joined by number, each cell would get the row of another."""
+
+    n = 20
+    cells = pd.DataFrame(index=[str(i) for i in range(n)])
+    anndata.AnnData(sparse.eye(n, format="csr"), obs=cells).write_h5ad(tmp_path / "a.h5ad")
+    table = "id,ct\n" + "".join(f"{i + first},t{i}\n" for i in range(n))
+    (tmp_path / "m.csv").write_text(table)
+    if refused:
+        with pytest.raises(InputError, match="rows are numbered from 1, the cells of the counts from 0"):
+            read_dataset(counts=str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "m.csv"))
+    else:
+        found = read_dataset(counts=str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "m.csv")).obs["ct"]
+        assert list(found.dropna().astype(str)) == [f"t{i - first}" for i in range(first, n)]
+
+
+def test_barcodes_in_another_column_are_pointed_at(tmp_path):
+
+    anndata.AnnData(sparse.eye(3, format="csr"), obs=pd.DataFrame(index=["a", "b", "c"])).write_h5ad(
+        tmp_path / "a.h5ad"
+    )
+    (tmp_path / "m.csv").write_text(",cell,ct\n1,a,x\n2,b,y\n3,c,y\n")
+    with pytest.raises(InputError, match="which are in its column 'cell'"):
+        read_dataset(counts=str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "m.csv"))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import zlib
-from collections.abc import Iterable, Sequence
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sclatent.data.gene_ids import clean_names, folded, read_list, tell_nothing
 from sclatent.data.tables import read_text_table
 from sclatent.settings.dataset import ORGANISMS
 from sclatent.settings.errors import InputError, did_you_mean
@@ -18,7 +17,6 @@ from sclatent.settings.errors import InputError, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
-_ENSEMBL = re.compile(r"(ENS[A-Z]*G\d{6,})(\.\d+)?")
 _SYMBOL_COLUMNS = (
     "genesymbol",
     "genesymbols",
@@ -28,17 +26,12 @@ _SYMBOL_COLUMNS = (
     "genenames",
     "featurename",
     "featurenames",
+    "geneshortname",
+    "externalgenename",
+    "hgncsymbol",
+    "mgisymbol",
 )
-GENOME_PREFIX = re.compile(r"^(GRCh3[78]|hg19|hg38|GRCm3[89]|mm9|mm10|mm39)_+(?=.)")
 _PHASES = {"g1": "G1", "g1/s": "S", "s": "S", "g2/m": "G2M", "g2m": "G2M", "g2": "G2M", "m": "G2M"}
-
-
-def read_list(name: str) -> pd.DataFrame:
-    """Return a table that ships with the package."""
-    import pandas as pd
-
-    with files("sclatent.data").joinpath(name).open("rb") as stream:
-        return pd.read_csv(stream, sep="\t", dtype=str, keep_default_na=False, comment="#")
 
 
 def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.DataFrame:
@@ -123,27 +116,6 @@ def peak_order() -> pd.DataFrame:
     return read_list("peak_order.tsv").astype({"rank": int})
 
 
-def clean_names(names: Iterable[str]) -> list[str]:
-    """Strip what annotation pipelines put around a gene's name: genome prefixes and versions of Ensembl ids.
-
-    Parameters
-    ----------
-    names
-        Names of genes.
-
-    Returns
-    -------
-    list of str
-        The cleaned names, in the same order.
-    """
-    out = []
-    for name in names:
-        bare = GENOME_PREFIX.sub("", str(name).strip())
-        ensembl = _ENSEMBL.fullmatch(bare)
-        out.append(ensembl.group(1) if ensembl else bare)
-    return out
-
-
 def match_genes(
     names: Sequence[str],
     wanted: Sequence[str],
@@ -196,50 +168,13 @@ def match_genes(
     return found
 
 
-def look_like_ids(names: Sequence[str]) -> bool:
-    """Return True if more than half of the names are Ensembl gene ids.
-
-    Parameters
-    ----------
-    names
-        Names of genes.
-
-    Returns
-    -------
-    bool
-        False for symbols, and where there are no names.
-    """
-    return len(names) > 0 and sum(_ENSEMBL.fullmatch(name) is not None for name in clean_names(names)) > len(names) / 2
-
-
-def _all_cycle_genes() -> set[str]:
+def all_cycle_genes() -> set[str]:
     """Return the built-in cell-cycle genes of all organisms, in upper case."""
     return {gene.upper() for organism in ORGANISMS for gene in cycle_genes(organism)["gene"]}
 
 
-def swapped(cells: Sequence[str], genes: Sequence[str]) -> str:
-    """Return a cell that is called like a gene if cells and genes are the wrong way round, else an empty string.
-
-    They are if the cells have Ensembl ids, or if five cell-cycle genes stand among them, and the genes have neither.
-    """
-    known = _all_cycle_genes()
-
-    def likely(names: Sequence[str]) -> list[str]:
-        if look_like_ids(names):
-            return list(names)
-        return [str(name) for name in names if str(name).upper() in known]
-
-    found = likely(cells)
-    return found[0] if len(found) >= 5 and len(likely(genes)) < 5 else ""
-
-
-def folded(column: object) -> str:
-    """Return the name of a column in lower case without `_`, `.`, `-` and blanks."""
-    return re.sub(r"[\s_.-]", "", str(column)).lower()
-
-
 def symbol_column(var: pd.DataFrame) -> str | None:
-    """Guess which column of `var` holds gene symbols when the names are Ensembl ids.
+    """Guess which column of `var` holds gene symbols when the names are ids or numbers.
 
     The guess is the text column with the most cell-cycle genes of either organism in it; if none holds five of them, a
     column of a usual name (``symbol``, ``gene_symbols``, ``gene_name``, ``feature_name`` …); ``None`` if the names are
@@ -255,9 +190,9 @@ def symbol_column(var: pd.DataFrame) -> str | None:
     str or None
         Name of the column.
     """
-    if not look_like_ids(list(var.index)):
+    if not tell_nothing(list(var.index)):
         return None
-    known = _all_cycle_genes()
+    known = all_cycle_genes()
     best, most = None, 4
     for column in var.columns:
         values = var[column]
@@ -272,6 +207,6 @@ def symbol_column(var: pd.DataFrame) -> str | None:
     for name in _SYMBOL_COLUMNS:
         if name in usual:
             words = [str(value) for value in var[usual[name]] if str(value).strip()]
-            if var[usual[name]].dtype.kind not in "biufc" and not look_like_ids(words):
+            if var[usual[name]].dtype.kind not in "biufc" and not tell_nothing(words):
                 return usual[name]
     return None

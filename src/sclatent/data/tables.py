@@ -12,7 +12,7 @@ from pathlib import Path
 from sclatent.data.textfiles import MARKS, is_for_spreadsheets, may_be_cut, open_text
 from sclatent.settings.errors import InputError
 
-_NAMES_OF_ROWS = re.compile(
+NAMES_OF_ROWS = re.compile(
     r"(cell|barcode|bc|nucleus|well|obs|row|index|gene)?[ _.-]?(id|name|barcode|index)?s?", re.IGNORECASE
 )
 """What a column of names is called, usually."""
@@ -224,7 +224,7 @@ def _cut_ends(names: list[str], records: list[_Record]) -> tuple[list[str], int,
     width = len(names)
     if any(len(record.fields) > width for record in records) and empty_from(width):
         # either separators behind the last column, or a last column without values under a header as R writes it
-        if all(len(record.fields) == width + 1 for record in records) and not _NAMES_OF_ROWS.fullmatch(names[0]):
+        if all(len(record.fields) == width + 1 for record in records) and not NAMES_OF_ROWS.fullmatch(names[0]):
             return names, width + 1, "every row ends with a separator, the header does not: name the first column too"
         for record in records:
             del record.fields[width:]

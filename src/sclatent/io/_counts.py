@@ -16,8 +16,8 @@ from scipy import sparse
 from sclatent.data import slots
 from sclatent.data.blocks import subset
 from sclatent.data.gene_ids import raw_ids
-from sclatent.data.genes import swapped
 from sclatent.data.normalise import cell_sums
+from sclatent.io._formats.orientation import swapped
 from sclatent.io._numbers import to_counts
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError

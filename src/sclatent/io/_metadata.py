@@ -128,18 +128,20 @@ def join_metadata(adata: AnnData, path: Path) -> dict[str, Any]:
         If no cell matches, or one stands twice in the table.
     """
     table = read_metadata(path)
-    matched = adata.obs_names.isin(table.index)
+    cells = adata.obs_names.str.strip()
+    matched = cells.isin(table.index)
     if not matched.any() and slots.SAMPLE in table and slots.SAMPLE in adata.obs:
         # plain barcodes beside a sample column: name the cells as the joined samples do
         table.index = table.index + "-" + table[slots.SAMPLE].astype(str)
-        matched = adata.obs_names.isin(table.index)
+        matched = cells.isin(table.index)
     if not matched.any():
         raise InputError(
             f"{path}: no barcode matches the counts: the table has '{table.index[0]}', the counts have "
             f"'{adata.obs_names[0]}': "
-            "make the first column the cell names of the counts"
+            f"make the first column the cell names of the counts{_where(table, cells)}"
         )
-    twice = table.index[table.index.duplicated() & table.index.isin(adata.obs_names)]
+    _refuse_shifted(table.index, cells, path)
+    twice = table.index[table.index.duplicated() & table.index.isin(cells)]
     if len(twice):
         raise InputError(f"{path}: the barcode '{twice[0]}' occurs more than once: keep one row per cell")
     table = table[~table.index.duplicated()]
@@ -153,8 +155,31 @@ def join_metadata(adata: AnnData, path: Path) -> dict[str, Any]:
         100 * rate,
         len(table) - matched.sum(),
     )
-    for name, values in table.reindex(adata.obs_names).items():
+    for name, values in table.reindex(cells).items():
         if name in adata.obs and same(adata.obs[name][matched], values[matched].to_numpy()):
             continue  # says nothing new, and has gaps where a cell is not in the table
         add_column(adata.obs, str(name), values.to_numpy(), str(path))
     return {"path": str(path), "matched": int(matched.sum()), "cells": len(matched), "rows": len(table)}
+
+
+def _where(table: pd.DataFrame, cells: pd.Index) -> str:
+    """Say which other column of the table holds the names of cells, if one does."""
+    name = next((name for name in table.columns if table[name].isin(cells).any()), None)
+    return "" if name is None else f", which are in its column '{name}'"
+
+
+def _refuse_shifted(rows: pd.Index, cells: pd.Index, path: Path) -> None:
+    """Stop if both sides are numbered, one from 0 and the other from 1: each cell would get the row of another."""
+    first = []
+    for names in (rows, cells):
+        if not all(name.isdecimal() for name in names):
+            return
+        numbers = sorted(map(int, names))
+        if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            return
+        first.append(numbers[0])
+    if len(rows) == len(cells) and set(first) == {0, 1}:
+        raise InputError(
+            f"{path}: its rows are numbered from {first[0]}, the cells of the counts from {first[1]}: each cell would "
+            "get the row of another: make the first column the cell names of the counts"
+        )

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.gene_ids import MANY_GENES, gene_ids, qc_ids, strip_version
-from sclatent.data.genes import clean_names
+from sclatent.data.gene_ids import MANY_GENES, clean_names, gene_ids, qc_ids, strip_version
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
 
-MITOCHONDRIAL = re.compile(r"MT[-.].+", re.IGNORECASE)
-SPIKE_IN = re.compile(r"ERCC[-_.]\d{5}")
+MITOCHONDRIAL = re.compile(r"MT[-.:].+", re.IGNORECASE)
+SPIKE_IN = re.compile(r"(?:gSpikein[-_.])?ERCC[-_.]?\d{5}|SIRV\d{3}")
 """External RNA controls, which tell of the plate and of how much RNA a cell has."""
 RIBOSOMAL = re.compile(r"RP[SL]\d+(?:[AXYL]\d?|AL|L\d)?|RPLP[0-2]|RPSA", re.IGNORECASE)
 """Proteins of the ribosome itself: RPS6 and RPL36AL, but not the kinase RPS6KA1 nor the pseudogene RPL7P1."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sclatent.data.gene_ids import parts
 from sclatent.data.genes import match_genes, symbol_column
 from sclatent.settings import InputError, did_you_mean
 
@@ -21,15 +22,21 @@ log = logging.getLogger(__name__)
 def gene_symbols(adata: AnnData, column: str | None, file: str) -> tuple[list[str], str]:
     """Return the symbol of every gene and where it comes from.
 
-    The source is the var column of ``genes.symbols`` if set, else a guess where the names are Ensembl ids, else the
-    names themselves. A gene without a symbol keeps its name.
+    The source is the var column of ``genes.symbols`` if set, else a guess where the names are ids or numbers, else the
+    part of the names that is no id (``ENSG00000141510_TP53``), else the names themselves. A gene without a symbol keeps
+    its name.
     """
     if column is None:
         column = symbol_column(adata.var)
         if column is None:
-            return [str(name) for name in adata.var_names], "names"
+            both = parts(list(adata.var_names))
+            if both is None:
+                return [str(name) for name in adata.var_names], "names"
+            log.info("gene names hold symbols beside ids or places, such as '%s': taken apart", adata.var_names[0])
+            return both[1], "names"
         log.info(
-            "gene names are Ensembl ids: symbols taken from the var column '%s' (set `genes.symbols` if that is wrong)",
+            "gene names are ids or numbers: symbols taken from the var column '%s' (set `genes.symbols` if that is "
+            "wrong)",
             column,
         )
     elif column not in adata.var:

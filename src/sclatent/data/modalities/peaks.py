@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sclatent.data.genes import GENOME_PREFIX
+from sclatent.data.gene_ids import GENOME_PREFIX
 from sclatent.settings.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
+from sclatent.data.tables import NAMES_OF_ROWS
 from sclatent.data.textfiles import GZIP, MARKS, is_for_spreadsheets, lines, open_text, starts_with
 from sclatent.settings import InputError
 
@@ -16,13 +17,29 @@ _ROWS_LOOKED_AT = 5
 _HEADER_RATIO, _HEADER_SLACK = 30, 1 << 20
 
 
-class Rows:
-    """The rows below the header, for pandas; a quote that its line does not close would swallow what follows."""
+class Layout(NamedTuple):
+    """How a table is laid out."""
 
-    def __init__(self, file: IO[str], path: Path, skip: int, separator: str) -> None:
+    header: list[str]
+    separator: str
+    """What separates the fields, as pandas takes it."""
+    skip: int
+    """Number of lines up to and with the header."""
+    ends: str = ""
+    """The separator that stands behind the last field of every row, if one does."""
+
+
+class Rows:
+    """The rows below the header, for pandas; a quote that its line does not close would swallow what follows.
+
+    A separator behind the last field of a row is cut off, if the layout has it.
+    """
+
+    def __init__(self, file: IO[str], path: Path, layout: Layout) -> None:
         self.lines = lines(file, path)
-        self.path, self.number = path, skip
-        self.marks = separator if len(separator) == 1 else " \t"
+        self.path, self.number, self.ends = path, layout.skip, layout.ends
+        self.marks = layout.separator if len(layout.separator) == 1 else " \t"
+        skip = layout.skip
         for _ in range(skip):
             next(self.lines)
 
@@ -33,6 +50,8 @@ class Rows:
             self.number += 1
             if '"' in line:
                 _closed(line, self.number, self.path, self.marks)
+            if self.ends and (bare := line.rstrip("\r\n")).endswith(self.ends):
+                line = bare.removesuffix(self.ends) + "\n"
             parts.append(line)
             read += len(line)
             if 0 <= size <= read:
@@ -54,8 +73,8 @@ def _closed(line: str, number: int, path: Path, marks: str = "\t,;") -> None:
         )
 
 
-def read_header(path: Path) -> tuple[list[str], str, int]:
-    """Return the fields of the header, what separates them, and the number of lines up to and with the header.
+def read_header(path: Path) -> Layout:
+    """Return the fields of the header, what separates them, and where the rows begin.
 
     Lines that start with # or % are comments, unless the last of them has as many fields as the first row below it. A
     line ``sep=;`` is for spreadsheets.
@@ -86,8 +105,20 @@ def read_header(path: Path) -> tuple[list[str], str, int]:
     if comments and comments[-1].startswith("#"):
         above = _fields(comments[-1].lstrip("# "), mark)
         if len(fields) > 2 and len(above) in (len(fields), len(fields) - 1):
-            return above, separator, len(comments)
-    return fields, separator, len(comments) + 1
+            return Layout(above, separator, len(comments))
+    ends = _ends(fields, below, mark)
+    if ends and not fields[-1]:
+        fields = fields[:-1]
+    return Layout(fields, separator, len(comments) + 1, ends)
+
+
+def _ends(header: list[str], below: list[str], mark: str) -> str:
+    """Return the mark if it stands behind the last field of every row, and the header shows that no value lacks there.
+
+    It does if it ends with the mark too, or if its first field stands above the names of the rows.
+    """
+    closed = mark != " " and bool(below) and all(row.rstrip("\r\n").endswith(mark) for row in below)
+    return mark if closed and (not header[-1] or not header[0] or NAMES_OF_ROWS.fullmatch(header[0])) else ""
 
 
 def _mark(header: str, below: list[str], path: Path) -> str:
@@ -135,7 +166,7 @@ def _fields(line: str, mark: str) -> list[str]:
     line = line.rstrip("\r\n")
     if mark == " ":
         return [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
-    return next(csv.reader([line], delimiter=mark))
+    return next(csv.reader([line], delimiter=mark, skipinitialspace=True))
 
 
 def column_names(header: list[str], n_fields: int, path: Path) -> list[str]:

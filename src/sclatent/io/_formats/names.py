@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sclatent.data.genes import look_like_ids
+from sclatent.data.gene_ids import look_like_ids
 from sclatent.data.textfiles import lines, open_text
 from sclatent.settings import InputError
 
@@ -102,7 +102,7 @@ def _fields(path: Path, most: int) -> list[list[str]]:
             if len(rows) > most:
                 raise InputError(f"{path}: holds more than {most} names, many more than the matrix has rows or columns")
             if text := line.rstrip("\r\n"):
-                rows.append(_unquoted(text.split("\t"), text))
+                rows.append([field.strip() for field in _unquoted(text.split("\t"), text)])
     return rows
 
 

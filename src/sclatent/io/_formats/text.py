@@ -12,10 +12,12 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data.blocks import CountStore, transposed
-from sclatent.data.genes import clean_names, cycle_genes, look_like_ids
+from sclatent.data.columns import MISSING_WORDS
+from sclatent.data.gene_ids import folded
 from sclatent.data.textfiles import MARKS, may_be_cut, open_text
 from sclatent.io._counts import assemble, parsing
 from sclatent.io._formats.layout import Rows, column_names, read_header
+from sclatent.io._formats.orientation import orientation as way_round
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 
@@ -28,12 +30,20 @@ log = logging.getLogger(__name__)
 ENDINGS = (".csv", ".tsv", ".txt", ".tab")
 _ENTRIES = 16_000_000
 """Entries that are parsed at once, so that a large table never stands in memory as a whole."""
+_NO_COUNTS = frozenset(
+    (
+        *("ncountrna", "nfeaturerna", "ncounts", "ncount", "ngenes", "ngene", "numi", "ngenesbycounts", "totalcounts"),
+        *("pctcountsmt", "pctcountsribo", "percentmt", "percentmito", "percentribo", "pctmt", "pctmito", "sizefactor"),
+        *("origident", "seuratclusters", "leiden", "louvain", "cluster", "clusters", "clusterid", "celltype"),
+        *("celltypes", "cellontologyclass", "sample", "sampleid", "batch", "donor", "donorid", "condition"),
+        *("treatment", "phase", "sscore", "g2mscore", "doubletscore", "umap1", "umap2", "tsne1", "tsne2"),
+        *("length", "genelength", "efflength", "effectivelength", "chr", "chrom", "chromosome", "start", "end"),
+        *("strand", "entrezid", "total", "totals", "sum", "grandtotal"),
+    )
+)
+"""Columns that people keep beside counts, in lower case without `_`, `.`, `-` and blanks; no gene is called so."""
 _ROWS = 1 << 20
 """Rows that a table may have; a larger one has a row for every four bytes of its file at most."""
-_BARCODE = re.compile(r"(.*[^A-Za-z])?[ACGTN]{8,}([^A-Za-z].*)?")
-_USUAL = re.compile(
-    r"MT-.+|RP[SL]\d+[AXYL]?|ACTB|GAPDH|B2M|MALAT1|CD\d+[A-Z]?|HLA-.+|COL\d+A\d+|S100A\d+", re.IGNORECASE
-)
 
 
 def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None = None) -> AnnData:
@@ -53,8 +63,9 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
     import pandas as pd
 
     with parsing(path, "a table"), open_text(path, zeros=True) as file:
-        header, separator, skip = read_header(path)
-        table = Rows(file, path, skip, separator)
+        layout = read_header(path)
+        header = layout.header
+        table = Rows(file, path, layout)
         rows: list[str] = []
         most = _ROWS + path.stat().st_size // 4
         store: CountStore | None = None
@@ -63,7 +74,8 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
             # no word stands for a missing value: there are genes called NA and NAN
             reader = pd.read_csv(  # type: ignore[call-overload]
                 table,
-                sep=separator,
+                sep=layout.separator,
+                skipinitialspace=True,
                 header=None,
                 index_col=False,
                 chunksize=min(max(1, _ENTRIES // len(header)), _ROWS),
@@ -76,13 +88,16 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
         for block in reader:
             if len(rows) > most:
                 raise InputError(f"{path}: unpacks to more rows than a table of its size holds: fetch it again")
-            width = width or column_names(header, block.shape[1], path)
-            rows += list(block[0])
+            width = width or [name.strip() for name in column_names(header, block.shape[1], path)]
+            rows += [name.strip() for name in block[0]]
             store = CountStore(len(width)) if store is None else store
             store.append(_numbers(block.iloc[:, 1:], list(block[0]), width, path))
     matrix = sparse.csr_matrix((0, len(width))) if store is None else store.matrix()
+    _refuse_columns(rows, "row", path)
+    _refuse_columns(width, "column", path)
     if orientation is None:
-        orientation, reason = _orientation(rows, width, short=len(header) == len(width))
+        short = len(header) == len(width)
+        orientation, reason = way_round(rows, width, "" if short else header[0], matrix, short=short)
     else:
         reason = "as `orientation` says"
     log.info("%s: read as %s (%s)", path, orientation.replace("_", " "), reason)
@@ -104,6 +119,16 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
     )
 
 
+def _refuse_columns(names: Sequence[str], side: str, path: Path) -> None:
+    """Stop if a name is that of a column about cells or genes: its numbers would be read as counts."""
+    found = next((name for name in names if folded(name) in _NO_COUNTS), None)
+    if found is not None:
+        raise InputError(
+            f"{path}: {side} '{found}' is neither a gene nor a cell, and would be read as counts: take it out of the "
+            "table (what is known of each cell goes into a table of its own, `metadata`)"
+        )
+
+
 def _numbers(block: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], path: Path) -> sparse.csr_matrix:
     for i, dtype in enumerate(block.dtypes):
         if dtype.kind not in "iuf":
@@ -117,37 +142,20 @@ def _numbers(block: pd.DataFrame, rows: Sequence[str], columns: Sequence[str], p
                     f"{path}: row '{rows[at][:40]}' is separated by {MARKS[other]}, the rows above it are not: use "
                     "one separator"
                 )
-            hint = (
-                "write numbers without commas"
-                if re.fullmatch(r"-?\d+(,\d+)+", value.strip())
-                else "the table must hold names in the first row and column and numbers elsewhere"
-            )
             raise InputError(
-                f"{path}: column '{columns[i]}', row '{rows[at]}': found '{value[:40]}', expected a count: {hint}"
+                f"{path}: column '{columns[i]}', row '{rows[at]}': found '{value[:40]}', expected a count: "
+                f"{_hint(value)}"
             )
     return sparse.csr_matrix(block.to_numpy(dtype=np.float64))
 
 
-def _orientation(rows: Sequence[str], columns: Sequence[str], *, short: bool) -> tuple[str, str]:
-    by_row, by_column = _gene_likeness(rows), _gene_likeness(columns)
-    if by_row != by_column:
-        orientation, side = ("genes_by_cells", "rows") if by_row > by_column else ("cells_by_genes", "columns")
-        return orientation, f"the names of the {side} look more like genes"
-    log.warning(
-        "neither rows nor columns have names that look like genes: taken as genes by cells; set `orientation` if that "
-        "is wrong"
+def _hint(value: str) -> str:
+    """Say what to do about a field of a table that is no number."""
+    if re.fullmatch(r"-?\d+(,\d+)+", value.strip()):
+        return "write numbers without commas"
+    if value == "nothing" or value.strip() in MISSING_WORDS:
+        return "fill it in, with 0 where nothing was counted"
+    return (
+        "the table must hold names in the first row and column and numbers elsewhere: take out columns of names, types "
+        "or places (what is known of each cell goes into a table of its own, `metadata`)"
     )
-    return "genes_by_cells", "the usual way round; the names do not tell" + (
-        ", and the header is one field short" if short else ""
-    )
-
-
-def _gene_likeness(names: Sequence[str]) -> float:
-    """Return the share of names that are genes for sure, minus the share that hold a barcode's run of A, C, G, T."""
-    if look_like_ids(names):
-        return 1.0
-    known = {gene.upper() for organism in ("human", "mouse") for gene in cycle_genes(organism)["gene"]}
-    clean = clean_names(names)
-    genes = sum(name.upper() in known or _USUAL.fullmatch(name) is not None for name in clean)
-    barcodes = sum(_BARCODE.fullmatch(name) is not None for name in clean)
-    return (genes - barcodes) / max(1, len(names))

@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from sclatent.data.blocks import row_blocks
-from sclatent.data.gene_ids import gene_ids
-from sclatent.data.genes import ORGANISMS, cycle_genes, look_like_ids, match_genes, symbol_column
+from sclatent.data.gene_ids import gene_ids, tell_nothing
+from sclatent.data.genes import ORGANISMS, cycle_genes, match_genes, symbol_column
 from sclatent.data.normalise import gene_sums, log_scaled
 from sclatent.data.slots import G2M_SCORE, S_SCORE, SYMBOL
 
@@ -44,9 +44,9 @@ def symbols(var: pd.DataFrame) -> tuple[list[str], str]:
     """Return the names to match gene lists against, and where they come from.
 
     ``var["symbol"]`` where the dataset has it (and it is not a copy of the ids), else the column that holds most
-    cell-cycle genes when names are Ensembl ids, else the names.
+    cell-cycle genes when names are ids or numbers, else the names.
     """
-    if SYMBOL in var and not look_like_ids([str(name) for name in var[SYMBOL]]):
+    if SYMBOL in var and not tell_nothing([str(name) for name in var[SYMBOL]]):
         same = bool((var[SYMBOL].astype(str) == var.index.astype(str)).all())
         return [str(name) for name in var[SYMBOL]], "gene names" if same else f"var column '{SYMBOL}'"
     column = symbol_column(var)
