@@ -234,3 +234,18 @@ def test_a_damaged_list_of_genes_is_one_line(tmp_path):
     (tmp_path / "g.csv").write_bytes(packed)
     with pytest.raises(InputError, match="cannot be read as a table"):
         cycle_genes(path=tmp_path / "g.csv")
+
+
+@pytest.mark.parametrize(("separator", "expected"), [(";", "f"), ("\t", "O"), (",", "O")])
+def test_decimal_commas_are_known_where_semicolons_separate(tmp_path, separator, expected):
+    """Elsewhere a comma may be anything, such as a list of two clones."""
+    from sclatent.io import read_metadata
+
+    rows = [("bc", "age", "ids"), ("a", '"0,5"', '"01,5"'), ("b", '"1"', '"1,10"'), ("c", '"NA"', '"1,1"')]
+    (tmp_path / "m.csv").write_text("".join(separator.join(row) + "\n" for row in rows))
+    table = read_metadata(tmp_path / "m.csv")
+    assert table["age"].dtype.kind == expected
+    if expected == "f":
+        assert list(table["age"].iloc[:2]) == [0.5, 1.0]
+        assert np.isnan(table["age"].iloc[2])
+    assert list(table["ids"]) == ["01,5", "1,10", "1,1"]

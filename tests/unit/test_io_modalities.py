@@ -180,10 +180,10 @@ def test_refused_in_one_line(tmp_path, both):
     assert "modalities.atac.likelihood: poisson is of counts, but all values are 0 or 1" in line
 
 
-def test_an_option_for_another_format_is_refused(tmp_path, both):
+def test_a_feature_type_for_a_file_without_any_is_refused(tmp_path, both):
     modalities = write(tmp_path, *both)
     modalities["atac"]["counts"] = [{"path": modalities["atac"]["counts"], "features": "Peaks"}]
-    with pytest.raises(InputError, match="`features: Peaks` does not apply to a h5ad file"):
+    with pytest.raises(InputError, match="`features: Peaks` does not apply: the file names no feature types"):
         sl.io.read_dataset(counts=modalities["rna"].pop("counts"), modalities=modalities)
 
 

@@ -4,6 +4,7 @@ import gzip
 import logging
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -148,3 +149,38 @@ def test_barcodes_in_another_column_are_pointed_at(tmp_path):
     (tmp_path / "m.csv").write_text(",cell,ct\n1,a,x\n2,b,y\n3,c,y\n")
     with pytest.raises(InputError, match="which are in its column 'cell'"):
         read_dataset(counts=str(tmp_path / "a.h5ad"), metadata=str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_row_numbers_before_ids(tmp_path, first):
+    rows = [f"{i}\t{row}" for i, row in enumerate(V2, first)]
+    adata = read_counts(folder(tmp_path / "m", genes=rows))
+    assert (list(adata.var_names), list(adata.var["gene_ids"])) == (SYMBOLS, IDS)
+
+
+def test_gzipped_and_plain_files_side_by_side_are_told(tmp_path, caplog):
+    path = folder(tmp_path / "m")
+    with gzip.open(path / "barcodes.tsv.gz", "wt") as file:
+        file.write("x\ny\nz\n")
+    assert list(read_counts(path).obs_names) == ["x", "y", "z"]
+    assert "holds barcodes.tsv.gz and barcodes.tsv: the first is read" in caplog.text
+
+
+@pytest.mark.parametrize(("gene", "cell"), [("gene", "cellid"), ("GeneName", "CELL_ID"), ("SYMBOL", "Barcode")])
+def test_attributes_of_a_loom_in_other_capitals(tmp_path, gene, cell):
+    with h5py.File(tmp_path / "a.loom", "w") as file:
+        file["matrix"] = MATRIX.T
+        file[f"row_attrs/{gene}"] = np.array(SYMBOLS, dtype=h5py.string_dtype())
+        file[f"col_attrs/{cell}"] = np.array(CELLS, dtype=h5py.string_dtype())
+    adata = read_counts(tmp_path / "a.loom")
+    assert (list(adata.var_names), list(adata.obs_names)) == (SYMBOLS, CELLS)
+
+
+def test_cells_that_are_called_like_genes_of_any_organism(tmp_path):
+    """An AnnData the wrong way round: ids of the fly as cells, or barcodes as genes."""
+    barcodes = [f"ACGTACGTAC{'ACGT'[i % 4]}{'ACGT'[i // 4]}-1" for i in range(16)]
+    for i, genes in enumerate(([f"FBgn00000{j:02d}" for j in range(20)], [f"sym{j}" for j in range(20)])):
+        obs, var = pd.DataFrame(index=genes), pd.DataFrame(index=barcodes)
+        anndata.AnnData(sparse.csr_matrix(np.ones((20, 16))), obs=obs, var=var).write_h5ad(tmp_path / f"{i}.h5ad")
+        with pytest.raises(InputError, match=f"genes where cells should be \\('{genes[0]}'"):
+            read_counts(tmp_path / f"{i}.h5ad")

@@ -209,3 +209,39 @@ def test_half_precision_that_lost_units_is_said(tmp_path, caplog):
         file["matrix"][0, 0] = 3001
     read_counts(tmp_path / "a.loom")
     assert "values in half precision, up to 3000: above 2,048" in caplog.text
+
+
+def normalised(counts, total):
+    """Counts per `total` and cell; cells of different depth, as real ones."""
+    depth = np.exp(np.random.default_rng(2).normal(0, 0.4, (len(counts), 1)))
+    counts = np.random.default_rng(3).poisson(counts * depth)
+    return counts / counts.sum(1, keepdims=True) * total
+
+
+@pytest.mark.parametrize("total", [1e4, 1e5, 1e6])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix, sparse.csc_matrix])
+def test_normalised_values_that_were_rounded_are_refused(tmp_path, counts, total, form):
+    path = write(tmp_path / "a.h5ad", form(np.rint(normalised(counts, total))), counts=counts)
+    line = r"whole numbers that are no counts but were normalised and rounded: .*`layer: counts`"
+    with pytest.raises(InputError, match=line):
+        read_counts(path)
+
+
+def test_rounded_tpm_is_refused(tmp_path, counts):
+    """Over the lengths of genes, so that no value stands for a count of 1."""
+    per_base = counts / np.exp(np.random.default_rng(4).normal(0, 1, counts.shape[1]))
+    tpm = per_base / per_base.sum(1, keepdims=True) * 1e6
+    with pytest.raises(InputError, match="every cell has a sum of nearly 1,000,000"):
+        read_counts(write(tmp_path / "a.h5ad", np.rint(tpm)))
+
+
+@pytest.mark.parametrize("kind", ["downsampled", "deep", "even", "one value"])
+def test_whole_counts_of_odd_kinds_are_read(tmp_path, counts, kind):
+    rng = np.random.default_rng(5)
+    odd = {
+        "downsampled": np.array([rng.multinomial(1_000_000, cell / cell.sum()) for cell in counts + 0.1]),
+        "deep": rng.poisson(300, counts.shape),
+        "even": 2 * rng.poisson(counts),
+        "one value": 7 * (counts > 2),
+    }[kind]
+    assert np.array_equal(read_counts(write(tmp_path / "a.h5ad", odd)).X.toarray(), odd)

@@ -30,11 +30,14 @@ class Table:
         As many fields each; an empty field is an empty string.
     remarks
         What was done about odd lines; the caller, which knows what the table is, logs it.
+    separator
+        What separates the fields.
     """
 
     names: list[str] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    separator: str = ","
 
 
 @dataclass
@@ -123,7 +126,7 @@ def _read(lines: list[str], start: int, mark: str) -> _Reading:
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice and not wrong:
         wrong = f"{names.count(twice[0])} columns are called '{twice[0]}': give them different names"
-    return _Reading(Table(names, [record.fields for record in records], remarks), place, wrong)
+    return _Reading(Table(names, [record.fields for record in records], remarks, mark), place, wrong)
 
 
 def _records(lines: list[str], start: int, mark: str) -> Iterator[_Record]:

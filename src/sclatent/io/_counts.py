@@ -33,6 +33,14 @@ _NO_GENE = re.compile(
     "__(no_feature|ambiguous|too_low_aQual|not_aligned|alignment_not_unique)|N_(unmapped|multimapping|noFeature|ambiguous)"
 )
 """What HTSeq and STAR count besides genes."""
+_ANTIBODY = re.compile(
+    r"(ADT|HTO)[-_. ].+|Hashtag[-_. ]?\d.*|.+[-_. ](ADT|HTO|TotalSeq[-_ ]?[ABCD]?\d*|hashtag\d*)", re.IGNORECASE
+)
+"""Antibodies, by what is put around their names."""
+_SPREADSHEET = re.compile(
+    r"\d{1,2}-(Jan|Feb|Mar|Apr|Sept?|Oct|Nov|Dec)|(Mar|Sept?|Dec)-\d{1,2}|\d(\.\d+)?E\+\d+", re.IGNORECASE
+)
+"""What spreadsheets make of MARCH1, SEPT2, DEC1 and 2310009E13Rik."""
 _NAMELESS = ("", "nan", "NaN", "NA", "None")
 """What stands for the symbol of a gene that has none."""
 
@@ -144,14 +152,30 @@ def assemble(
 
 
 def _only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, pd.DataFrame]:
-    """Leave out what HTSeq and STAR count besides genes."""
-    sums = np.array([_NO_GENE.fullmatch(name) is not None for name in var.index])
-    if not sums.any():
-        return matrix, var
-    log.warning("%s: left out rows that are sums over reads, not genes: %s", path, ", ".join(map(str, var.index[sums])))
+    """Leave out what HTSeq and STAR count besides genes, and antibodies beside genes; say which names are no names."""
+    dates = [name for name in var.index if _SPREADSHEET.fullmatch(name)]
+    if dates:
+        log.warning(
+            "%s: %d gene name(s) such as '%s' were changed by a spreadsheet (MARCH1 becomes 1-Mar): take the names "
+            "from the original file",
+            path,
+            len(dates),
+            dates[0],
+        )
+    for pattern, what in ((_NO_GENE, "sums over reads"), (_ANTIBODY, "antibodies by their names")):
+        odd = np.array([pattern.fullmatch(name) is not None for name in var.index])
+        if odd.any() and (pattern is _NO_GENE or odd.mean() < 0.5):
+            named = ", ".join(map(str, var.index[odd][:10])) + (" …" if odd.sum() > 10 else "")
+            log.warning("%s: left out rows that are %s, not genes: %s", path, what, named)
+            matrix, var = keep_genes(matrix, var, ~odd)
+    return matrix, var
+
+
+def keep_genes(matrix: Any, var: pd.DataFrame, keep: np.ndarray) -> tuple[Any, pd.DataFrame]:
+    """Return counts (n_cells, n_genes) and genes of a mask (n_genes,)."""
     if sparse.isspmatrix_csr(matrix):
-        return subset(matrix, np.ones(matrix.shape[0], dtype=bool), ~sums), var[~sums]
-    return matrix[:, np.flatnonzero(~sums)], var[~sums]
+        return subset(matrix, np.ones(matrix.shape[0], dtype=bool), keep), var[keep]
+    return matrix[:, np.flatnonzero(keep)], var[keep]
 
 
 def _tell_apart(var: pd.DataFrame, path: str | Path) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_DECIMAL = re.compile(r"-?\d+(,\d+)?([eE][-+]?\d+)?")
 _TRUTH = ({"True": True, "False": False}, {"TRUE": True, "FALSE": False}, {"true": True, "false": False})
 
 
@@ -63,6 +66,11 @@ def read_metadata(path: str | Path) -> pd.DataFrame:
     columns = {}
     for name, texts in zip(table.names[1:], fields, strict=True):
         columns[name], said = _typed(texts, guess=name != slots.SAMPLE)
+        if table.separator == ";" and name != slots.SAMPLE and _decimal_commas(texts):
+            points, lack = _typed(tuple(text.replace(",", ".") for text in texts), guess=True)
+            if points.dtype.kind == "f":
+                columns[name], said = points, lack
+                log.info("%s: the commas in '%s' are decimal points, since semicolons separate fields", path, name)
         missing += [f"{said} in '{name}'"] if said else []
     if missing:
         log.info("%s: taken as missing: %s", path, "; ".join(missing))
@@ -70,6 +78,12 @@ def read_metadata(path: str | Path) -> pd.DataFrame:
     frame = pd.DataFrame(columns, index=names)
     _say_names(frame, path)
     return tidy(frame, path, "metadata")
+
+
+def _decimal_commas(texts: Sequence[str]) -> bool:
+    """Tell whether a column holds numbers such as ``0,5``, at most one comma in each."""
+    words = {text.strip() for text in texts} - MISSING_WORDS
+    return any("," in word for word in words) and all(_DECIMAL.fullmatch(word) for word in words)
 
 
 def _typed(texts: tuple[str, ...], *, guess: bool) -> tuple[np.ndarray, str]:

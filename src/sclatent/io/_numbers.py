@@ -13,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data.blocks import change_rows, row_blocks
-from sclatent.io._rounding import Rounder, Rounding, refuse_logs
+from sclatent.io._rounding import Rounder, Rounding, refuse_logs, refuse_rounded
 from sclatent.settings import InputError
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,9 @@ def to_counts(
         refuse_logs(counts, path, where)
         rounder = Rounder(rounding)
         change = rounder.round
-    elif distance.changed:
+    else:
+        refuse_rounded(counts, path, where, other)
+    if rounding is None and distance.changed:
         log.info(
             "%s: %d of the %d values of %s are whole but for a rounding error (at most %.2g): taken as whole",
             path,

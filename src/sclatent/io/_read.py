@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sclatent.data.textfiles import GZIP, HDF5, starts_with
 from sclatent.io._counts import parsing
-from sclatent.io._formats.features import PEAKS, of_modality
+from sclatent.io._formats.features import PEAKS
 from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 _TAKES = {
     "10x h5": ("genome", "features"),
     "10x folder": ("genome", "features"),
-    "h5ad": ("layer",),
+    "h5ad": ("layer", "features"),
     "h5mu": ("layer",),
-    "zarr": ("layer",),
-    "loom": ("layer",),
+    "zarr": ("layer", "features"),
+    "loom": ("layer", "features"),
     "text": ("orientation",),
 }
 
@@ -50,7 +50,7 @@ def read_counts(
     genome
         10x h5: which genome, where there are several.
     features
-        10x: the feature type to keep; ``None`` for ``Gene Expression``.
+        10x, and AnnData and loom files with a column of feature types: the type to keep; ``None`` for genes.
     orientation
         Dense tables: ``genes_by_cells`` or ``cells_by_genes``; ``None`` to go by the names.
     round
@@ -93,7 +93,7 @@ def read_counts(
         if kind in ("h5ad", "zarr"):
             from sclatent.io._formats.h5ad import read_anndata
 
-            return of_modality(read_anndata(path, layer=layer, rounding=rounding), modality)
+            return read_anndata(path, layer=layer, features=features, modality=modality, rounding=rounding)
         if kind == "h5mu":
             from sclatent.io._formats.mudata import read_mudata
 
@@ -101,7 +101,7 @@ def read_counts(
         if kind == "loom":
             from sclatent.io._formats.loom import read_loom
 
-            return read_loom(path, layer=layer, rounding=rounding)
+            return read_loom(path, layer=layer, features=features, rounding=rounding)
         if kind == "text":
             from sclatent.io._formats.text import read_text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,10 @@ _FEWEST_VALUES = 20
 """Values of a cell below which nothing can be said about how they were made."""
 _SMALL = 100
 """Values below which it can be told whether they are whole."""
+_NEARLY = 0.01
+"""How far sums of rounded shares may be off what they add up to."""
+_OFTEN, _LEAST = 0.05, 3
+"""Share and number of a cell's values that are its smallest, at least, where that is a count of 1."""
 _EXACT = 1e-3
 """How far sums, or multiples of the smallest value, may be off and still count as one number (float32, and a log)."""
 
@@ -145,6 +150,40 @@ def refuse_logs(counts: sparse.csr_matrix, path: str | Path, where: str) -> None
                 f"{path}: {where} cannot be rounded to counts: the values are {what}, {found}: give the matrix before "
                 "it was transformed"
             )
+
+
+def refuse_rounded(counts: sparse.csr_matrix, path: str | Path, where: str, other: Callable[[], str]) -> None:
+    """Stop if whole numbers are surely shares of a total that someone rounded (TPM, CPM, counts per 10,000).
+
+    They are where all cells have a sum of nearly one million; or where the smallest value of a cell stands for a count
+    of 1: it is larger than 1, is frequent, and differs between cells. `other` says what else the file holds.
+
+    Raises
+    ------
+    InputError
+        In these cases. What was scaled by less than 1.5 cannot be told from counts.
+    """
+    rows = np.unique(np.linspace(0, counts.shape[0] - 1, min(_CELLS, counts.shape[0])).astype(int))
+    sample = sparse.csr_matrix(counts[rows])
+    cells = [cell for cell in np.split(sample.data, sample.indptr[1:-1]) if len(cell) >= _FEWEST_VALUES]
+    if len(cells) < _FEWEST_CELLS:
+        return
+    sums = np.array([cell.sum(dtype=np.float64) for cell in cells])
+    found = ""
+    if np.ptp(sums) > 0 and (np.abs(sums / 1e6 - 1) < _NEARLY).all():
+        found = "every cell has a sum of nearly 1,000,000, as TPM and CPM have"
+    ones = [float(cell.min()) for cell in cells]
+    least = [max(_LEAST, _OFTEN * len(cell)) for cell in cells]
+    often = [one > 1 and (cell == one).sum() >= n for one, n, cell in zip(ones, least, cells, strict=True)]
+    if np.mean(often) > 0.9 and len(set(ones)) >= _FEWEST_CELLS:
+        found = (
+            f"in the cells a frequent value of {min(ones):g} to {max(ones):g} is the smallest, which was a count of 1"
+        )
+    if found:
+        raise InputError(
+            f"{path}: {where} holds whole numbers that are no counts but were normalised and rounded: {found}: give "
+            f"the matrix before it was normalised{other()}"
+        )
 
 
 def _normalised(cells: list[np.ndarray]) -> str:

@@ -33,7 +33,9 @@ class Sample(Settings):
     name: str | None = Field(None, description="sample name; needed when there are several samples")
     layer: str | None = Field(None, description="h5ad, zarr, loom: a layer, or `raw`; null: `X`")
     genome: str | None = Field(None, description="10x h5 of Cell Ranger 2: which genome, when the file holds several")
-    features: str | None = Field(None, description="10x: the feature type to keep; null: `Gene Expression`")
+    features: str | None = Field(
+        None, description="10x, and h5ad, zarr, loom with feature types: the type to keep; null: `Gene Expression`"
+    )
     orientation: Literal["genes_by_cells", "cells_by_genes"] | None = Field(
         None, description="dense text: whether rows are genes or cells; null: detect it"
     )

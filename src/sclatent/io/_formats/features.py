@@ -1,31 +1,90 @@
-"""Rows of a file that holds several modalities, told apart by their feature types."""
+"""Rows of a file that holds several kinds of features (genes, proteins, peaks), told apart by their feature types."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sclatent.data import slots
+from sclatent.data.gene_ids import folded
+from sclatent.io._counts import keep_genes
+from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
-    from anndata import AnnData
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
 PEAKS, GENES = "Peaks", "Gene Expression"
 """What Cell Ranger calls rows of open chromatin and of RNA."""
-FEATURE_TYPES = "feature_types"
+_COLUMNS = ("featuretypes", "featuretype", "modality", "featuremodality")
+"""Columns that may hold feature types, in lower case without `_`, `.`, `-` and blanks."""
+_WORDS = {
+    GENES: ("geneexpression", "gene", "genes", "rna", "mrna", "gex"),
+    PEAKS: ("peaks", "peak", "atac", "chromatinaccessibility"),
+    "other": (
+        *("antibodycapture", "antibody", "protein", "proteins", "proteinexpression", "adt", "prot", "hto"),
+        *("crisprguidecapture", "multiplexingcapture", "custom", "antigencapture"),
+    ),
+}
+_LISTED = 12
 
 
-def of_modality(adata: AnnData, modality: str | None) -> AnnData:
-    """Return the genes or the peaks of counts that hold both; all of them where no feature types tell them apart."""
-    wanted = {"rna": GENES, "atac": PEAKS}.get(str(modality))
-    if wanted is None or FEATURE_TYPES not in adata.var:
-        return adata
-    keep = (adata.var[FEATURE_TYPES].astype(str) == wanted).to_numpy()
-    if keep.all() or not keep.any():
-        return adata
-    log.info("kept %d of %d rows: %s", keep.sum(), len(keep), wanted)
-    out = adata[:, keep].copy()
-    out.uns[slots.UNS][slots.UNS_READ]["n_genes"] = out.n_vars
-    return out
+def no_features(path: Path, key: str, wanted: str, known: list[str]) -> InputError:
+    """Return the error of a feature type, or genome, that is not there."""
+    listed = ", ".join(known[:_LISTED]) + (" …" if len(known) > _LISTED else "")
+    return InputError(f"{path}: no {key} '{wanted}'{did_you_mean(wanted, known)}: set `{key}` to one of {listed}")
+
+
+def choose_features(
+    matrix: Any, var: pd.DataFrame, path: Path, *, features: str | None, modality: str | None
+) -> tuple[Any, pd.DataFrame]:
+    """Keep the genes of an AnnData or loom file that also holds proteins, guides or peaks; or what is asked for.
+
+    Parameters
+    ----------
+    matrix, var
+        (n_cells, n_features), and a row per feature.
+    path
+        File, for the line.
+    features
+        The feature type to keep; None: genes, or peaks where `modality` is ``atac``.
+    modality
+        Of a dataset of several.
+
+    Raises
+    ------
+    InputError
+        If there is no such feature type, or if the file holds proteins, guides or peaks only.
+    """
+    column = next((name for name in var.columns if folded(name) in _COLUMNS and _words(var[name])), None)
+    if column is None:
+        if features is not None:
+            raise InputError(
+                f"{path}: `features: {features}` does not apply: the file names no feature types (no var column "
+                "'feature_types')"
+            )
+        return matrix, var
+    types = var[column].astype(str)
+    known = list(dict.fromkeys(types))
+    if features is not None:
+        wanted = [features]
+    else:
+        kind = PEAKS if modality == "atac" else GENES
+        wanted = [word for word in known if folded(word) in _WORDS[kind]]
+        if not wanted and (modality is not None or any(folded(word) not in _WORDS["other"] for word in known)):
+            return matrix, var
+    keep = types.isin(wanted).to_numpy()
+    if not keep.any():
+        raise no_features(path, "features", features or GENES, known)
+    if keep.all():
+        return matrix, var
+    left = ", ".join(f"{n} {kind}" for kind, n in types[~keep].value_counts().items())
+    log.info("%s: kept %d of %d features (%s); left out: %s", path, keep.sum(), len(keep), ", ".join(wanted), left)
+    return keep_genes(matrix, var, keep)
+
+
+def _words(values: pd.Series) -> bool:
+    """Tell whether a column holds feature types: words for genes, peaks, proteins or guides, and not biotypes."""
+    known = {folded(value) for value in values.astype(str).unique()}
+    return bool(known & {word for words in _WORDS.values() for word in words})

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sclatent.data.textfiles import may_be_cut
 from sclatent.io._counts import assemble, fits, parsing
+from sclatent.io._formats.features import GENES
 from sclatent.io._formats.mtx import Header, read_header, read_mtx
 from sclatent.io._formats.names import cell_names, gene_table
-from sclatent.io._formats.tenx import DEFAULT_FEATURES, choose
+from sclatent.io._formats.tenx import choose
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 
@@ -56,7 +57,7 @@ def read_10x_folder(
     sides = (header.n_rows, header.n_columns)
     with parsing(genes, "a table of genes"):
         var = gene_table(genes, sides, symbols)
-    if "feature_types" not in var and features not in (None, DEFAULT_FEATURES):
+    if "feature_types" not in var and features not in (None, GENES):
         raise InputError(f"{path}: `features: {features}` does not apply: {genes.name} has no column of feature types")
     with parsing(barcodes, "a list of barcodes"):
         obs = pd.DataFrame(index=cell_names(barcodes, sides))
@@ -123,7 +124,10 @@ def _files(path: Path) -> tuple[Path, Path, Path, Path | None]:
 
     def there(*names: str) -> Path | None:
         packed = (folder / f"{prefix}{name}{end}" for name in names for end in (".gz", ""))
-        return next((candidate for candidate in packed if candidate.is_file()), None)
+        lying = [candidate for candidate in packed if candidate.is_file()]
+        if len(lying) > 1:
+            log.warning("%s: holds %s: the first is read", folder, " and ".join(file.name for file in lying))
+        return lying[0] if lying else None
 
     def one(*names: str) -> Path:
         if file := there(*names):

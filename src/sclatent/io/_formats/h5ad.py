@@ -15,6 +15,7 @@ from scipy import sparse
 from sclatent.data.blocks import CountStore
 from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
+from sclatent.io._formats.features import choose_features
 from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
@@ -31,7 +32,14 @@ _ROWS = 16_000_000
 """Entries of a dense matrix on disk that are held in memory at once."""
 
 
-def read_anndata(path: Path, *, layer: str | None, rounding: Rounding | None = None) -> AnnData:
+def read_anndata(
+    path: Path,
+    *,
+    layer: str | None,
+    features: str | None = None,
+    modality: str | None = None,
+    rounding: Rounding | None = None,
+) -> AnnData:
     """Read counts from an open-format AnnData file.
 
     Parameters
@@ -40,6 +48,8 @@ def read_anndata(path: Path, *, layer: str | None, rounding: Rounding | None = N
         ``.h5ad`` file or ``.zarr`` folder.
     layer
         A layer, or ``raw`` for ``raw.X`` with its own genes; ``None`` for ``X``.
+    features, modality
+        Which features to keep, where ``var`` names their types; see `choose_features`.
     rounding
         How fractions become counts, if at all.
     """
@@ -49,18 +59,27 @@ def read_anndata(path: Path, *, layer: str | None, rounding: Rounding | None = N
         with parsing(path, "zarr"):
             # consolidated metadata is a copy, which may be stale and holds one of two names that differ in case only
             file = zarr.open_group(str(path), mode="r", use_consolidated=False)
-            return read_group(file, path, layer, "zarr", rounding)
+            return read_group(file, path, layer, "zarr", rounding, features=features, modality=modality)
     import h5py
 
     check_heaps(path)
     with parsing(path, "h5ad"), h5py.File(path, "r") as file:
         if isinstance(file.get("obs"), h5py.Dataset):
             check_sizes(file, path)
-            return _read_legacy(path, layer, rounding)
-        return read_group(file, path, layer, "h5ad", rounding)
+            return _read_legacy(path, layer, rounding, features=features, modality=modality)
+        return read_group(file, path, layer, "h5ad", rounding, features=features, modality=modality)
 
 
-def read_group(file: Any, path: Path, layer: str | None, kind: str, rounding: Rounding | None) -> AnnData:
+def read_group(
+    file: Any,
+    path: Path,
+    layer: str | None,
+    kind: str,
+    rounding: Rounding | None,
+    *,
+    features: str | None = None,
+    modality: str | None = None,
+) -> AnnData:
     """Read counts from the group of one AnnData: a whole file, or a table of a MuData file."""
     for name in ("obs", "var"):
         if name not in file:
@@ -82,6 +101,7 @@ def read_group(file: Any, path: Path, layer: str | None, kind: str, rounding: Ro
     if left:
         log.info("%s: left out what is not needed: %s", path, ", ".join(left))
     matrix = _matrix(group, obs, var, path, where)
+    matrix, var = choose_features(matrix, var, path, features=features, modality=modality)
     return assemble(
         matrix,
         obs,
@@ -165,7 +185,9 @@ def _spread(values: pd.Series, known: np.ndarray) -> Any:
     return values.set_axis(np.flatnonzero(known)).reindex(range(len(known))).array
 
 
-def _read_legacy(path: Path, layer: str | None, rounding: Rounding | None) -> AnnData:
+def _read_legacy(
+    path: Path, layer: str | None, rounding: Rounding | None, *, features: str | None, modality: str | None
+) -> AnnData:
     """Read a file from before anndata 0.7, whose tables are plain HDF5 compounds."""
     import anndata
 
@@ -183,6 +205,7 @@ def _read_legacy(path: Path, layer: str | None, rounding: Rounding | None) -> An
         )
     if adata.raw is not None:
         var = with_known(adata.raw.var, var, path) if where == "raw" else with_known(var, adata.raw.var, path)
+    matrix, var = choose_features(matrix, var, path, features=features, modality=modality)
     return assemble(matrix, adata.obs, var, path, {"format": "h5ad", "layer": where}, where=where, rounding=rounding)
 
 

@@ -117,8 +117,11 @@ def _ends(header: list[str], below: list[str], mark: str) -> str:
 
     It does if it ends with the mark too, or if its first field stands above the names of the rows.
     """
-    closed = mark != " " and bool(below) and all(row.rstrip("\r\n").endswith(mark) for row in below)
-    return mark if closed and (not header[-1] or not header[0] or NAMES_OF_ROWS.fullmatch(header[0])) else ""
+    if mark == " " or not below or not all(row.rstrip("\r\n").endswith(mark) for row in below):
+        return ""
+    more = {_width(row, mark) - len(header) for row in below}
+    named = not header[0] or NAMES_OF_ROWS.fullmatch(header[0]) is not None
+    return mark if (more == {0} and not header[-1]) or (more == {1} and named) else ""
 
 
 def _mark(header: str, below: list[str], path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data.blocks import CountStore
+from sclatent.data.gene_ids import folded
 from sclatent.io._counts import assemble, parsing
+from sclatent.io._formats.features import choose_features
 from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
@@ -24,13 +27,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CELL_NAMES = ("CellID", "cell_id", "CellIDs", "cell_names", "obs_names", "barcode", "barcodes", "Barcode")
-GENE_NAMES = ("Gene", "gene_names", "GeneName", "gene_name", "Symbol", "var_names", "Accession", "gene_ids")
+CELL_NAMES = ("CellID", "cell_id", "CellIDs", "cell_names", "cell_name", "obs_names", "barcode", "barcodes", "cell")
+GENE_NAMES = (
+    "Gene",
+    "Genes",
+    "gene_names",
+    "gene_name",
+    "Symbol",
+    "gene_symbol",
+    "var_names",
+    "Accession",
+    "gene_ids",
+    "gene_id",
+)
 _CELLS = 16_000_000
 """Entries of the dense matrix on disk that are held in memory at once."""
 
 
-def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None) -> AnnData:
+def read_loom(
+    path: Path, *, layer: str | None, features: str | None = None, rounding: Rounding | None = None
+) -> AnnData:
     """Read counts from a loom file.
 
     Attributes with one value per cell (gene) become columns of ``obs`` (``var``); an attribute of several columns
@@ -59,11 +75,11 @@ def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None
         store = CountStore(n_genes)
         for at in range(0, n_cells, step):
             store.append(sparse.csr_matrix(plain_floats(np.asarray(dataset[:, at : at + step]), path).T))
-        matrix = store.matrix()
+        matrix, var = choose_features(store.matrix(), _gene_names(var, path), path, features=features, modality=None)
         return assemble(
             matrix,
             _cell_names(obs, n_cells, path),
-            _gene_names(var, path),
+            var,
             path,
             {"format": "loom", "layer": where},
             where=where,
@@ -75,7 +91,7 @@ def read_loom(path: Path, *, layer: str | None, rounding: Rounding | None = None
 def _cell_names(obs: pd.DataFrame, n_cells: int, path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    cells = next((name for name in CELL_NAMES if name in obs), None)
+    cells = _named(obs, CELL_NAMES)
     if cells is not None:
         return obs.set_index(cells)
     log.warning(
@@ -85,12 +101,20 @@ def _cell_names(obs: pd.DataFrame, n_cells: int, path: Path) -> pd.DataFrame:
 
 
 def _gene_names(var: pd.DataFrame, path: Path) -> pd.DataFrame:
-    genes = next((name for name in GENE_NAMES if name in var), None)
+    genes = _named(var, GENE_NAMES)
     if genes is None:
         raise InputError(
             f"{path}: no gene names among the row attributes ({', '.join(map(str, var)) or 'none'}): expected 'Gene'"
         )
     return var.set_index(genes)
+
+
+def _named(table: pd.DataFrame, names: Sequence[str]) -> str | None:
+    """Return the column of the first of these names that is there, as written or else in other capitals."""
+    spelled = {folded(column): str(column) for column in reversed(list(table.columns))}
+    return next(
+        (name for name in names if name in table), next((spelled[n] for n in map(folded, names) if n in spelled), None)
+    )
 
 
 def _place(file: h5py.File, path: Path, layer: str | None) -> tuple[h5py.Dataset, str]:

@@ -41,7 +41,7 @@ def read_mudata(path: Path, *, modality: str | None, layer: str | None, rounding
                 "write the one of genes as h5ad"
             )
         name = _choose(file["mod"], tables, modality, path)
-        adata = read_group(file["mod"][name], path, layer, "h5mu", rounding)
+        adata = read_group(file["mod"][name], path, layer, "h5mu", rounding, modality=modality)
         whole = read_table(file["obs"], path)
         for column in whole.columns:
             if ":" not in str(column) and column not in adata.obs:

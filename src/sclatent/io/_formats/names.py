@@ -90,7 +90,9 @@ def _table(path: Path, sides: tuple[int, int]) -> list[list[str]]:
     if longer and all(_HEADER.fullmatch(field) for field in rows[0] if field):
         log.info("%s: the first line is a header ('%s')", path, " ".join(rows[0])[:60])
         rows = rows[1:]
-    numbered = len(rows) > 1 and all(len(row) > 1 and row[0] == str(i) for i, row in enumerate(rows, 1))
+    numbered = len(rows) > 1 and any(
+        all(len(row) > 1 and row[0] == str(i) for i, row in enumerate(rows, first)) for first in (0, 1)
+    )
     return [row[1:] for row in rows] if numbered else rows
 
 

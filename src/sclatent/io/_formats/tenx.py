@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sclatent.data.blocks import subset
-from sclatent.io._counts import assemble, fits, parsing
+from sclatent.io._counts import assemble, fits, keep_genes, parsing
+from sclatent.io._formats.features import GENES, no_features
 from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_sizes, keys_of, read_sparse
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 log = logging.getLogger(__name__)
-
-DEFAULT_FEATURES = "Gene Expression"
 
 
 def read_10x_h5(path: Path, *, genome: str | None, features: str | None, rounding: Rounding | None = None) -> AnnData:
@@ -51,7 +49,7 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None, roundin
         # genes × cells by columns is, read the other way, cells × genes by rows
         fits((n_cells, n_genes), obs, var, path, "the matrix")
         matrix = read_sparse(group, (n_cells, n_genes), "csr", path, "the matrix")
-    if version == 2 and features not in (None, DEFAULT_FEATURES):
+    if version == 2 and features not in (None, GENES):
         raise InputError(
             f"{path}: `features: {features}` does not apply: Cell Ranger 2 files hold gene expression only"
         )
@@ -90,7 +88,7 @@ def choose(
     if matrix.shape[1] != len(var):
         return matrix, var  # `assemble` says so
     for column, wanted, key in (
-        ("feature_types", features or DEFAULT_FEATURES, "features"),
+        ("feature_types", features or GENES, "features"),
         ("genome", genome, "genome"),
     ):
         if wanted is None:
@@ -98,21 +96,19 @@ def choose(
         if column not in var:
             if key == "genome":
                 raise InputError(f"{path}: `genome: {genome}` does not apply: the file names no genomes")
-            if features not in (None, DEFAULT_FEATURES):
+            if features not in (None, GENES):
                 raise InputError(f"{path}: `features: {features}` does not apply: the file names no feature types")
             continue
         known = list(dict.fromkeys(var[column]))
         if wanted not in known:
-            raise InputError(
-                f"{path}: no {key} '{wanted}'{did_you_mean(wanted, known)}: set `{key}` to one of {', '.join(known)}"
-            )
+            raise no_features(path, key, wanted, known)
         keep &= (var[column] == wanted).to_numpy()
     if keep.all():
         return matrix, var
     by = "genome" if genome is not None or "feature_types" not in var else "feature_types"
     kinds = ", ".join(f"{n} {kind}" for kind, n in var[by][~keep].value_counts().items())
     log.info("%s: kept %d of %d rows; left out: %s", path, keep.sum(), len(keep), kinds)
-    return subset(matrix, np.ones(matrix.shape[0], dtype=bool), keep), var[keep]
+    return keep_genes(matrix, var, keep)
 
 
 def _text(dataset: h5py.Dataset) -> list[str]:

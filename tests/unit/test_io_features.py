@@ -1,0 +1,110 @@
+"""Proteins, guides, hashtags and peaks that lie beside genes in one matrix are not read as genes."""
+
+import logging
+
+import anndata
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+from sclatent import InputError
+from sclatent.io import read_counts
+
+COUNTS = np.random.default_rng(0).poisson(2, (30, 8)) + np.eye(30, 8, dtype=int)
+GENES = ["CD3D", "CD4", "MS4A1", "LYZ", "NKG7"]
+OTHERS = ["prot-CD3", "prot-CD4", "prot-CD19"]
+
+
+def write(path, types, *, column="feature_types", names=None, raw=False):
+    var = pd.DataFrame({column: types}, index=names or [*GENES, *OTHERS])
+    adata = anndata.AnnData(sparse.csr_matrix(COUNTS), obs=pd.DataFrame(index=[f"c{i}" for i in range(30)]), var=var)
+    if raw:
+        adata.raw = adata
+        adata.X = np.log1p(adata.X.toarray())
+    if path.suffix == ".zarr":
+        adata.write_zarr(path)
+    elif path.suffix == ".loom":
+        with h5py.File(path, "w") as file:
+            file["matrix"] = COUNTS.T
+            for name, values in (("row_attrs/Gene", var.index), (f"row_attrs/{column}", types)):
+                file[name] = np.array(list(values), dtype=h5py.string_dtype())
+            file["col_attrs/CellID"] = np.array(list(adata.obs_names), dtype=h5py.string_dtype())
+    else:
+        adata.write_h5ad(path)
+    return path
+
+
+CITE = ["Gene Expression"] * 5 + ["Antibody Capture"] * 3
+
+
+@pytest.mark.parametrize("ending", ["h5ad", "zarr", "loom"])
+@pytest.mark.parametrize(
+    ("types", "column"),
+    [
+        (CITE, "feature_types"),
+        (["Gene Expression"] * 5 + ["CRISPR Guide Capture", "Custom", "Peaks"], "feature_types"),
+        (["gene"] * 5 + ["protein"] * 3, "feature_type"),
+        (["rna"] * 5 + ["adt"] * 3, "modality"),
+    ],
+)
+def test_only_genes_are_read(tmp_path, caplog, ending, types, column):
+    path = write(tmp_path / f"a.{ending}", types, column=column)
+    with caplog.at_level(logging.INFO):
+        adata = read_counts(path)
+    assert list(adata.var_names) == GENES
+    assert np.array_equal(adata.X.toarray(), COUNTS[:, :5])
+    assert adata.uns["sclatent"]["read"]["n_genes"] == 5
+    assert f"kept 5 of 8 features ({types[0]}); left out: " in caplog.text
+
+
+@pytest.mark.parametrize("ending", ["h5ad", "zarr", "loom"])
+def test_other_features_are_read_when_they_are_asked_for(tmp_path, ending):
+    path = write(tmp_path / f"a.{ending}", CITE)
+    assert list(read_counts(path, features="Antibody Capture").var_names) == OTHERS
+    with pytest.raises(InputError, match=r"no features 'Antibody' .* set `features` to one of Gene Expression, Anti"):
+        read_counts(path, features="Antibody")
+
+
+def test_features_of_raw(tmp_path):
+    adata = read_counts(write(tmp_path / "a.h5ad", CITE, raw=True), layer="raw")
+    assert np.array_equal(adata.X.toarray(), COUNTS[:, :5])
+
+
+def test_a_file_of_proteins_alone_is_refused(tmp_path):
+    path = write(tmp_path / "a.h5ad", ["Antibody Capture"] * 8)
+    with pytest.raises(InputError, match="no features 'Gene Expression': set `features` to one of Antibody Capture"):
+        read_counts(path)
+
+
+@pytest.mark.parametrize("types", [["protein_coding"] * 5 + ["lncRNA"] * 3, ["ambient"] * 8])
+def test_biotypes_are_no_feature_types(tmp_path, types):
+    path = write(tmp_path / "a.h5ad", types, column="feature_type")
+    assert read_counts(path).n_vars == 8
+    with pytest.raises(InputError, match=r"`features: lncRNA` does not apply: the file names no feature types"):
+        read_counts(path, features="lncRNA")
+
+
+def test_long_lists_of_types_are_cut_short(tmp_path):
+    path = write(tmp_path / "a.h5ad", ["Gene Expression", *(f"t{i}" for i in range(7))])
+    with pytest.raises(InputError) as caught:
+        read_counts(path, features="x")
+    assert str(caught.value).endswith("set `features` to one of Gene Expression, t0, t1, t2, t3, t4, t5, t6")
+
+
+def test_antibodies_without_types_are_known_by_their_names(tmp_path, caplog):
+    names = [*GENES, "ADT_CD3", "CD4_TotalSeqB", "Hashtag1"]
+    adata = read_counts(write(tmp_path / "a.h5ad", ["x"] * 8, names=names))
+    assert list(adata.var_names) == GENES
+    assert "left out rows that are antibodies by their names, not genes: ADT_CD3, CD4_TotalSeqB, H" in caplog.text
+    genes = ["ADTRP", "Adtrp", "HTO", "CD3D", "ADT", "TAGLN", "A", "B"]
+    assert list(read_counts(write(tmp_path / "b.h5ad", ["x"] * 8, names=genes)).var_names) == genes
+    proteins = [f"ADT_{i}" for i in range(8)]
+    assert list(read_counts(write(tmp_path / "c.h5ad", ["x"] * 8, names=proteins)).var_names) == proteins
+
+
+@pytest.mark.parametrize("name", ["1-Mar", "2-Sep", "Mar-01", "Sept-7", "2.31E+13"])
+def test_names_that_a_spreadsheet_changed_are_told(tmp_path, caplog, name):
+    read_counts(write(tmp_path / "a.h5ad", ["x"] * 8, names=[name, *GENES, "MARCH1", "SEPT2"]))
+    assert f"1 gene name(s) such as '{name}' were changed by a spreadsheet" in caplog.text
