@@ -172,6 +172,22 @@ def test_every_gene_filtered_out(simulated, make_settings):
     assert "no genes left: genes.min_cells (10000) removed 200 of 200" in said
 
 
+def test_a_mito_limit_that_is_a_fraction(simulated, make_settings):
+    """0.1 is a tenth of a percent: who meant 10 % would lose nearly all cells."""
+    counts = simulated.copy()
+    counts.var_names = [f"MT-{i}" for i in range(50)] + list(counts.var_names[50:])
+    said = line(counts, make_settings(cells={"max_percent_mito": 0.1}))
+    assert "cells.max_percent_mito: 0.1 is 0.1 %, which " in said
+    assert "cells exceed: for 10 % write 10" in said
+
+
+def test_several_columns_in_one_word(simulated, make_settings):
+    counts = simulated.copy()
+    counts.obs["a"], counts.obs["b"] = ["x", "y"] * (counts.n_obs // 2), ["x", "y"] * (counts.n_obs // 2)
+    said = line(counts, make_settings(batch="a, b"))
+    assert "batch: no obs column 'a, b': list several columns in brackets: [a, b]" in said
+
+
 def test_a_mito_filter_without_mito_genes(simulated, make_settings):
     said = line(simulated, make_settings(cells={"max_percent_mito": 10}))
     assert "no gene is called MT-" in said

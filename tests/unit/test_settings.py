@@ -156,6 +156,32 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
         ("counts: a\ngenes: {n_top: 12:30}", "genes.n_top: should be a valid integer"),
         ("counts: a\nmodels: {nb: {refit: maybe}}", "models.nb.refit: should be a valid boolean"),
         ("counts: a\nmodels: {1: {}, 1: {}}", "line 2, column 17: the key '1' occurs twice"),
+        ("counts: x.h5\nn_top: 9", "n_top: unknown key: it belongs under `genes`: `genes: {n_top: …}`"),
+        ("counts: x.h5\nmin_genes: 9", "min_genes: unknown key: it belongs under `cells`: `cells: {min_genes: …}`"),
+        ("counts: x.h5\nepochs: 9", "epochs: unknown key: it belongs under a model: `models: {nb: {epochs: …}}`"),
+        ("counts: x.h5\nmodels: {a: {seeds: [1]}}", "models.a.seeds: unknown key: it belongs to the top level, as `se"),
+        ("counts: x.h5\nseed: 9", "seed: unknown key (did you mean 'seeds'?)"),
+        ("counts: x.h5\ngenes: {n_top: 2,000}", "genes.000: unknown key: a comma between braces begins a new key"),
+        (
+            "counts: x.h5\nmodels: {a: {epochs: 0}}",
+            "models.a.epochs: should be 'auto' or greater than or equal to 1, f",
+        ),
+        ("counts: x.h5\nmodels: {a: {epochs: no}}", "models.a.epochs: should be 'auto' or a valid integer"),
+        ("counts: x.h5\nbatch: [a, a]", "batch: 'a' is listed twice"),
+        ("counts: x.h5\ncells: {min_counts: 9, max_counts: 8}", "cells: min_counts: 9 is more than max_counts: 8"),
+        (
+            "counts: x.h5\nmodels: {a: &a {}, b: {<<: *a}}",
+            "line 2, column 24: merge keys (<<) are not part of YAML 1.2",
+        ),
+        ("counts:\u00a0x.h5", "found text: a blank (U+00A0) is not the one of a keyboard"),
+        ("counts\uff1a x.h5", "found text: a colon (U+FF1A) is not the one of a keyboard"),
+        ("counts:x.h5", "found text: put a space after each colon"),
+        ("counts = x.h5", "found text: write `counts: FILE`"),
+        ("counts: {s1: a, s2: b}", "counts.0.path: missing: this key is needed (found: s1, s2)"),
+        ("counts: {path: a, layers: b}", "counts.0: `layers`: is `layer` meant? Any other key becomes an obs column"),
+        ("counts: {path: a, Layer: b}", "counts.0: `Layer`: is `layer` meant?"),
+        ("counts: {path: a, rounding: b}", "counts.0: `rounding`: is `round` meant?"),
+        ("counts: {path: a, feature_type: b, orientaton: b}", "counts.0: `orientaton`: is `orientation` meant?"),
         ("count: x.h5", "count: unknown key (did you mean 'counts'?)"),
         ("counts: x.h5\ncells: {min_gene: 3}", "cells.min_gene: unknown key (did you mean 'min_genes'?)"),
         ("counts: x.h5\nmodels: {a: {liklihood: nb}}", "models.a.liklihood: unknown key (did you mean 'likelihood'?)"),
@@ -389,3 +415,10 @@ def test_importing_the_package_and_its_settings_is_light():
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_columns_of_samples_with_ordinary_names(write):
+    """A further key of a sample is a column, unless it is nearly a key."""
+    columns = ("donor", "patient", "condition", "batch", "lane", "genotype", "age", "sex", "sampel", "organ", "pathway")
+    given = load_dataset(write("counts: {path: a, " + ", ".join(f"{column}: x" for column in columns) + "}"))
+    assert tuple(given.counts[0].columns) == columns

@@ -28,6 +28,8 @@ def need(obs: pd.DataFrame, column: str, key: str, file: str) -> pd.Series:
     if column not in obs:
         known = [str(c) for c in obs.columns]
         listed = ", ".join(known[:12]) + (" …" if len(known) > 12 else "")
+        if "," in column and all(part.strip() in known for part in column.split(",")):
+            raise InputError(f"{file}: {key}: no obs column '{column}': list several columns in brackets: [{column}]")
         ours = " came in (the pipeline writes one itself, later)" if column in slots.WRITTEN else ""
         raise InputError(
             f"{file}: {key}: no obs column '{column}'{ours or did_you_mean(column, known)}: available: "

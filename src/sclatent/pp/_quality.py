@@ -163,26 +163,29 @@ def filter_cells(
             )
         )
     if settings.max_percent_mito is not None:
-        if not has_mito:
-            raise InputError(
-                f"{filters.file}: cells.max_percent_mito: no gene is called MT-… or mt-…, or has the Ensembl id of "
-                "one, so there is nothing to filter on: remove the key, or name the var column with symbols in "
-                "`genes.symbols`"
-            )
-        limit = settings.max_percent_mito
-        steps.append(
-            (
-                "cells.max_percent_mito",
-                limit,
-                metrics[slots.PCT_MITO].to_numpy() <= limit,
-                f"more than {limit:g} % mitochondrial counts",
-            )
-        )
+        steps.append(_mito_step(metrics, settings.max_percent_mito, has_mito, filters.file))
     for key, cutoff, enough, why in steps:
         keep = enough if exempt is None else enough | exempt
         filters.add(key, cutoff, "cells", keep[passed], why)
         passed &= keep
     return passed
+
+
+def _mito_step(metrics: pd.DataFrame, limit: float, has_mito: bool, file: str) -> tuple[str, float, np.ndarray, str]:
+    """Return the filter on mitochondrial counts, or stop where there are none, or the limit was meant as a fraction."""
+    key = "cells.max_percent_mito"
+    if not has_mito:
+        raise InputError(
+            f"{file}: {key}: no gene is called MT-… or mt-…, or has the Ensembl id of one, so there is nothing to "
+            "filter on: remove the key, or name the var column with symbols in `genes.symbols`"
+        )
+    keep = metrics[slots.PCT_MITO].to_numpy() <= limit
+    if 0 < limit < 1 and keep.mean() < 0.5:
+        raise InputError(
+            f"{file}: {key}: {limit:g} is {limit:g} %, which {(~keep).sum()} of {keep.size} cells exceed: for "
+            f"{100 * limit:g} % write {100 * limit:g}"
+        )
+    return key, limit, keep, f"more than {limit:g} % mitochondrial counts"
 
 
 def score_doublets(adata: AnnData, groups: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from difflib import SequenceMatcher
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -61,6 +62,11 @@ class Sample(Settings):
         if self.url is not None and not self.url.startswith(_SCHEMES):
             raise ValueError(f"url: '{self.url}' must start with {', '.join(_SCHEMES)}: a local file needs `path` only")
         for key, value in (self.model_extra or {}).items():
+            if (meant := _meant(key)) is not None:
+                raise ValueError(
+                    f"`{key}`: is `{meant}` meant? Any other key becomes an obs column: call such a column something "
+                    "else"
+                )
             if value is None:
                 raise ValueError(f"`{key}` has no value (null): give one, or quote the word if it is a name")
             if not isinstance(value, str | int | float | bool):
@@ -71,6 +77,16 @@ class Sample(Settings):
     def columns(self) -> dict[str, str | int | float | bool]:
         """Further keys of the sample: obs columns that hold one value each."""
         return dict(self.model_extra or {})
+
+
+def _meant(key: str) -> str | None:
+    """Return the key of a sample that another one is likely to be a misspelling of."""
+    word = key.lower().replace("-", "_")
+    for known in Sample.model_fields:
+        forms = {known, f"{known}s", known.removesuffix("s"), f"{known}ing", f"{known}ed", f"{known}_name"}
+        if word in forms or (len(known) > 4 and SequenceMatcher(None, word, known).ratio() > 0.85):
+            return known
+    return None
 
 
 def _with_numbers(samples: list[Any]) -> list[Any]:

@@ -118,6 +118,11 @@ class DatasetSettings(Settings):
         check_names(self.counts, "counts")
         if self.modalities is not None:
             self._check_modalities(self.modalities)
+        for key in ("batch", "condition", "covariates", "labels"):
+            columns = getattr(self, key)
+            twice = next((column for column in columns if columns.count(column) > 1), None)
+            if twice is not None:
+                raise ValueError(f"{key}: '{twice}' is listed twice")
         grouped = [("batch", column) for column in self.batch] + [("condition", column) for column in self.condition]
         for key, column in grouped:
             if column in self.covariates:

@@ -49,7 +49,31 @@ def check_file(path: str | Path) -> None:
         raise InputError(f"{path}: is a pipe or a device, not a file: give the path of a file")
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def check_path(path: str, where: str) -> None:
+    """Stop at a path that Snakemake would not take as a name.
+
+    It takes braces for wildcards, and hands the names of input files to shells of a cluster, where `$(…)` would run.
+
+    Parameters
+    ----------
+    path
+        What stands in the dataset file.
+    where
+        File and key, for the message.
+
+    Raises
+    ------
+    InputError
+        Beginning with `where`.
+    """
+    if "{" in path or "}" in path:
+        raise InputError(f"{where}: Snakemake takes braces for wildcards: rename the file")
+    odd = next((sign for sign in path if sign in "$`\"'\\" or not sign.isprintable()), None)
+    if odd is not None:
+        raise InputError(f"{where}: holds {odd!r}, which a shell of a cluster does not take as a name: rename it")
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
     """Return `` (did you mean 'x'?)`` for the closest known word, or an empty string.
 
     Parameters
@@ -58,6 +82,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
         What the user wrote.
     known
         The words that are right.
+    cutoff
+        How close a word must be, from 0 to 1.
 
     Returns
     -------
@@ -66,5 +92,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     by_lower = {k.lower(): k for k in known}
-    close = get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
+    close = get_close_matches(word.lower(), list(by_lower), n=1, cutoff=cutoff)
     return f" (did you mean '{by_lower[close[0]]}'?)" if close else ""

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from sclatent.settings.dataset import DatasetSettings
-from sclatent.settings.errors import InputError, check_file, did_you_mean
+from sclatent.settings.errors import InputError, check_file, check_path, did_you_mean
 from sclatent.settings.modalities import stand_in
 from sclatent.settings.words import resolve
 from sclatent.settings.yaml12 import read_yaml
@@ -185,30 +185,6 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
             raise InputError(f"{settings.file}: {key}: no such file: {path}{hint}")
 
 
-def check_path(path: str, where: str) -> None:
-    """Stop at a path that Snakemake would not take as a name.
-
-    It takes braces for wildcards, and hands the names of input files to shells of a cluster, where `$(…)` would run.
-
-    Parameters
-    ----------
-    path
-        What stands in the dataset file.
-    where
-        File and key, for the message.
-
-    Raises
-    ------
-    InputError
-        Beginning with `where`.
-    """
-    if "{" in path or "}" in path:
-        raise InputError(f"{where}: Snakemake takes braces for wildcards: rename the file")
-    odd = next((sign for sign in path if sign in "$`\"'\\" or not sign.isprintable()), None)
-    if odd is not None:
-        raise InputError(f"{where}: holds {odd!r}, which a shell of a cluster does not take as a name: rename it")
-
-
 _EXAMPLES = {"seeds": "[0, 1, 2]", "models": "{nb: {likelihood: nb}}"}
 
 
@@ -230,17 +206,23 @@ def first_line(error: ValidationError, model: type[BaseModel]) -> str:
     # A misspelled key also leaves its right name missing: the misspelling is the line that helps.
     problem = min(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     loc = [part for part in problem["loc"] if not _is_branch(part)]
-    where = ".".join(str(part) for part in loc)
+    where = _where(problem)
     kind, found = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
         known = _known_keys(model, loc[:-1])
         listed = f"; known: {', '.join(known)}" if known else ""
-        return f"{where}: unknown key{did_you_mean(str(loc[-1]), known) or listed}"
+        key = str(loc[-1])
+        hint = did_you_mean(key, known, 0.85) or _elsewhere(key, model) or did_you_mean(key, known)
+        return f"{where}: unknown key{hint or listed}"
     if kind == "missing":
-        return f"{where}: missing: this key is needed"
+        listed = f" (found: {', '.join(map(str, found))})" if loc[:-1] and isinstance(found, dict) and found else ""
+        return f"{where}: missing: this key is needed{listed}"
     if kind == "value_error":
         said = str(problem["ctx"]["error"])
         return said if not where or said.startswith(f"{where}:") else f"{where}: {said}"
+    others = [p["msg"].replace("Input should be ", "") for p in error.errors() if _where(p) == where and p != problem]
+    if kind == "literal_error" and others:
+        return f"{where}: should be {problem['ctx']['expected']} or {others[0]}, found {_short(found)}"
     if kind == "literal_error" and isinstance(found, str):
         expected = problem["ctx"]["expected"]
         words = [w.strip(" '") for w in expected.replace(" or ", ",").split(",")]
@@ -254,6 +236,25 @@ def first_line(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{where}: expected a {what} such as {_EXAMPLES.get(where, example)}, found {_short(found)}"
     said = problem["msg"].replace("Input should be", "should be").replace("Value error, ", "")
     return f"{where}: {said}, found {_short(found)}"
+
+
+def _where(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"] if not _is_branch(part))
+
+
+def _elsewhere(key: str, model: type[BaseModel]) -> str:
+    """Say where a key belongs that stands in the wrong section, or what made a number a key."""
+    if key.isdecimal():
+        return ": a comma between braces begins a new key: write numbers without commas"
+    if key in model.model_fields:
+        return f": it belongs to the top level, as `{key}: …`"
+    for section in model.model_fields:
+        inner = _step(model, section)
+        if section != "counts" and _is_model(inner) and key in inner.model_fields:
+            return f": it belongs under `{section}`: `{section}: {{{key}: …}}`"
+    if "models" in model.model_fields and key in _known_keys(model, ("models", "nb")):
+        return f": it belongs under a model: `models: {{nb: {{{key}: …}}}}`"
+    return ""
 
 
 def _short(value: Any) -> str:

@@ -43,6 +43,14 @@ class CellsSettings(Settings):
         False, description="score doublets with scrublet, per sample or batch, and remove the cells that it calls"
     )
 
+    @model_validator(mode="after")
+    def _check(self) -> CellsSettings:
+        if self.min_counts is not None and self.max_counts is not None and self.min_counts > self.max_counts:
+            raise ValueError(
+                f"min_counts: {self.min_counts} is more than max_counts: {self.max_counts}, so no cell would be left"
+            )
+        return self
+
 
 class GenesSettings(Settings):
     """Which genes are kept, and which are modelled."""

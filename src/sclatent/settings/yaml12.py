@@ -34,6 +34,9 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
             found = loader.construct_object(key_node, deep=True)
             raise yaml.constructor.ConstructorError(None, None, f"'{found}' cannot be a key", key_node.start_mark)
         key = str(key_node.value)
+        if key == "<<":
+            said = "merge keys (<<) are not part of YAML 1.2: write the keys out"
+            raise yaml.constructor.ConstructorError(None, None, said, key_node.start_mark)
         if key in out:
             raise yaml.constructor.ConstructorError(None, None, f"the key '{key}' occurs twice", key_node.start_mark)
         out[key] = loader.construct_object(value_node, deep=True)
@@ -50,6 +53,8 @@ _ADVICE = {
     "could not find expected ':'": ": does the line above lack a colon?",
 }
 """What to do about what YAML's parser says, which knows no users."""
+_LOOK_ALIKES = {"\u00a0": "a blank (U+00A0)", "\uff1a": "a colon (U+FF1A)", "\u2236": "a colon (U+2236)"}
+"""What text processors and web pages put in the place of a blank or a colon."""
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG, _scalar)
@@ -121,6 +126,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: more than {_LARGEST:,} values once every alias (*) is written out")
     if not isinstance(content, dict):
         found = {type(None): "nothing", list: "list"}.get(type(content), "text")
-        hint = ": put a space after each colon" if isinstance(content, str) and ":" in content else ""
+        hint = ""
+        if isinstance(content, str):
+            odd = next((name for sign, name in _LOOK_ALIKES.items() if sign in content), None)
+            hint = f": {odd} is not the one of a keyboard" if odd else ": put a space after each colon"
+            hint = hint if odd or ":" in content else ": write `counts: FILE`"
         raise InputError(f"{path}: expected `key: value` lines, found {found}{hint}")
     return content
