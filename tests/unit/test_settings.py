@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -319,6 +320,28 @@ def test_missing_files_are_named_with_a_near_match(write, tmp_path, monkeypatch)
     missing_files(
         load_dataset(write({"counts": {"path": "later.h5", "url": "https://example.org/a", "sha256": "0" * 64}}))
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("~/a.h5ad", "`~` is not expanded: write the whole path"),
+        ("data/*.h5ad", "patterns are not expanded: list the files, each with a `name`"),
+        ("https://example.org/a.h5ad", "an address goes under `url`, with its `sha256`, beside the `path` of a local"),
+        ("a.h5ad/", "did you mean 'a.h5ad'?"),
+    ],
+)
+def test_paths_that_only_a_shell_or_a_browser_understands(write, tmp_path, monkeypatch, path, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.h5ad").touch()
+    with pytest.raises(InputError, match=re.escape(said)):
+        missing_files(load_dataset(write(f"counts: {path}")))
+
+
+def test_a_dataset_file_that_is_listed_twice(write):
+    path = write("counts: a")
+    with pytest.raises(InputError, match="is listed twice"):
+        load_datasets([path, path])
 
 
 def test_sections_carry_only_what_a_rule_asks_for(write):

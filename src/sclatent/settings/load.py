@@ -73,6 +73,8 @@ def load_datasets(paths: Sequence[str | Path] | str | Path) -> dict[str, Dataset
     for path in paths:
         settings = load_dataset(path)
         if settings.name in found:
+            if settings.file == found[settings.name].file:
+                raise InputError(f"config: datasets: {path} is listed twice")
             raise InputError(
                 f"{path}: the name '{settings.name}' is taken by {found[settings.name].file}: datasets are "
                 "called after their file, so rename one of the two"
@@ -171,7 +173,7 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
             continue
         check_path(path, f"{settings.file}: {key}: {path}")
         try:
-            there = Path(path).exists()
+            there = Path(path).exists() and (not path.endswith("/") or Path(path).is_dir())
             check_file(path)
             near = (
                 sorted(p.name for p in Path(path).parent.iterdir()) if not there and Path(path).parent.is_dir() else []
@@ -181,8 +183,18 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
                 f"{settings.file}: {key}: {path} cannot be looked at: {error.strerror or error}"
             ) from error
         if not there:
-            hint = did_you_mean(Path(path).name, near) or f" (paths are relative to {Path.cwd()})"
+            hint = _not_expanded(path) or did_you_mean(Path(path).name, near)
+            hint = hint or f" (paths are relative to {Path.cwd()})"
             raise InputError(f"{settings.file}: {key}: no such file: {path}{hint}")
+
+
+def _not_expanded(path: str) -> str:
+    """Say what to do about a path that a shell or a browser would understand."""
+    if "://" in path:
+        return ": an address goes under `url`, with its `sha256`, beside the `path` of a local file"
+    if path.startswith("~"):
+        return ": `~` is not expanded: write the whole path"
+    return ": patterns are not expanded: list the files, each with a `name`" if set("*?") & set(path) else ""
 
 
 _EXAMPLES = {"seeds": "[0, 1, 2]", "models": "{nb: {likelihood: nb}}"}
