@@ -397,3 +397,32 @@ def test_colours_can_be_told_apart_by_colour_blind_readers(kind):
     turn = np.abs(np.arange(24)[:, None] - np.arange(24)[None])
     turn = np.minimum(turn, 24 - turn)
     assert apart[turn >= 6].min() > 20  # a quarter of a turn apart or more
+
+
+def test_axes_that_are_not_active_are_only_counted_in_the_stability(stages):
+    adata, _, latent, _ = stages
+    axes = pl_arrays.axes(adata, latent)
+    axes["active"] = [True, *[False] * (len(axes) - 1)]
+    if "strength" in axes:
+        axes["strength"] = ["strong", *["inactive"] * (len(axes) - 1)]
+    stability = pd.DataFrame({"axis": latent.var_names, "n_seeds": 2, "n_returned": 1, "stable": True})
+    stability = stability.assign(correlation=0.8, loading_correlation=0.6, worst_correlation=0.5)
+    (ax,) = sl.pl.axes(latent, axes, stability=stability)["stability"].axes
+    assert len(ax.get_yticklabels()) == 1
+    assert f"not active: {len(axes) - 1} axes" in ax.get_xlabel()
+
+
+@pytest.mark.parametrize(("cutoff", "drawn"), [(60.0, False), (3.0, True)])
+def test_a_cut_off_far_away_does_not_press_the_values_together(cutoff, drawn):
+    from matplotlib.figure import Figure
+
+    from sclatent.pl._qc import _histogram
+
+    ax = Figure().subplots()
+    values = np.random.default_rng(0).normal(2, 0.3, 500)
+    filters = pd.DataFrame({"filter": ["cells.max_percent_mito"], "cutoff": [cutoff], "taken": [0]})
+    _histogram(ax, values, np.ones(500, bool), filters, "mitochondrial counts (%)", False, ("cells.max_percent_mito",))
+    (words,) = ax.texts
+    assert ("(out of view)" in words.get_text()) != drawn
+    assert len(ax.lines) == drawn
+    assert ax.get_xlim()[1] < 5

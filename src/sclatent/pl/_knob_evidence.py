@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TURN = 2 * np.pi
+_NEAR = 2.6
+"""Eighths of a turn up to which there is room for a name beside a gene, away from zero."""
 
 
 def evidence(knob: Mapping[str, Any], symbols: Mapping[str, str] | None = None) -> st.Figure:
@@ -135,12 +137,14 @@ def _held_out(ax: Axes, held: Mapping[str, Any], symbols: Mapping[str, str]) -> 
         # one name at each end: those next to it would be written over one another
         for at in {int(far[off[far].argmin()]), int(far[off[far].argmax()])} if len(far) else ():
             name = st.shorten(symbols.get(str(some[at]["gene"]), some[at]["gene"]), 12)
+            # outwards, where no other gene is, unless it would leave the figure
+            right = (off[at] > 0) == (abs(off[at]) < _NEAR)
             ax.annotate(
                 name,
                 (off[at], height[at]),
-                xytext=(7 if off[at] < 0 else -7, 0),
+                xytext=(7 if right else -7, 0),
                 textcoords="offset points",
-                ha="left" if off[at] < 0 else "right",
+                ha="left" if right else "right",
                 va="center",
                 fontsize=6,
             )

@@ -128,8 +128,10 @@ def _histogram(
         taken = int(row["taken"])
         if np.isfinite(row["cutoff"]):
             at = float(row["cutoff"]) + (1 if logarithmic else 0)
-            ax.axvline(at, color=st.INK, lw=1, ls="--")
-            lines.append(f"{key} {row['cutoff']:g}: removed {taken:,}")
+            inside = _near(at, edges, logarithmic=logarithmic)
+            if inside:
+                ax.axvline(at, color=st.INK, lw=1, ls="--")
+            lines.append(f"{key} {row['cutoff']:g}{'' if inside else ' (out of view)'}: removed {taken:,}")
         else:
             lines.append(f"{key}: removed {taken:,}")
     if (known & passed).any():
@@ -138,7 +140,14 @@ def _histogram(
     ax.set_ylim(low_y, high_y * (1 + 0.14 * len(lines)))
     if logarithmic:
         st.log_scale(ax, "x")
-    ax.text(0.98, 0.98, "\n".join(lines), transform=ax.transAxes, ha="right", va="top", fontsize=6.5, linespacing=1.3)
+    words = ax.text(0.98, 0.98, "\n".join(lines), transform=ax.transAxes, ha="right", va="top", fontsize=6.5)
+    words.set(linespacing=1.3, bbox={"color": "white", "pad": 1, "lw": 0})
+
+
+def _near(cutoff: float, edges: npt.NDArray[np.float64], *, logarithmic: bool) -> bool:
+    """Tell whether a cut-off is so near to the values that its line does not press them together."""
+    low, high, at = (np.log(x) if logarithmic else x for x in (edges[0], edges[-1], max(cutoff, 1e-9)))
+    return bool(low - (high - low) <= at <= high + (high - low))
 
 
 def _table(ax: Axes, rows: pd.DataFrame, before: int, left: int, unit: str) -> None:

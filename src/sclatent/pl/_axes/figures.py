@@ -222,7 +222,10 @@ def _responses(views: dict[str, Path], table: pd.DataFrame) -> st.Figure:
 
 
 def _stability(stability: pd.DataFrame, table: pd.DataFrame) -> st.Figure:
-    """How well each axis comes back with another seed."""
+    """How well each axis comes back with another seed; those that are not active are only counted."""
+    idle = int((~table["active"]).sum())
+    if idle < len(table):
+        table = table[table["active"]]
     rows = stability.set_index("axis")
     rows = rows.loc[[a for a in table.index if a in rows.index and np.isfinite(rows["n_returned"][a])]]
     labels = [
@@ -243,7 +246,8 @@ def _stability(stability: pd.DataFrame, table: pd.DataFrame) -> st.Figure:
     ax.set(
         ylim=(n - 0.5, -0.5),
         xlim=(-0.02, 1.02),
-        xlabel="|correlation| with the matching axis\nmean of the other seeds; bar: down to the worst",
+        xlabel="|correlation| with the matching axis\nmean of the other seeds; bar: down to the worst"
+        + (f"\nnot active: {idle} axes" if idle else ""),
     )
     ax.set_yticks(y, labels)
     ax.grid(axis="x", color="#EEEEEE")
