@@ -121,7 +121,7 @@ def test_unique_meets_no_old_name():
         ("a.csv", b"gene,c1,c2\nCD3D,1,\n", "column 'c2', row 'CD3D': found 'nothing'"),
         ("a.csv", b"gene,c1,c2\nCD3D,1,nan\n", "found 'nan'"),
         ("a.csv", b"gene,c1,c2\nCD3D,1,2,3,4\n", "header has 3 fields, the rows have 5"),
-        ("a.csv", b"gene,c1,c2\nCD3D,1,2\nACTB,1,2,3\n", "cannot be read as a table"),
+        ("a.csv", b"gene,c1,c2\nCD3D,1,2\nACTB,1,2,3\n", "line 3 has 4 fields, the rows above it have 3"),
         ("a.csv", b"just one column\n1\n", "cannot be read|one field|header has"),
         ("a.csv", b"gene,c1,c2\nCD3D,1,0.5\n", "a fraction"),
         ("a.csv", b"gene,c1,c1\nCD3D,1,1\n", "'c1': cell names must be unique"),

@@ -70,7 +70,7 @@ def test_columns_that_are_no_counts_are_not_read_as_counts(tmp_path, name, turne
 @pytest.mark.parametrize("word", ["", "NA", "NaN", "-"])
 def test_words_for_a_missing_value(tmp_path, word):
     text = table().replace(",20\n", f",{word}\n")
-    with pytest.raises(InputError, match=r"row 'GENE1': found .* with 0 where nothing was counted"):
+    with pytest.raises(InputError, match=r"row 'GENE1': found .* 0 where nothing was counted"):
         read_counts(write(tmp_path / "a.csv", text))
 
 
@@ -116,3 +116,24 @@ def test_names_that_tell_nothing_leave_it_to_the_corner_and_the_totals(tmp_path,
     genes_in_rows = by_corner if corner else turned
     assert adata.uns["sclatent"]["read"]["orientation"] == ("genes_by_cells" if genes_in_rows else "cells_by_genes")
     assert ("set `orientation` if that is wrong" in caplog.text) == (not corner)
+
+
+def test_titles_and_second_headers_are_not_read_as_counts(tmp_path):
+    text = table(corner="gene")
+    header, rows = text.split("\n", 1)
+    for broken, said in (
+        ("My experiment\n" + text, r"the first line \('My experiment'\) is no header of the rows below, .* by commas"),
+        ("My experiment,x\n" + text.replace("-1", "-1,x,y,z", 1), "the header has 2 fields, the rows have .* a title"),
+        (f"{header}\n,1,2,1\n{rows}", "the first row below the header has no name"),
+        (f"{header}\ngroup,1,2,1\n{rows}", "row 'group' is neither a gene nor a cell"),
+        (f",,{CELLS[1]},{CELLS[2]}\n{rows}", "the first column of counts has no name"),
+    ):
+        with pytest.raises(InputError, match=said):
+            read_counts(write(tmp_path / "a.csv", broken))
+
+
+def test_a_row_that_is_too_long_is_named_by_its_line(tmp_path):
+    lines = ["# a comment", *table(corner="gene").splitlines()]
+    lines[5] += ",1"
+    with pytest.raises(InputError, match="line 6 has 5 fields, the rows above it have 4: every row needs as many"):
+        read_counts(write(tmp_path / "a.csv", "\n".join(lines)))

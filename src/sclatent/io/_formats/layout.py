@@ -147,6 +147,11 @@ def _mark(header: str, below: list[str], path: Path) -> str:
     # the rows agree on another mark than the header: no number of fields would be a help
     other = [mark for mark in "\t,;" if mark != usual and widths[mark] != {1} and widths[usual] == {1}]
     if other:
+        if usual == " ":
+            raise InputError(
+                f"{path}: the first line ('{header.strip()[:40]}') is no header of the rows below, which are separated "
+                f"by {MARKS[other[0]]}: remove it if it is a title"
+            )
         raise InputError(
             f"{path}: the header is separated by {MARKS[usual]} and the rows by {MARKS[other[0]]}: use one of them"
         )
@@ -180,4 +185,5 @@ def column_names(header: list[str], n_fields: int, path: Path) -> list[str]:
         return header[1:]
     raise InputError(
         f"{path}: the header has {len(header)} fields, the rows have {n_fields}: expected as many, or one fewer"
+        + (f": remove the first line if it is a title ('{header[0][:40]}')" if 2 * len(header) < n_fields else "")
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from sclatent.data.columns import MISSING_WORDS
 from sclatent.data.gene_ids import folded
 from sclatent.data.textfiles import MARKS, may_be_cut, open_text
 from sclatent.io._counts import assemble, parsing
-from sclatent.io._formats.layout import Rows, column_names, read_header
+from sclatent.io._formats.layout import Layout, Rows, column_names, read_header
 from sclatent.io._formats.orientation import orientation as way_round
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
@@ -36,6 +36,8 @@ _NO_COUNTS = frozenset(
         *("pctcountsmt", "pctcountsribo", "percentmt", "percentmito", "percentribo", "pctmt", "pctmito", "sizefactor"),
         *("origident", "seuratclusters", "leiden", "louvain", "cluster", "clusters", "clusterid", "celltype"),
         *("celltypes", "cellontologyclass", "sample", "sampleid", "batch", "donor", "donorid", "condition"),
+        *("group", "groups", "label", "labels", "class", "patient", "patientid", "subject", "replicate", "plate"),
+        *("plateid", "tissue", "species", "organ", "annotation", "annotations"),
         *("treatment", "phase", "sscore", "g2mscore", "doubletscore", "umap1", "umap2", "tsne1", "tsne2"),
         *("length", "genelength", "efflength", "effectivelength", "chr", "chrom", "chromosome", "start", "end"),
         *("strand", "entrezid", "total", "totals", "sum", "grandtotal"),
@@ -85,7 +87,7 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
             )
         except pd.errors.EmptyDataError:
             raise InputError(f"{path}: cannot be read as a table: a header and nothing below it") from None
-        for block in reader:
+        for block in _blocks(reader, layout, path):
             if len(rows) > most:
                 raise InputError(f"{path}: unpacks to more rows than a table of its size holds: fetch it again")
             width = width or [name.strip() for name in column_names(header, block.shape[1], path)]
@@ -119,8 +121,31 @@ def read_text(path: Path, *, orientation: str | None, rounding: Rounding | None 
     )
 
 
+def _blocks(reader: Iterable[pd.DataFrame], layout: Layout, path: Path) -> Iterator[pd.DataFrame]:
+    """Yield the blocks of a table; a row that is too long is an error."""
+    import pandas as pd
+
+    try:
+        yield from reader
+    except pd.errors.ParserError as error:
+        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if found is None:
+            raise
+        usual, number, fields = map(int, found.groups())
+        raise InputError(
+            f"{path}: line {number + layout.skip} has {fields} fields, the rows above it have {usual}: every row needs "
+            "as many"
+        ) from None
+
+
 def _refuse_columns(names: Sequence[str], side: str, path: Path) -> None:
     """Stop if a name is that of a column about cells or genes: its numbers would be read as counts."""
+    if names and not names[0]:
+        raise InputError(
+            f"{path}: the first {side} below the header has no name: name it, or take it out if it is a second header"
+            if side == "row"
+            else f"{path}: the first column of counts has no name: name it, or take it out if it holds row numbers"
+        )
     found = next((name for name in names if folded(name) in _NO_COUNTS), None)
     if found is not None:
         raise InputError(
@@ -153,8 +178,10 @@ def _hint(value: str) -> str:
     """Say what to do about a field of a table that is no number."""
     if re.fullmatch(r"-?\d+(,\d+)+", value.strip()):
         return "write numbers without commas"
-    if value == "nothing" or value.strip() in MISSING_WORDS:
-        return "fill it in, with 0 where nothing was counted"
+    if value == "nothing":
+        return "fill it in, with 0 where nothing was counted; if the row is cut short, fetch the file again"
+    if value.strip() in MISSING_WORDS:
+        return "write 0 where nothing was counted"
     return (
         "the table must hold names in the first row and column and numbers elsewhere: take out columns of names, types "
         "or places (what is known of each cell goes into a table of its own, `metadata`)"
