@@ -181,6 +181,15 @@ def test_a_mito_limit_that_is_a_fraction(simulated, make_settings):
     assert "cells exceed: for 10 % write 10" in said
 
 
+@pytest.mark.parametrize(("levels", "told"), [("xxyy", True), ("xyxy", False), ("xyyy", False)])
+def test_batches_of_one_condition_each_are_told(simulated, make_settings, caplog, levels, told):
+    counts = simulated[: simulated.n_obs // 4 * 4].copy()
+    counts.obs["plate"], counts.obs["drug"] = list("aabb") * (counts.n_obs // 4), list(levels) * (counts.n_obs // 4)
+    settings = make_settings(batch="plate", condition="drug")
+    check_columns(counts, **settings.parts(check_columns))
+    assert ("every level of `batch` 'plate' has one level of `condition` 'drug' only" in caplog.text) == told
+
+
 def test_several_columns_in_one_word(simulated, make_settings):
     counts = simulated.copy()
     counts.obs["a"], counts.obs["b"] = ["x", "y"] * (counts.n_obs // 2), ["x", "y"] * (counts.n_obs // 2)

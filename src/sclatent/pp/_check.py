@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sclatent.data.columns import is_measured, set_aside
+from sclatent.data.columns import as_categories, is_measured, set_aside
 from sclatent.data.modalities import RNA, measured
 from sclatent.data.programs import MIN_GENES, read_gmt
 from sclatent.pp._columns import METRICS, categories, covariate, library_column, need
@@ -89,6 +89,7 @@ def check_columns(
                     f"{file}: sample.given: column '{column}' has no level '{level}'{did_you_mean(level, levels)}: "
                     f"known: {', '.join(levels[:12])}{' …' if len(levels) > 12 else ''}"
                 )
+    _tell_confounded(obs, batch, condition)
     for column in covariates:
         if column in METRICS and column not in obs:
             continue  # may be named although it does not come in: `prepare` computes and checks it
@@ -109,6 +110,20 @@ def check_columns(
         add(split.column, "split.column", "categories")
     table = pd.DataFrame(rows, columns=["column", "role", "kind", "levels", "missing"])
     return table.assign(called=table["column"].replace(aside)) if aside else table
+
+
+def _tell_confounded(obs: pd.DataFrame, batch: Sequence[str], condition: Sequence[str]) -> None:
+    """Say in the log where every batch was measured under one condition only: nothing tells their effects apart."""
+    for column in condition:
+        for other in batch:
+            if (as_categories(obs[column]).groupby(as_categories(obs[other]), observed=True).nunique() == 1).all():
+                log.warning(
+                    "every level of `batch` '%s' has one level of `condition` '%s' only: the data do not tell the two "
+                    "effects apart, so counterfactuals and cells drawn for another '%s' rest on the model's priors",
+                    other,
+                    column,
+                    column,
+                )
 
 
 @takes_settings
