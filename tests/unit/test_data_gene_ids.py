@@ -155,3 +155,30 @@ def test_symbols_beside_ids_of_any_organism_are_found(names, column):
 def test_families_of_other_organisms():
     assert list(is_mitochondrial(["mt:CoI", "mt-nd1", "MT.CO1", "MTOR"])) == [True, True, True, False]
     assert list(is_spike_in(["ERCC-00002", "gSpikein_ERCC-00004", "SIRV101", "ERCC1"])) == [True, True, True, False]
+
+
+@pytest.mark.parametrize("organism", ["human", "mouse"])
+def test_ids_alone_tell_the_cycle_genes_and_the_organism(organism):
+    """No symbol anywhere: the list of the right organism is found by id, and the wrong one says which is right."""
+    from sclatent.tl._cycle.scores import find_list_genes
+
+    ids = list(cycle_genes(organism)["ensembl"])
+    assert all(ids)
+    assert len(set(ids)) == len(ids)
+    var = pd.DataFrame(index=[f"{name}.3" for name in ids])
+    found = find_list_genes(var, np.ones(len(var)), organism, None)
+    assert not found.reason
+    assert list(found.position) == list(range(len(ids)))
+    other = {"human": "mouse", "mouse": "human"}[organism]
+    reason = find_list_genes(var, np.ones(len(var)), other, None).reason
+    assert f"organism is {other}, but only 0 of 97" in reason
+    assert f"set `organism: {organism}`" in reason
+
+
+def test_ids_of_the_mouse_s_cycle_genes_are_those_of_data(shared_data):
+    listed = cycle_genes("mouse").set_index("gene")["ensembl"]
+    var = anndata.read_h5ad(shared_data / "neurosphere_mouse.h5ad", backed="r").var
+    ids = pd.Series(var.index, index=var["gene_symbol"].astype(str))
+    both = listed.index.intersection(ids.index)
+    assert len(both) > 40
+    assert (listed[both] == ids[both]).all()

