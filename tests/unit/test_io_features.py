@@ -108,3 +108,19 @@ def test_antibodies_without_types_are_known_by_their_names(tmp_path, caplog):
 def test_names_that_a_spreadsheet_changed_are_told(tmp_path, caplog, name):
     read_counts(write(tmp_path / "a.h5ad", ["x"] * 8, names=[name, *GENES, "MARCH1", "SEPT2"]))
     assert f"1 gene name(s) such as '{name}' were changed by a spreadsheet" in caplog.text
+
+
+@pytest.mark.parametrize("genome", [None, "mm10"])
+def test_genes_of_several_genomes_are_told(tmp_path, caplog, genome):
+    matrix = sparse.csc_matrix(COUNTS.T)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("matrix")
+        for name in ("data", "indices", "indptr", "shape"):
+            group[name] = np.asarray(getattr(matrix, name))
+        group["barcodes"] = np.array([f"c{i}" for i in range(30)], dtype="S")
+        columns = {"id": GENES + OTHERS, "name": GENES + OTHERS, "feature_type": ["Gene Expression"] * 8}
+        for name, values in {**columns, "genome": ["GRCh38"] * 5 + ["mm10"] * 3}.items():
+            group[f"features/{name}"] = np.array(values, dtype="S")
+    adata = read_counts(tmp_path / "a.h5", genome=genome)
+    assert adata.n_vars == (8 if genome is None else 3)
+    assert ("several genomes (5 of GRCh38, 3 of mm10): all are read" in caplog.text) == (genome is None)

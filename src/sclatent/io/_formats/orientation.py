@@ -21,7 +21,7 @@ _USUAL = re.compile(
 )
 _CALLED_GENE = re.compile(r"(gene|g|feature)[ _.-]?\d+", re.IGNORECASE)
 _CALLED_CELL = re.compile(
-    r"(.*[^A-Za-z])?(cell|nucleus|well|barcode|bc|spot|[SED]RR|[SED]RX|GSM|SAMN|SAMEA)[ _.-]?\d+(\D.*)?|c\d+",
+    r"(.*[^A-Za-z])?(cell|nucleus|well|sample|droplet|barcode|bc|spot|[SED]R[RX]|GSM|SAM(N|EA))[ _.-]?\d+(\D.*)?|c\d+",
     re.IGNORECASE,
 )
 _WELL = re.compile(r"(.*[^A-Za-z])?[A-P](0[1-9]|1\d|2[0-4])([^0-9].*)?")

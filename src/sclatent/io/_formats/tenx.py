@@ -54,6 +54,9 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None, roundin
             f"{path}: `features: {features}` does not apply: Cell Ranger 2 files hold gene expression only"
         )
     matrix, var = choose(matrix, var, path, genome=genome if version == 3 else None, features=features)
+    if genome is None and "genome" in var and var["genome"].nunique() > 1:
+        counts = ", ".join(f"{n} of {name}" for name, n in var["genome"].value_counts().items())
+        log.warning("%s: holds genes of several genomes (%s): all are read; `genome` keeps those of one", path, counts)
     info = {"format": f"10x h5 v{version}", **({"genome": genome} if genome else {})}
     return assemble(matrix, obs, var, path, info, where="the matrix", rounding=rounding)
 
