@@ -184,3 +184,14 @@ def test_cells_that_are_called_like_genes_of_any_organism(tmp_path):
         anndata.AnnData(sparse.csr_matrix(np.ones((20, 16))), obs=obs, var=var).write_h5ad(tmp_path / f"{i}.h5ad")
         with pytest.raises(InputError, match=f"genes where cells should be \\('{genes[0]}'"):
             read_counts(tmp_path / f"{i}.h5ad")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_square_matrix_is_told_by_its_totals(tmp_path, caplog, turned):
+    """As many cells as genes: totals of genes differ by orders of magnitude, those of cells do not."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(np.exp(rng.normal(0, 1.5, 30)), (30, 30)) + np.eye(30, dtype=int)
+    cells, genes = [f"c{i}" for i in range(30)], [f"i{i}\tg{i}" for i in range(30)]
+    path = folder(tmp_path / "m", matrix=counts if turned else counts.T, cells=cells, genes=genes)
+    assert np.array_equal(read_counts(path).X.toarray(), counts)
+    assert ("because totals differ more between its columns" in caplog.text) == turned

@@ -6,11 +6,13 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from sclatent.data.blocks import transposed
 from sclatent.data.textfiles import may_be_cut
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._formats.features import GENES
 from sclatent.io._formats.mtx import Header, read_header, read_mtx
 from sclatent.io._formats.names import cell_names, gene_table
+from sclatent.io._formats.orientation import rows_spread_like_genes
 from sclatent.io._formats.tenx import choose
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
@@ -68,6 +70,15 @@ def read_10x_folder(
         fits(sides if turned else sides[::-1], obs, var, path, mtx.name)
         _refuse_spliced(var, genes)
         matrix = read_mtx(mtx, turned=not turned)
+        if len(obs) == len(var) and rows_spread_like_genes(matrix):
+            log.warning(
+                "%s: as many cells as genes: taken the other way round than %s has it as a rule, because totals differ "
+                "more between its %s",
+                mtx,
+                mtx.name,
+                "rows" if turned else "columns",
+            )
+            matrix, turned = transposed(matrix), not turned
     log.info("%s: read as %s", mtx, "cells × genes" if turned else "genes × cells")
     for file in (mtx, genes, barcodes):
         if remark := may_be_cut(file):

@@ -75,15 +75,14 @@ def orientation(
     for pattern, genes_in_rows in ((_CORNER_GENE, True), (_CORNER_CELL, False)):
         if pattern.fullmatch(corner.strip()):
             return _way(genes_in_rows), f"'{corner.strip()}' stands above the names of the rows"
-    spread = [float(np.std(np.log1p(sums))) for sums in (cell_sums(matrix), gene_sums(matrix))]
-    if max(spread) > _SPREAD and max(spread) > _TIMES * min(spread):
-        genes_in_rows = spread[0] > spread[1]
+    by_totals = rows_spread_like_genes(matrix)
+    if by_totals is not None:
         log.warning(
             "neither rows nor columns have names that look like genes: the totals of the %s differ more, as those of "
             "genes do; set `orientation` if that is wrong",
-            _side(genes_in_rows),
+            _side(by_totals),
         )
-        return _way(genes_in_rows), f"the totals of the {_side(genes_in_rows)} differ more, as those of genes do"
+        return _way(by_totals), f"the totals of the {_side(by_totals)} differ more, as those of genes do"
     log.warning(
         "neither rows nor columns have names that look like genes: taken as genes by cells; set `orientation` if that "
         "is wrong"
@@ -91,6 +90,14 @@ def orientation(
     return "genes_by_cells", "the usual way round; the names do not tell" + (
         ", and the header is one field short" if short else ""
     )
+
+
+def rows_spread_like_genes(matrix: sparse.csr_matrix) -> bool | None:
+    """Return whether the totals of the rows, or those of the columns, spread as those of genes; None if neither do."""
+    rows, columns = (float(np.std(np.log1p(sums))) for sums in (cell_sums(matrix), gene_sums(matrix)))
+    if max(rows, columns) > _SPREAD and max(rows, columns) > _TIMES * min(rows, columns):
+        return rows > columns
+    return None
 
 
 def _way(genes_in_rows: bool) -> str:
