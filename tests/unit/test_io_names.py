@@ -195,3 +195,14 @@ def test_a_square_matrix_is_told_by_its_totals(tmp_path, caplog, turned):
     path = folder(tmp_path / "m", matrix=counts if turned else counts.T, cells=cells, genes=genes)
     assert np.array_equal(read_counts(path).X.toarray(), counts)
     assert ("because totals differ more between its columns" in caplog.text) == turned
+
+
+@pytest.mark.parametrize("mark", [" ", ","])
+def test_lists_as_r_writes_tables(tmp_path, mark):
+    """With row numbers and a header, quoted."""
+    cells = [f'""{mark}"x"', *(f'"{i}"{mark}"{cell}"' for i, cell in enumerate(CELLS, 1))]
+    rows = enumerate(zip(IDS, SYMBOLS, strict=True), 1)
+    genes = [mark.join(['""', '"V1"', '"V2"']), *(mark.join(f'"{part}"' for part in (i, *row)) for i, row in rows)]
+    adata = read_counts(folder(tmp_path / "m", cells=cells, genes=genes))
+    assert (list(adata.obs_names), list(adata.var_names)) == (CELLS, SYMBOLS)
+    assert list(adata.var["gene_ids"]) == IDS

@@ -109,9 +109,9 @@ def _fields(path: Path, most: int) -> list[list[str]]:
 
 
 def _unquoted(fields: Sequence[str], text: str) -> list[str]:
-    """Return fields without the quotes around them; R quotes names, and separates by blanks where it is not told."""
+    """Return fields without the quotes around them; R quotes names, and separates by blanks or commas where told so."""
     if text[0] != '"' and '\t"' not in text:
         return list(fields)
-    if len(fields) == 1 and re.fullmatch(r'"[^"]*"( "[^"]*")+', text):
-        return next(csv.reader([text], delimiter=" "))
+    if len(fields) == 1 and (found := re.fullmatch(r'"[^"]*"([ ,])"[^"]*"(\1"[^"]*")*', text)):
+        return next(csv.reader([text], delimiter=found[1]))
     return [field[1:-1] if len(field) > 1 and field[0] == field[-1] == '"' else field for field in fields]
