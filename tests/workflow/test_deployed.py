@@ -121,7 +121,7 @@ use rule * from other as other_*
 
 rule both:
     input:
-        "latent/results/tiny/prepared.h5ad",
+        "latent/results/tiny/m/atlas.h5ad",
         "latent/results/tiny/columns.tsv",
         rules.other_all.input,
     default_target: True
@@ -137,5 +137,11 @@ rule both:
     mine.ok("--cores", 1, snakefile=snakefile)
     assert (mine / "other/trained.txt").read_text() == "prepared\ntrained\n"
     assert pd.read_csv(mine / "latent/results/tiny/columns.tsv", sep="\t").shape[0] == 2
-    assert ad.read_h5ad(mine / "latent/results/tiny/prepared.h5ad").n_obs > 200
+    prepared = ad.read_h5ad(mine / "latent/results/tiny/prepared.h5ad")
+    assert prepared.n_obs > 200
+    # past the checkpoint, to the end
+    atlas = ad.read_h5ad(mine / "latent/results/tiny/m/atlas.h5ad")
+    assert list(atlas.obs_names) == list(prepared.obs_names)
+    assert {"X_sclatent", "X_umap"} <= set(atlas.obsm)
+    assert not (mine / "results").exists()
     assert not (mine / "results").exists()

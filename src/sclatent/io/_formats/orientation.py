@@ -28,6 +28,8 @@ _WELL = re.compile(r"(.*[^A-Za-z])?[A-P](0[1-9]|1\d|2[0-4])([^0-9].*)?")
 """A well of a plate; there are genes such as H19 and F10, but few."""
 _CORNER_GENE = re.compile(r"(ensembl|hgnc|mgi)?[ _.-]?(gene|feature|symbol)s?[ _.-]?(id|name|symbol)?s?", re.IGNORECASE)
 _CORNER_CELL = re.compile(r"(cell|barcode|bc|well|nucleus|obs)s?[ _.-]?(id|name|barcode)?s?", re.IGNORECASE)
+_FEW = 20
+"""Rows or columns below which totals tell nothing."""
 _SPREAD, _TIMES = 0.5, 1.5
 """Totals of genes spread (SD of their logarithm) by more than this, and by so many times more than those of cells."""
 
@@ -93,7 +95,10 @@ def orientation(
 
 
 def rows_spread_like_genes(matrix: sparse.csr_matrix) -> bool | None:
-    """Return whether the totals of the rows, or those of the columns, spread as those of genes; None if neither do."""
+    """Return whether the totals of the rows, or those of the columns, spread as those of genes; None if neither do,
+    or if there are too few."""
+    if min(matrix.shape) < _FEW:
+        return None
     rows, columns = (float(np.std(np.log1p(sums))) for sums in (cell_sums(matrix), gene_sums(matrix)))
     if max(rows, columns) > _SPREAD and max(rows, columns) > _TIMES * min(rows, columns):
         return rows > columns
