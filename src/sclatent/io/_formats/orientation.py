@@ -95,8 +95,7 @@ def orientation(
 
 
 def rows_spread_like_genes(matrix: sparse.csr_matrix) -> bool | None:
-    """Return whether the totals of the rows, or those of the columns, spread as those of genes; None if neither do,
-    or if there are too few."""
+    """Return whether the totals of the rows, or those of the columns, spread as those of genes; None: nothing tells."""
     if min(matrix.shape) < _FEW:
         return None
     rows, columns = (float(np.std(np.log1p(sums))) for sums in (cell_sums(matrix), gene_sums(matrix)))
