@@ -4,8 +4,8 @@ with bridge.stage(snakemake) as job:
     import sclatent as sl
 
     axes = bridge.read_table(job.input.axes)
-    latent = sl.io.read_h5ad(job.input.latent)
-    map, traversals = sl.io.read_h5ad(job.input.map), sl.io.read_h5ad(job.input.traversals)
+    latent = sl.io.read_h5ad(job.input.latent, without=("layers",))
+    map, traversals = sl.io.read_h5ad(job.input.map, without=("obsp",)), sl.io.read_h5ad(job.input.traversals)
     stability = bridge.read_table(job.input.stability)
     figures = sl.pl.axes(latent, axes, map=map, traversals=traversals, stability=stability)
     sl.pl.save(figures, job.output.axes)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sclatent.atlas._colors import set_colors
 from sclatent.atlas._mudata import with_rna
 from sclatent.atlas._plain import plain, table
-from sclatent.data import slots
+from sclatent.data import dense, slots
 from sclatent.data.blocks import change_rows, row_blocks
 from sclatent.data.columns import add_column, as_categories, called, is_measured
 from sclatent.data.modalities import further
@@ -142,14 +142,14 @@ def _csr(matrix: Any) -> sparse.csr_matrix:
 
     out = sparse.csr_matrix(matrix, dtype=np.float32)
     if not all(block.has_sorted_indices for _, block in row_blocks(out)):
-        out = change_rows(out, lambda _, block: block.sorted_indices())
+        out = change_rows(out, lambda _, block: block.sorted_indices(), in_memory=dense.IN_MEMORY)
     return out
 
 
 def _obs(prepared: AnnData, cycle: AnnData, map: AnnData, judged: Iterable[str]) -> pd.DataFrame:
     import pandas as pd
 
-    obs = prepared.obs.copy()
+    obs = prepared.obs.copy(deep=False)  # columns are added and replaced, never changed
     for column in judged:
         if column in obs and not is_measured(obs[column]):
             obs[column] = as_categories(obs[column])

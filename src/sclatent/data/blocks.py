@@ -261,6 +261,13 @@ def subset(matrix: sparse.csr_matrix, cells: np.ndarray, genes: np.ndarray) -> s
     return change_rows(matrix, take, int(genes.sum()))
 
 
+def set_aside(matrix: sparse.csr_matrix, in_memory: int) -> sparse.csr_matrix:
+    """Return the same matrix, in a scratch file if it is larger than so many bytes."""
+    if is_mapped(matrix) or matrix.data.nbytes + matrix.indices.nbytes <= in_memory:
+        return matrix
+    return change_rows(matrix, lambda _, block: block, in_memory=0)
+
+
 def rows_at(matrix: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
     """Return the rows at these positions, in memory.
 
@@ -277,18 +284,26 @@ def rows_at(matrix: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
 
 def is_mapped(matrix: Any) -> bool:
     """Tell whether a matrix lies in a scratch file."""
-    return sparse.isspmatrix_csr(matrix) and (_mapping(matrix.data) is not None or _mapping(matrix.indices) is not None)
+    return sparse.isspmatrix_csr(matrix) and any(
+        mapping_of(array) is not None for array in (matrix.data, matrix.indices)
+    )
 
 
 def release(matrix: sparse.csr_matrix) -> None:
     """Give back the memory of what was read of a matrix in a scratch file; of others nothing changes."""
-    for array in (matrix.data, matrix.indices):
-        mapping = _mapping(array)
-        if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
-            mapping.madvise(mmap.MADV_DONTNEED)
+    give_back(matrix.data)
+    give_back(matrix.indices)
 
 
-def _mapping(array: Any) -> mmap.mmap | None:
+def give_back(array: np.ndarray) -> None:
+    """Give back the memory of what was read of an array in a scratch file; of others nothing changes."""
+    mapping = mapping_of(array)
+    if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapping.madvise(mmap.MADV_DONTNEED)
+
+
+def mapping_of(array: Any) -> mmap.mmap | None:
+    """Return the mapped scratch file that an array is part of; None for one in memory."""
     while isinstance(array, np.ndarray):
         array = array.base
     array = array.obj if isinstance(array, memoryview) else array

@@ -9,7 +9,7 @@ __getattr__, __all__ = attach(
         "fetch": "_download",
         "read_counts": "_read",
         "read_dataset": "_dataset",
-        "read_h5ad": "_write",
+        "read_h5ad": "_stored",
         "read_metadata": "_metadata",
         "write_h5ad": "_write",
         "write_h5mu": "_mudata",

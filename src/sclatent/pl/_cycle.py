@@ -208,8 +208,7 @@ def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st
     known = known[best]
     columns = prepared.var_names.get_indexer(known)
     counts = change_rows(sp.csr_matrix(prepared.X), lambda rows, block: block[used[rows]][:, columns], len(columns))
-    rate = np.asarray(counts.todense(), dtype=float) * (middle / np.maximum(library, 1))[used][:, None]
-    table = np.log1p(rate)
+    counts, factor = counts.tocsc(), (middle / np.maximum(library, 1))[used]
     terms = ["a0", *(f"{letter}{h}" for h in range(1, harmonics + 1) for letter in "ab")]
     curve = design(_GRID, harmonics) @ cycle.var.loc[known, terms].to_numpy(dtype=float).T
     # the curves are means of logs where counts are deep, and logs of mean rates where they are shallow
@@ -223,9 +222,11 @@ def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st
     for ax, (g, gene) in zip(grid.ravel(), enumerate(known), strict=False):
         phase = str(cycle.var.loc[gene, "phase"]) if "phase" in cycle.var else ""
         color = st.PHASE_COLORS.get(phase, st.PURPLE)
-        st.points(ax, angle, table[:, g], "#C4C4C4", size=2)
+        rate = counts[:, [g]].toarray()[:, 0].astype(float) * factor
+        logged = np.log1p(rate)
+        st.points(ax, angle, logged, "#C4C4C4", size=2)
         ax.plot(_GRID, curve[:, g], color=color, lw=1.8)
-        centre, mean, _ = binned(angle, table[:, g] if of_logs else rate[:, g])
+        centre, mean, _ = binned(angle, logged if of_logs else rate)
         ax.plot(centre, mean if of_logs else np.log1p(mean), "o", ms=2.8, color=color, mfc="white", mew=0.9)
         ax.set_title(st.shorten(names[gene], 16), color=color)
         st.angle_axis(ax, label="")

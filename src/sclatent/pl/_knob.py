@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.dense import by_rows
 from sclatent.pl import _style as st
 from sclatent.pl._knob_evidence import evidence
 from sclatent.pl._paths import CYCLE, Path, paths, symbols
@@ -162,14 +163,15 @@ def _cells(
         return None
     panels: list[tuple[str, str, np.ndarray, np.ndarray | None]] = []
     if map is not None and slots.X_UMAP in map.obsm:
-        panels.append(("UMAP of the latent space", "UMAP", np.asarray(map[cycle.obs_names].obsm[slots.X_UMAP]), None))
+        panels.append(
+            ("UMAP of the latent space", "UMAP", np.asarray(st.of_cells(map, cycle.obs_names).obsm[slots.X_UMAP]), None)
+        )
     plane = _plane(path)
     if latent is not None and plane is not None and len(plane[0]) == 2:
         direction, center, curve = plane
-        z = np.asarray(latent[cycle.obs_names].X, dtype=float)
-        panels.append(
-            ("Latent plane of the knob (line: the knob)", "knob", (z - center) @ direction.T, curve @ direction.T)
-        )
+        z = st.of_cells(latent, cycle.obs_names).X
+        on_plane = by_rows(len(z), lambda rows: (z[rows].astype(float) - center) @ direction.T, z)
+        panels.append(("Latent plane of the knob (line: the knob)", "knob", on_plane, curve @ direction.T))
     if not panels:
         return None
     fig = st.figure(4.6 * len(panels) + 0.5, 4.4)

@@ -26,6 +26,8 @@ from sclatent.data.colors import SKY as SKY
 from sclatent.data.colors import VERMILLION as VERMILLION
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
     from matplotlib.axes import Axes
     from matplotlib.collections import PathCollection
 
@@ -161,6 +163,11 @@ def points(
         c = np.asarray(c)[order]
     size = dot_size(len(order)) if size is None else size
     return ax.scatter(x[order], y[order], c=c, s=size, linewidths=0, rasterized=True, **kwargs)
+
+
+def of_cells(adata: AnnData, names: pd.Index) -> AnnData:
+    """Return `adata` of the cells with these names, in their order: as it is, if that is so already."""
+    return adata if adata.obs_names.equals(names) else adata[names]
 
 
 def dot_size(n: int) -> float:

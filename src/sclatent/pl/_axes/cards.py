@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sclatent.data import slots
+from sclatent.data.dense import column_of
 from sclatent.pl import _style as st
 from sclatent.pl._axes.table import RULE
 from sclatent.pl._paths import Path
@@ -44,7 +45,7 @@ def card(
 ) -> st.Figure:
     """Draw the card of one axis: name, KL, cells at both ends, genes both ways, their responses, scores."""
     k = latent.var_names.get_loc(name)
-    z = np.asarray(latent.X[:, k], dtype=float)
+    z = column_of(latent.X, k).astype(float)
     fig, panels = st.placed(9.6, 5.6, [(x, y, w, h) for y, h in ROWS for x, w in COLUMNS])
     top, bottom = panels[:3], panels[3:]
     fig.suptitle(textwrap.fill(_headline(name, row, stability), 140), x=0.01, y=0.99, ha="left", fontsize=9)
@@ -125,7 +126,7 @@ def _ends(ax: Axes, z: npt.NDArray[np.float64], map: AnnData | None, latent: Ann
     if map is None or slots.X_UMAP not in map.obsm:
         ax.axis("off")
         return
-    xy = np.asarray(map[latent.obs_names].obsm[slots.X_UMAP])
+    xy = np.asarray(st.of_cells(map, latent.obs_names).obsm[slots.X_UMAP])
     low, high = np.quantile(z, [ENDS, 1 - ENDS])
     st.points(ax, xy[:, 0], xy[:, 1], "#DDDDDD")
     for mask, color, label in ((z <= low, DOWN, "low end"), (z >= high, UP, "high end")):

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.dense import column_of
 from sclatent.data.modalities import RNA
 from sclatent.pl import _style as st
 from sclatent.pl._knob import phase_arcs
@@ -108,7 +109,7 @@ def describe_path(
     level, low, span = quantise(np.log2(view.rate[some] + PSEUDO))
     sd = np.clip(np.rint(view.log_sd()[some] / SD_UNIT), 0, 255).astype(np.uint8)
     cells = shown_cells(atlas.n_obs)
-    values = _cell_values(name, atlas)[cells]
+    values = _cell_values(name, atlas, cells)
     xy = np.asarray(atlas.obsm[slots.X_UMAP], dtype=float)[cells]
     # a gene's curve is smooth, so the differences between its steps pack better than its values
     blobs = [
@@ -164,13 +165,13 @@ def _frame(xy: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.uint16], list[fl
     return coded.T, _numbers(corner), _numbers(size)
 
 
-def _cell_values(name: str, atlas: AnnData) -> npt.NDArray[np.float64]:
-    """Return where each cell is on a path; missing where it is not on it."""
+def _cell_values(name: str, atlas: AnnData, cells: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """Return where some cells are on a path; missing where they are not on it."""
     if name == CYCLE:
-        angle = atlas.obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
-        return np.where(atlas.obs[slots.CYCLING].to_numpy(dtype=bool), angle, np.nan)
+        angle = atlas.obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)[cells]
+        return np.where(atlas.obs[slots.CYCLING].to_numpy(dtype=bool)[cells], angle, np.nan)
     number = int(name.rsplit("_", 1)[1]) - 1
-    return np.asarray(atlas.obsm[slots.X_LATENT][:, number], dtype=float)
+    return column_of(atlas.obsm[slots.X_LATENT], number)[cells].astype(float)
 
 
 def _cell_codes(

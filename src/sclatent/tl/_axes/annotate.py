@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sclatent.data import slots
+from sclatent.data.dense import by_rows, column_of, rows_at
 from sclatent.settings import NO_FILE, AxesSettings, takes_settings
 from sclatent.tl._axes import circular
 from sclatent.tl._axes.association import (
@@ -102,17 +103,17 @@ def annotate(
     if not latent.obs_names.equals(prepared.obs_names):
         prepared = prepared[latent.obs_names]
     cells = np.flatnonzero((prepared.obs[slots.SPLIT] != slots.TEST).to_numpy())
-    z = np.asarray(latent.X, np.float64)[cells]
+    z = by_rows(len(cells), lambda part: rows_at(latent.X, cells[part]), latent.X)
     asked = {"batch": batch, "covariate": covariates, "label": list(dict.fromkeys((*condition, *labels)))}
     variables = gather(prepared, cycle, asked, cells, file)
     active = latent.var["active"].to_numpy(bool)
     angles = circular.angle_axes(latent)
     columns, effects, q = _associations(z, variables, active, angles)
     frame = pd.DataFrame({"kl": latent.var["kl"].to_numpy(float), "active": active}, index=latent.var_names)
-    frame["information"] = information(z, np.asarray(latent.layers[slots.SD])[cells])
+    frame["information"] = information(latent.X, latent.layers[slots.SD], cells)
     frame["fold"] = largest_fold(np.asarray(latent.varm["loadings"]))
     frame["strength"] = strength(frame["information"].to_numpy(), active, frame["fold"].to_numpy())
-    named = [_name(k, z[:, [k]], variables, effects, q, active[k], angles[[k]]) for k in range(z.shape[1])]
+    named = [_name(k, column_of(z, k), variables, effects, q, active[k], angles[[k]]) for k in range(z.shape[1])]
     head = pd.DataFrame(named, index=latent.var_names, columns=["name", "kind", "effect", "evidence", "also"])
     tail = pd.concat([_top_genes(latent, prepared), top_peaks(latent, prepared, N_TOP)], axis=1)
     if cycle is not None:
@@ -155,21 +156,22 @@ def _associations(
     some = np.arange(n_cells)
     if n_cells > MAX_CELLS:
         some = np.sort(np.random.default_rng(0).choice(n_cells, MAX_CELLS, replace=False))
-    drawn = [v.take(some) for v in variables]
+    drawn, of_drawn = [v.take(some) for v in variables], rows_at(z, some)
     p = np.full((n_axes, len(variables)), np.nan)
     of_batch = np.array([v.role == "batch" for v in variables], bool)
     for which, groups in ((~of_batch, strata(drawn, len(some))), (of_batch, np.zeros(len(some), np.int64))):
         members = np.flatnonzero(which)
         if members.size and active.any():
             p[np.ix_(active, members)] = permutation_p(
-                z[some][:, active], [drawn[j] for j in members], groups, angles=angles[active]
+                of_drawn[:, active], [drawn[j] for j in members], groups, angles=angles[active]
             )
     q = q_values(p)
     effects = np.zeros((n_axes, len(variables)))
     columns: dict[str, np.ndarray] = {}
+    correlations = _correlations(z, variables, angles)
     for j, variable in enumerate(variables):
         if variable.levels is None:
-            rho = spearman(z, variable.values, angles)
+            rho = correlations[j]
             columns[f"spearman_{variable.name}"], effects[:, j] = rho, rho**2
         else:
             eta2 = eta_squared(z, variable.values, angles)
@@ -177,10 +179,23 @@ def _associations(
             levels = len(np.unique(variable.values[variable.known]))
             effects[:, j] = adjusted_eta_squared(eta2, int(variable.known.sum()), levels)
     for variable in drawn:
-        columns[f"mi_{variable.name}"] = mutual_information(z[some], variable)
+        columns[f"mi_{variable.name}"] = mutual_information(of_drawn, variable)
     for j, variable in enumerate(variables):
         columns[f"q_{variable.name}"] = q[:, j]
     return columns, effects, q
+
+
+def _correlations(z: np.ndarray, variables: list[Variable], angles: np.ndarray) -> dict[int, np.ndarray]:
+    """Return the correlation of the axes with each number (axes,), by its place; numbers of the same cells at once."""
+    alike: dict[bytes, list[int]] = {}
+    for j, variable in enumerate(variables):
+        if variable.levels is None:
+            alike.setdefault(np.packbits(variable.known).tobytes(), []).append(j)
+    out: dict[int, np.ndarray] = {}
+    for members in alike.values():
+        found = spearman(z, np.column_stack([variables[j].values for j in members]), angles)
+        out |= dict(zip(members, found.T, strict=True))
+    return out
 
 
 def _name(
@@ -215,6 +230,7 @@ def _words(variable: Variable, axis: np.ndarray, angle: np.ndarray) -> str:
     if variable.levels is None or len(variable.levels) < 3 or variable.role != "label":
         return word
     known = variable.known
+    axis = axis[:, None]
     whole = eta_squared(axis, variable.values, angle)[0]
     parts = [
         np.nan_to_num(eta_squared(axis, np.where(known, (variable.values == code).astype(int), -1), angle)[0])
@@ -227,7 +243,6 @@ def _words(variable: Variable, axis: np.ndarray, angle: np.ndarray) -> str:
 def _end_levels(z: np.ndarray, evidence: pd.Series, variables: list[Variable]) -> pd.DataFrame:
     """Return which categories of the variable that names an axis (index of `evidence`) lie at either end of it."""
     known = {v.name: v for v in variables if v.levels is not None}
-    standard = (z - z.mean(axis=0)) / np.maximum(z.std(axis=0), 1e-12)
     rows = []
     for k, name in enumerate(evidence):
         up: list[str] = []
@@ -235,7 +250,9 @@ def _end_levels(z: np.ndarray, evidence: pd.Series, variables: list[Variable]) -
         if name in known:
             codes, levels = known[name].values, known[name].levels or ()
             there = np.unique(codes[codes >= 0])
-            mean = np.array([standard[codes == code, k].mean() for code in there])
+            axis = column_of(z, k).astype(np.float64)
+            axis = (axis - axis.mean()) / max(float(axis.std()), 1e-12)
+            mean = np.array([axis[codes == code].mean() for code in there])
             for at in np.argsort(-np.abs(mean), kind="stable"):
                 if abs(mean[at]) > 1:
                     (up if mean[at] > 0 else down).append(levels[int(there[at])])

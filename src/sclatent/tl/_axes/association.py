@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import false_discovery_control, rankdata
 
+from sclatent.data.dense import column_of
 from sclatent.tl._axes import circular
 
 Array = npt.NDArray[np.float64]
@@ -62,29 +63,36 @@ def standard(values: npt.NDArray) -> Array:
 
 
 def spearman(latent: npt.NDArray, values: npt.NDArray, angles: npt.NDArray[np.bool_] | None = None) -> Array:
-    """Return Spearman's rank correlation of each axis with a number, over cells where it is known.
+    """Return Spearman's rank correlation of each axis with numbers, over cells where they are known.
+
+    The axes are ranked one at a time: the ranks of all would take many times the memory of the axes.
 
     Parameters
     ----------
     latent
         (cells, axes) posterior means.
     values
-        (cells,) numbers, NaN where missing.
+        (cells,) numbers, NaN where missing; or several (cells, numbers), missing in the same cells.
     angles
         (axes,) which axes are angles; None: none. Of an angle it is the multiple correlation of the number's ranks with
         its cosine and sine, never below 0.
 
     Returns
     -------
-    (axes,) correlations; 0 where either side is constant, NaN with fewer than three cells.
+    (axes,) or (axes, numbers) correlations; 0 where either side is constant, NaN with fewer than three cells.
     """
-    known = np.isfinite(values)
+    known = np.isfinite(values if values.ndim == 1 else values[:, 0])
+    out = np.full((latent.shape[1], *values.shape[1:]), np.nan)
     if known.sum() < 3:
-        return np.full(latent.shape[1], np.nan)
-    ranks = standard(rankdata(values[known]))
-    out = standard(rankdata(latent[known], axis=0)).T @ ranks
-    if angles is not None and angles.any():
-        out[angles] = circular.with_numbers(circular.bases(latent[known][:, angles]), ranks[:, None])[:, 0]
+        return out
+    columns = values.reshape(len(values), -1).T
+    ranks = np.column_stack([standard(rankdata(one[known])) for one in columns])
+    for k in range(len(out)):
+        axis = column_of(latent, k)[known]
+        if angles is not None and angles[k]:
+            out[k] = circular.with_numbers(circular.bases(axis[:, None]), ranks).reshape(out.shape[1:])
+        else:
+            out[k] = (standard(rankdata(axis)) @ ranks).reshape(out.shape[1:])
     return out
 
 
@@ -105,12 +113,15 @@ def eta_squared(latent: npt.NDArray, codes: npt.NDArray, angles: npt.NDArray[np.
     (axes,) numbers in [0, 1]; NaN with fewer than two categories.
     """
     known = codes >= 0
-    design = _indicators(codes[known])
-    if design.shape[1] < 2:
+    _, index, count = np.unique(codes[known], return_inverse=True, return_counts=True)
+    if len(count) < 2:
         return np.full(latent.shape[1], np.nan)
-    out = ((design.T @ standard(latent[known])) ** 2).sum(axis=0)
-    if angles is not None and angles.any():
-        out[angles] = circular.with_groups(circular.bases(latent[known][:, angles]), design, np.array([0]))[:, 0]
+    out = np.empty(latent.shape[1])
+    for k in range(len(out)):
+        axis = column_of(latent, k)[known]
+        turning = angles is not None and bool(angles[k])
+        parts = circular.basis(axis).T if turning else standard(axis)[None]
+        out[k] = np.mean([(np.bincount(index, part) ** 2 / count).sum() for part in parts])
     return out
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data.columns import as_categories, called, is_measured
+from sclatent.data.dense import rows_at
 from sclatent.settings import takes_settings
 
 if TYPE_CHECKING:
@@ -46,15 +47,15 @@ def mixing(
     dict
         The measures by name, each 0 to 1; empty without batch and label columns, or with too few cells.
     """
-    frame = prepared.obs.loc[latent.obs_names]
-    z = np.asarray(latent.X, np.float64)[:, latent.var["active"].to_numpy(bool)]
-    cells = np.arange(len(z))
+    frame = prepared.obs if prepared.obs_names.equals(latent.obs_names) else prepared.obs.loc[latent.obs_names]
+    cells = np.arange(latent.n_obs)
     if len(cells) > MAX_CELLS:
         cells = np.sort(np.random.default_rng(0).choice(cells, MAX_CELLS, replace=False))
+    z = rows_at(latent.X, cells, np.float64)[:, latent.var["active"].to_numpy(bool)]
     out: dict[str, float] = {}
     if not z.shape[1] or len(cells) <= 3 * NEIGHBORS:
         return out
-    of_all = neighbors(z[cells], 3 * PERPLEXITY)
+    of_all = neighbors(z, 3 * PERPLEXITY)
     batches = [called(prepared, name) for name in batch]
     for name in dict.fromkeys([*batches, *(called(prepared, name) for name in labels)]):
         column = frame[name]
@@ -66,7 +67,7 @@ def mixing(
         n_levels = len(np.unique(codes))
         if n_levels < 2 or len(codes) <= 3 * NEIGHBORS:
             continue
-        index, distance = of_all if known.all() else neighbors(z[cells[known]], 3 * PERPLEXITY)
+        index, distance = of_all if known.all() else neighbors(z[known], 3 * PERPLEXITY)
         effective = float(np.median(lisi(index, distance, codes)))
         if name in batches:
             out[f"batch_entropy_{name}"] = neighbor_entropy(index[:, :NEIGHBORS], codes)

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from sclatent.data import slots
+from sclatent.data.dense import by_rows, column_of, mean_and_variance, rows_at, stretches
 from sclatent.settings import InputError
 from sclatent.tl._axes import circular
 from sclatent.tl._axes.association import standard
@@ -22,19 +23,34 @@ RETURNED = 0.7
 
 
 def correlation(
-    a: np.ndarray, b: np.ndarray, angles: np.ndarray | None = None, other_angles: np.ndarray | None = None
+    a: np.ndarray,
+    b: np.ndarray,
+    angles: np.ndarray | None = None,
+    other_angles: np.ndarray | None = None,
+    cells: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return Pearson's correlation of every column of `a` with every column of `b`; 0 where a column is constant.
 
-    `angles` and `other_angles` say which columns are angles: there it is `circular.with_angles`, never below 0.
+    `angles` and `other_angles` say which columns are angles: there it is `circular.with_angles`, never below 0. `cells`
+    are the positions of the rows to look at; ``None``: all.
     """
-    ours, theirs = standard(a), standard(b)
-    out = ours.T @ theirs
+    cells = np.arange(len(a)) if cells is None else cells
+    centres, spreads = zip(*(mean_and_variance(x, cells) for x in (a, b)), strict=True)
+    out = np.zeros((a.shape[1], b.shape[1]))
+    for part in stretches(len(cells)):
+        ours, theirs = (rows_at(x, cells[part], np.float64) - c for x, c in zip((a, b), centres, strict=True))
+        out += ours.T @ theirs
+    for lengths, shape in zip(spreads, ((-1, 1), (1, -1)), strict=True):
+        length = np.sqrt(lengths).reshape(shape)
+        # a column that differs from a constant by rounding only is a constant
+        out = np.where(length <= 1e-12, 0.0, out / np.where(length <= 1e-12, 1.0, length))
+    out /= len(cells)
     turning = np.zeros(a.shape[1], bool) if angles is None else angles
     others = np.zeros(b.shape[1], bool) if other_angles is None else other_angles
     for j, k in np.argwhere(turning[:, None] | others):
-        mine = circular.basis(a[:, j]) if turning[j] else ours[:, [j]]
-        yours = circular.basis(b[:, k]) if others[k] else theirs[:, [k]]
+        mine, yours = column_of(a, j)[cells], column_of(b, k)[cells]
+        mine = circular.basis(mine) if turning[j] else standard(mine[:, None])
+        yours = circular.basis(yours) if others[k] else standard(yours[:, None])
         out[j, k] = circular.with_angles(mine, yours)
     return out
 
@@ -46,6 +62,7 @@ def match_axes(
     other_loadings: np.ndarray,
     angles: np.ndarray | None = None,
     other_angles: np.ndarray | None = None,
+    cells: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Match the axes of one model to those of another, one to one.
 
@@ -60,13 +77,15 @@ def match_axes(
         (axes, genes), the same genes.
     angles, other_angles
         (axes,) which axes are angles; None: none.
+    cells
+        Positions of the cells to look at; None: all.
 
     Returns
     -------
     For each axis of the first model its match in the other (−1: none is left), and both signed correlations (0 without
     a match).
     """
-    of_means = correlation(means, other_means, angles, other_angles)
+    of_means = correlation(means, other_means, angles, other_angles, cells)
     of_loadings = correlation(loadings.T, other_loadings.T)
     rows, columns = linear_sum_assignment(-(np.abs(of_means) + np.abs(of_loadings)))
     match = np.full(of_means.shape[0], -1)
@@ -76,6 +95,11 @@ def match_axes(
     out[0, found] = of_means[found, match[found]]
     out[1, found] = of_loadings[found, match[found]]
     return match, out[0], out[1]
+
+
+def _columns(means: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return some of the axes of posterior means (cells × axes)."""
+    return means if len(axes) == means.shape[1] else by_rows(len(means), lambda rows: means[rows][:, axes], means)
 
 
 def stability(
@@ -124,12 +148,13 @@ def stability(
         if not theirs.size or not active.size:
             continue
         match, means[i, active], weights[i, active] = match_axes(
-            np.asarray(own.X)[cells][:, active],
-            np.asarray(other.X)[cells][:, theirs],
+            _columns(own.X, active),
+            _columns(other.X, theirs),
             np.asarray(own.varm["loadings"])[active],
             np.asarray(other.varm["loadings"])[theirs],
             circular.angle_axes(own)[active],
             circular.angle_axes(other)[theirs],
+            cells,
         )
         if names is not None:
             found = match >= 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sclatent.data.dense import mean_and_variance
+
 STRONG, WEAK, INACTIVE = "strong", "weak", "inactive"
 
 STRONG_INFORMATION = 0.1
@@ -15,7 +17,9 @@ REACH = 2.0
 """The ends: SDs of the posterior means on either side of a cell's own place; normal cells lie within them in 95 %."""
 
 
-def information(mean: npt.NDArray, sd: npt.NDArray) -> npt.NDArray[np.float64]:
+def information(
+    mean: npt.NDArray, sd: npt.NDArray, cells: npt.NDArray[np.intp] | None = None
+) -> npt.NDArray[np.float64]:
     """Return what the counts tell of a cell's place on each axis, in nats per cell.
 
     Half the log of 1 + signal over noise, the capacity of a Gaussian channel (Cover & Thomas 2006, chapter 9). Unlike
@@ -25,9 +29,12 @@ def information(mean: npt.NDArray, sd: npt.NDArray) -> npt.NDArray[np.float64]:
     ----------
     mean, sd
         (cells, axes) of the posteriors: the signal is the variance of the means, the noise the mean of sd².
+    cells
+        Positions of the cells to look at; ``None``: all.
     """
-    signal = np.asarray(mean, np.float64).var(axis=0)
-    return 0.5 * np.log1p(signal / np.maximum((np.asarray(sd, np.float64) ** 2).mean(axis=0), 1e-12))
+    signal = mean_and_variance(np.asarray(mean), cells)[1]
+    average, spread = mean_and_variance(np.asarray(sd), cells)
+    return 0.5 * np.log1p(signal / np.maximum(average**2 + spread, 1e-12))
 
 
 def largest_fold(loadings: npt.NDArray) -> npt.NDArray[np.float64]:

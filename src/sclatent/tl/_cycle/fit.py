@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import logsumexp
 
+from sclatent.data.dense import by_rows
 from sclatent.tl._cycle.em import Fit, resultant, start_from_angle
 from sclatent.tl._cycle.evidence import Evidence, weigh
 from sclatent.tl._cycle.grow import Growth, Plan, grid
@@ -16,7 +17,7 @@ from sclatent.tl._cycle.law_choice import plan_for, with_genes_of_counts
 from sclatent.tl._cycle.laws.counts import highest
 from sclatent.tl._cycle.laws.source import Source
 from sclatent.tl._cycle.scores import ListGenes, log_normalise
-from sclatent.tl._cycle.states import BINS, Array, Ints, posterior
+from sclatent.tl._cycle.states import BINS, Array, Ints, cells_by_state, posterior
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def find_circle(
         part = np.asarray(some.counts[:, columns].todense(), dtype=np.float64) / some.library[:, None]
         caps = highest(part)
     q = _posterior_of_all(source, columns, fitted, caps, deep=plan.deep)
-    if 0 < q[:, BINS].sum() < MIN_STATE:
+    if 0 < cells_by_state(q)[1] < MIN_STATE:
         prior = np.append(fitted.curves.prior[:BINS], -np.inf)
         fitted = replace(fitted, curves=replace(fitted.curves, prior=prior - logsumexp(prior)))
         q = _posterior_of_all(source, columns, fitted, caps, deep=plan.deep)
@@ -115,14 +116,14 @@ def find_circle(
 
 
 def _posterior_of_all(source: Source, columns: Ints, fitted: Fit, caps: Array | None, *, deep: bool) -> Array:
-    """Return (cells, states) probabilities of every cell, in chunks."""
-    n = len(source.library)
-    q = np.empty((n, BINS + 1))
-    for begin in range(0, n, CHUNK):
-        chunk = np.arange(begin, min(begin + CHUNK, n))
-        ll = source.law(chunk, columns, deep=deep, caps=caps).log_likelihood(fitted.curves)
-        q[chunk] = posterior(ll, fitted.curves.prior, fitted.temper)
-    return q
+    """Return (cells, states) probabilities of every cell, in chunks; of many cells in a scratch file."""
+    prior, temper = fitted.curves.prior, fitted.temper
+
+    def of(rows: slice) -> Array:
+        law = source.law(np.arange(rows.start, rows.stop), columns, deep=deep, caps=caps)
+        return posterior(law.log_likelihood(fitted.curves), prior, temper)
+
+    return by_rows(len(source.library), of, rows=CHUNK)
 
 
 def angle_of(q: Array) -> tuple[Array, Array]:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.data import slots
+from sclatent.data import dense, slots
 from sclatent.data.columns import as_text, called
 from sclatent.data.genes import peak_order
 from sclatent.data.modalities import RNA, measured, with_unknown
 from sclatent.data.normalise import cell_sums, gene_sums
 from sclatent.settings import CycleSettings, takes_settings
-from sclatent.tl._cycle.fit import Circle, Plan, angle_of, find_circle
+from sclatent.tl._cycle.fit import CHUNK, Circle, Plan, angle_of, find_circle
 from sclatent.tl._cycle.gauge import EXPECTED, STAGES, TURN, Gauge, find_gauge
 from sclatent.tl._cycle.phase import Arcs, find_arcs
 from sclatent.tl._cycle.scores import ListGenes, find_list_genes, list_scores, log_normalise, symbols
-from sclatent.tl._cycle.states import BINS, GRID, Array, Ints, basis
+from sclatent.tl._cycle.states import BINS, GRID, Array, Ints, basis, cells_by_state
 from sclatent.tl._cycle.verdict import NO_CYCLE, judge
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _find(
             reason = f"too few cells: {len(obs)}, at least {MIN_CELLS} are needed to learn the cycle from"
     if not reason:
         circle = find_circle(counts, library, _batch(prepared, batch), genes, plan=plan)
-        verdict, reason = judge(circle.evidence, float(circle.q[:, :BINS].sum()), len(obs))
+        verdict, reason = judge(circle.evidence, cells_by_state(circle.q)[0], len(obs))
         facts |= _facts(circle)
         if verdict != NO_CYCLE:
             gauge, arcs = _gauge(circle, symbols(prepared.var)[0])
@@ -152,12 +152,18 @@ def _place(out: ad.AnnData, circle: Circle, gauge: Gauge, arcs: Arcs) -> None:
     """Write the position of every cell: angle, whether it cycles, phase."""
     import pandas as pd
 
-    q = gauge.apply(circle.q)
-    out.obs[slots.CYCLE_ANGLE], out.obs[slots.CYCLE_SD] = angle_of(q)
-    out.obs[slots.CYCLING_PROBABILITY] = 1 - q[:, BINS]
-    out.obs[slots.CYCLING] = q[:, BINS] < 0.5
-    probability = arcs.probability(q)
-    code = np.where(q[:, BINS] < 0.5, arcs.called(probability), -1)
+    n = out.n_obs
+    angle, sd, resting, code = np.empty(n), np.empty(n), np.empty(n), np.empty(n, dtype=np.int8)
+    probability = np.empty((n, len(slots.PHASES)))
+    for rows in dense.stretches(n, circle.q, rows=CHUNK):
+        q = gauge.apply(circle.q[rows])
+        angle[rows], sd[rows] = angle_of(q)
+        resting[rows] = q[:, BINS]
+        probability[rows] = arcs.probability(q)
+        code[rows] = np.where(q[:, BINS] < 0.5, arcs.called(probability[rows]), -1)
+    out.obs[slots.CYCLE_ANGLE], out.obs[slots.CYCLE_SD] = angle, sd
+    out.obs[slots.CYCLING_PROBABILITY] = 1 - resting
+    out.obs[slots.CYCLING] = resting < 0.5
     out.obs[slots.PHASE] = pd.Categorical.from_codes(code.tolist(), pd.Index(slots.PHASES), ordered=True)
     out.obsm[slots.PHASE_PROBABILITY] = probability
 
@@ -189,7 +195,7 @@ def _facts(circle: Circle) -> dict[str, Any]:
         "temper": float(circle.fitted.temper),
         "sd_library": float(curves.quality.sd[0]) if curves.quality.sd else 0.0,
         "sd_capture": float(curves.quality.sd[1]) if curves.quality.sd else 0.0,
-        "resting_share": float(circle.q[:, BINS].mean()),
+        "resting_share": float(dense.column_of(circle.q, BINS).mean()),
         "n_trained": circle.n_trained,
         **{f"p_{name}": p for name, p in evidence.alone.items()},
         **{f"p_{name}_apart": p for name, p in evidence.apart.items()},
@@ -219,7 +225,7 @@ def _gauge(circle: Circle, names: list[str]) -> tuple[Gauge, Arcs]:
     stage = known_stages(names, circle.columns)
     known = expected_peaks(stage, circle.group)
     gauge = find_gauge(values, circle.group, circle.r2, known, only_s=ends == ("S",))
-    cycling = float(circle.q[:, :BINS].sum())
+    cycling = cells_by_state(circle.q)[0]
     return gauge, find_arcs(gauge.curves(values), circle.group, circle.r2, stage, cycling, ends)
 
 

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sclatent.data.dense import column_of, stretches
+
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -137,6 +139,12 @@ def posterior(ll: Array, prior: Array, temper: float = 1.0) -> Array:
     out = _likelihood(ll + prior if temper == 1 else temper * ll + prior)
     out /= out.sum(axis=1, keepdims=True)
     return out
+
+
+def cells_by_state(q: Array) -> tuple[float, float]:
+    """Return how many cells are expected to cycle, and how many to rest, from probabilities (cells, states)."""
+    cycling = sum(float(q[rows, :BINS].sum()) for rows in stretches(len(q), q))
+    return cycling, float(column_of(q, BINS).sum())
 
 
 def log_prior(resting: float) -> Array:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sclatent.data import slots
+from sclatent.data import blocks, dense, slots
 from sclatent.settings import InputError, MapSettings, takes_settings
 from sclatent.tl._axes.circular import angle_axes
+from sclatent.tl._map.clusters import leiden
 from sclatent.tl._map.neighbors import NeighborSearch
 from sclatent.tl._model.subset import evenly
 
@@ -65,25 +66,30 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
             f"map: {n} cells are too few for a neighbour graph: at least {MIN_CELLS} must pass the filters"
         )
     means = np.asarray(latent.X, dtype=np.float32)
-    if not np.isfinite(means).all():
+    if not all(np.isfinite(means[rows]).all() for rows in dense.stretches(n, means)):
         raise InputError("map: the latents hold values that are not finite: train the model again")
     out = ad.AnnData(obs=pd.DataFrame(index=latent.obs_names.copy()), obsm={slots.X_LATENT: means})
     search = NeighborSearch(min(map.n_neighbors, n - 1), SEED, axes=_used(latent), angles=angle_axes(latent))
     _find_neighbors(out, search)
-    sc.tl.leiden(
-        out,
-        resolution=map.resolution,
-        key_added=slots.LEIDEN,
-        flavor="igraph",
-        directed=False,
-        n_iterations=2,
-        random_state=SEED,
-    )
+    for key, graph in out.obsp.items():
+        out.obsp[key] = blocks.set_aside(graph, dense.IN_MEMORY)
+    _cluster(out, map)
     if n > FITTED:
         sc.tl.umap(out, min_dist=map.min_dist, maxiter=EPOCHS, init_pos=_beside(means, search, map), random_state=SEED)
     else:
         _lay_out(out, map)
     return out
+
+
+def _cluster(cells: AnnData, map: MapSettings) -> None:
+    """Add the clusters of cells whose graph is there, as scanpy would."""
+    import pandas as pd
+
+    codes = leiden(cells.obsp["connectivities"], map.resolution, iterations=2, seed=SEED)
+    levels = pd.Index([str(code) for code in range(int(codes.max()) + 1)])
+    cells.obs[slots.LEIDEN] = pd.Categorical.from_codes(codes.tolist(), levels)
+    params = {"resolution": map.resolution, "random_state": SEED, "n_iterations": 2}
+    cells.uns[slots.LEIDEN] = {"params": params}
 
 
 def _find_neighbors(cells: AnnData, search: NeighborSearch) -> None:
@@ -117,13 +123,14 @@ def _beside(means: npt.NDArray[np.float32], search: NeighborSearch, map: MapSett
 
     n = len(means)
     few = evenly(np.arange(n), FITTED)
-    some = ad.AnnData(obs=pd.DataFrame(index=few.astype(str)), obsm={slots.X_LATENT: means[few]})
+    landmarks = dense.rows_at(means, few)
+    some = ad.AnnData(obs=pd.DataFrame(index=few.astype(str)), obsm={slots.X_LATENT: landmarks})
     _find_neighbors(some, search)
     _lay_out(some, map)
     placed = np.asarray(some.obsm[slots.X_UMAP], dtype=np.float32)
     # cells at one place would never part
     apart = np.random.default_rng(SEED).normal(scale=0.01, size=(n, 2)).astype(np.float32)
-    start: npt.NDArray[np.float32] = placed[search.nearest(means[few], means)] + apart
+    start: npt.NDArray[np.float32] = placed[search.nearest(landmarks, means)] + apart
     return start
 
 

@@ -7,6 +7,9 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from sclatent.data.blocks import give_back
+from sclatent.data.dense import stretches
+
 EXACT_CELLS = 100_000
 """Up to here the search is exact: it takes at most some 15 s on two cores, about what pynndescent takes to compile."""
 
@@ -49,7 +52,8 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit_transform(self, X: npt.NDArray[np.float32], y: None = None) -> sparse.csr_matrix:
         """Return the distances (n_cells × n_cells), ``n_neighbors − 1`` other cells in each row, the nearest first."""
         others = self.n_neighbors - 1
-        X = self._coordinates(X)
+        whole, X = X, self._coordinates(X)
+        give_back(whole)
         search = _exact if len(X) <= self.exact_cells else _approximate
         indices, distances = search(X, others, self.seed)
         indptr = np.arange(0, others * len(X) + 1, others)
@@ -60,13 +64,15 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         from sklearn.neighbors import NearestNeighbors
 
         tree = NearestNeighbors(n_neighbors=1).fit(self._coordinates(among))
-        found: npt.NDArray[np.intp] = tree.kneighbors(self._coordinates(X), return_distance=False)[:, 0]
-        return found
+        parts = [
+            tree.kneighbors(self._coordinates(X[rows]), return_distance=False)[:, 0] for rows in stretches(len(X), X)
+        ]
+        return np.concatenate(parts)
 
     def _coordinates(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         used = np.ones(X.shape[1], dtype=bool) if self.axes is None else self.axes
         if self.angles is None or not self.angles.any():
-            return X if self.axes is None else np.ascontiguousarray(X[:, used])
+            return np.ascontiguousarray(X[:, used])
         turning = X[:, used & self.angles]
         return np.hstack([X[:, used & ~self.angles], np.cos(turning), np.sin(turning)])
 
@@ -86,7 +92,7 @@ def _approximate(x: npt.NDArray[np.float32], others: int, seed: int) -> tuple[np
     trees = min(64, 5 + round(len(x) ** 0.5 / 20))
     rounds = max(5, round(np.log2(len(x))))
     found = NNDescent(x, n_neighbors=others + 1, n_trees=trees, n_iters=rounds, random_state=seed).neighbor_graph
-    indices, distances = found[0].astype(np.int64), found[1]
+    indices, distances = found
     # a cell is its own nearest neighbour, but not always the first among identical cells; where it is missing, the
     # farthest of the others is dropped
     itself = indices == np.arange(len(x))[:, None]

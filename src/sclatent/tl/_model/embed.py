@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from sclatent.data import slots
+from sclatent.data.dense import Rows, added, mean_and_variance, rows_at, stretches
 from sclatent.data.modalities import RNA, measured
 from sclatent.model import ACTIVE_VARIANCE, CountData, CountVAE
 from sclatent.settings import LatentSettings
@@ -52,29 +53,27 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     from anndata import AnnData
 
     data = inputs(prepared, trained.card)
-    mean, sd, kl = trained.vae.along_axes(data)
+    mean, sd, kl = _along_axes(trained.vae, data)
     names = [f"axis_{k + 1}" for k in range(mean.shape[1])]
     obs = prepared.obs[[column for column in (slots.SPLIT,) if column in prepared.obs]].copy()
     chosen, obsm = trained.vae.settings.latent, {}
-    with torch.no_grad():
-        probability = trained.vae.latent.states(torch.from_numpy(mean))
+    probability = _states(trained.vae, mean)
     if probability is not None:
         labels = _state_names(chosen, names, probability.shape[1])
-        obs[slots.STATE] = pd.Categorical([labels[k] for k in probability.argmax(1)], categories=labels)
-        obsm[slots.STATE_PROBABILITY] = probability.numpy()
+        likeliest = np.concatenate([probability[rows].argmax(1) for rows in stretches(len(mean), probability)])
+        obs[slots.STATE] = pd.Categorical.from_codes(likeliest, pd.Index(labels))
+        obsm[slots.STATE_PROBABILITY] = probability
     angles = _over_axes(chosen, "angles", mean.shape[1])
     var = pd.DataFrame(
-        {"kl": kl.mean(0, dtype=np.float64), "active": active_axes(trained.vae, mean)},
+        {"kl": kl, "active": active_axes(trained.vae, mean)},
         index=pd.Index(names),
     )
     if angles.any():
         var[slots.ANGLE] = angles
     modalities = card_modalities(trained.card)
-    views = {name: trained.vae.along_axes(data, given=name) for name in (RNA, *modalities)} if modalities else {}
-    for name, axes in views.items():
-        there = measured(prepared, name)[:, None]
-        obsm[slots.latent_of(name)] = np.where(there, axes.mean, np.float32(np.nan))
-        obsm[slots.latent_sd_of(name)] = np.where(there, axes.sd, np.float32(np.nan))
+    for name in (RNA, *modalities) if modalities else ():
+        there = measured(prepared, name)
+        obsm[slots.latent_of(name)], obsm[slots.latent_sd_of(name)], _ = _along_axes(trained.vae, data, name, there)
     if modalities:
         obs[slots.MEASURED] = prepared.obs[slots.MEASURED]
     return AnnData(
@@ -94,6 +93,36 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     )
 
 
+def _along_axes(
+    vae: CountVAE, data: CountData, given: str | None = None, there: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the means and SDs of all cells (cells × axes each), and the mean KL of each axis.
+
+    Those of a modality that is `given` are missing where it is not `there` (cells,).
+    """
+    mean, sd = Rows(), Rows()
+    kl = np.zeros(vae.settings.n_axes)
+    for rows in stretches(data.n_cells):
+        axes = vae.along_axes(data, np.arange(rows.start, rows.stop), given=given)
+        gone = np.zeros((len(axes.mean), 1), dtype=bool) if there is None else ~there[rows, None]
+        mean.append(np.where(gone, np.float32(np.nan), axes.mean))
+        sd.append(np.where(gone, np.float32(np.nan), axes.sd))
+        kl = added(kl, axes.kl)
+    return mean.array(), sd.array(), kl / data.n_cells
+
+
+def _states(vae: CountVAE, mean: np.ndarray) -> np.ndarray | None:
+    """Return the probability of each state (cells × states), where the latent has states."""
+    out = Rows()
+    with torch.no_grad():
+        for rows in stretches(len(mean), mean):
+            probability = vae.latent.states(torch.from_numpy(np.array(mean[rows])))
+            if probability is None:
+                return None
+            out.append(probability.numpy())
+    return out.array()
+
+
 def _over_axes(latent: LatentSettings, what: str, n_axes: int) -> np.ndarray:
     """Return for each axis what the settings of its block say of `what`, a truth value."""
     parts = zip(latent.parts, latent.sizes(n_axes), strict=True)
@@ -111,7 +140,7 @@ def active_axes(vae: CountVAE, mean: np.ndarray) -> np.ndarray:
 
     Its variance exceeds 0.01, in units of the prior's where the ends of an axis are fixed (shares, states, 0 to 1).
     """
-    return mean.var(0, dtype=np.float64) > ACTIVE_VARIANCE * vae.latent.spread().numpy().astype(np.float64) ** 2
+    return mean_and_variance(mean)[1] > ACTIVE_VARIANCE * vae.latent.spread().numpy().astype(np.float64) ** 2
 
 
 def card_modalities(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -139,12 +168,13 @@ def loadings(
     """
     n, n_axes = mean.shape
     picked = evenly(np.arange(n), cells)
-    step = mean.std(0, dtype=np.float64).astype(np.float32)
+    step = np.sqrt(mean_and_variance(mean)[1]).astype(np.float32)
     turning = np.zeros(n_axes, bool) if angles is None else angles
     result = np.zeros((n_axes, vae.modalities[of].n_genes), np.float64)
     turns = {k: np.zeros((ROUND, result.shape[1])) for k in np.flatnonzero(turning).tolist()}
     for start in range(0, len(picked), size):
         index = picked[start : start + size]
+        at_cells = rows_at(mean, index)
         categorical = None if data.categorical is None else data.categorical[index]
         continuous = None if data.continuous is None else data.continuous[index]
 
@@ -154,11 +184,11 @@ def loadings(
             return vae.log_fraction(z, categorical, continuous, of=of).sum(0, dtype=np.float64)
 
         for axis in np.flatnonzero(~turning).tolist():
-            up, down = (level(vae.moved(mean[index], axis, sign * step[axis])) for sign in (1, -1))
+            up, down = (level(vae.moved(at_cells, axis, sign * step[axis])) for sign in (1, -1))
             result[axis] += 0.5 * (up - down)
         for axis, levels in turns.items():
             for at in range(ROUND):
-                levels[at] += level(vae.latent.placed(mean[index], axis, 2 * np.pi * at / ROUND))
+                levels[at] += level(vae.latent.placed(at_cells, axis, 2 * np.pi * at / ROUND))
     for axis, levels in turns.items():
         result[axis] = np.ptp(levels, axis=0) / 4
     return (result / max(len(picked), 1)).astype(np.float32)

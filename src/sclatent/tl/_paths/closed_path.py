@@ -15,12 +15,13 @@ being looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from sclatent.data.dense import by_rows, mean_and_variance, rows_at, stretches
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans
@@ -36,8 +37,6 @@ MAX_GROUPS = 8
 _ROUNDS = 12
 MAX_CELLS = 20_000
 """The path is fitted to at most so many cycling cells."""
-STRETCH = 1 << 16
-"""Cells that are put beside the path at once."""
 
 
 def waves(angle: Array, harmonics: int, sd: Array | None = None) -> Array:
@@ -53,7 +52,7 @@ def waves(angle: Array, harmonics: int, sd: Array | None = None) -> Array:
 
 @dataclass(frozen=True)
 class ClosedPath:
-    """A closed path, and every cell seen from it.
+    """A closed path, and every cell seen from it; of many cells `base` and `expected` lie in scratch files.
 
     Attributes
     ----------
@@ -125,7 +124,7 @@ def fit_path(
     ValueError
         If fewer than 30 cells cycle.
     """
-    m = np.asarray(means, dtype=np.float64)
+    m = np.asarray(means)
     on = np.asarray(cycling, dtype=bool)
     if on.sum() < MIN_CELLS:
         raise ValueError(f"a path needs at least {MIN_CELLS} cycling cells, found {int(on.sum())}")
@@ -134,6 +133,7 @@ def fit_path(
     cells = np.flatnonzero(on)
     if len(cells) > MAX_CELLS:
         cells = np.sort(np.random.default_rng(seed).permutation(cells)[:MAX_CELLS])
+    fitted = rows_at(m, cells, np.float64)
     lots = np.zeros(len(m), dtype=np.int64) if batch is None else np.unique(np.asarray(batch), return_inverse=True)[1]
     lots = _merged(lots, cells)
     code = np.zeros(len(cells), dtype=np.int64)
@@ -141,27 +141,48 @@ def fit_path(
     for step in range(_ROUNDS):
         levels = _indicators(code, lots[cells], (int(code.max()) + 1, int(lots.max()) + 1))
         last = step == _ROUNDS - 1
-        n_harmonics = harmonics or (_choose(m[cells], phi[cells], sigma[cells], levels, seed) if last else 2)
+        n_harmonics = harmonics or (_choose(fitted, phi[cells], sigma[cells], levels, seed) if last else 2)
         regressors = waves(phi[cells], n_harmonics, sigma[cells])
-        coefficients = _solve(levels, regressors, m[cells])[levels.shape[1] :]
+        coefficients = _solve(levels, regressors, fitted)[levels.shape[1] :]
         plane, strength = _plane(coefficients)
         if not last:
-            rest = _outside(m[cells] - regressors @ coefficients, plane)
+            rest = _outside(fitted - regressors @ coefficients, plane)
             clusters = _clusters(rest, seed)
             code = _merged(_codes(clusters, rest), np.arange(len(cells)))
-    expected = np.zeros_like(m)
-    for rows in _stretches(len(m)):
-        expected[rows] = np.where(on[rows, None], waves(phi[rows], n_harmonics, sigma[rows]) @ coefficients, 0.0)
-    of_all = [_codes(clusters, _outside(m[rows] - expected[rows], plane)) for rows in _stretches(len(m))]
+
+    expected = by_rows(
+        len(m), lambda rows: np.where(on[rows, None], waves(phi[rows], n_harmonics, sigma[rows]) @ coefficients, 0.0)
+    )
+    base, code = _without_cycle(m, expected, cells, clusters, lots, plane)
+    center = mean_and_variance(base, np.flatnonzero(on))[0]
+    strata = lots * (code.max() + 1) + code
+    return ClosedPath(coefficients, plane, strength, center, base, expected, strata)
+
+
+def _without_cycle(
+    m: Array,
+    expected: Array,
+    cells: npt.NDArray[np.int64],
+    clusters: KMeans | None,
+    lots: npt.NDArray[np.int64],
+    plane: Array,
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Return every cell off the cycle (cells × axes), and its cluster; levels are those of `cells`."""
+
+    def off(rows: slice) -> Array:
+        return np.asarray(m[rows].astype(np.float64) - expected[rows])
+
+    of_all = [_codes(clusters, _outside(off(rows), plane)) for rows in stretches(len(m), m, expected)]
     code = _merged(np.concatenate(of_all), cells)
     shape = (int(code.max()) + 1, int(lots.max()) + 1)
-    by_level = np.linalg.lstsq(_indicators(code[cells], lots[cells], shape), m[cells] - expected[cells], rcond=None)[0]
-    base = np.zeros_like(m)
-    for rows in _stretches(len(m)):
+    fitted = rows_at(m, cells, np.float64) - rows_at(expected, cells)
+    by_level = np.linalg.lstsq(_indicators(code[cells], lots[cells], shape), fitted, rcond=None)[0]
+
+    def level_and_rest(rows: slice) -> Array:
         level = _indicators(code[rows], lots[rows], shape) @ by_level
-        base[rows] = level + _outside(m[rows] - level - expected[rows], plane)
-    strata = lots * (code.max() + 1) + code
-    return ClosedPath(coefficients, plane, strength, base[on].mean(axis=0), base, expected, strata)
+        return np.asarray(level + _outside(m[rows].astype(np.float64) - level - expected[rows], plane))
+
+    return by_rows(len(m), level_and_rest, m, expected), code
 
 
 def refit(
@@ -189,7 +210,7 @@ def refit(
         sums = np.stack([np.bincount(code, weights=column) for column in x.T], axis=1)
         return x - (sums / count)[code]
 
-    m = means[cells]
+    m = rows_at(means, cells, np.float64)
     raw = waves(angle[cells], harmonics, np.nan_to_num(sd[cells]))
     regressors = within(raw)
     gram = regressors.T @ regressors
@@ -242,11 +263,6 @@ def _merged(codes: npt.NDArray[np.int64], cells: npt.NDArray[np.int64]) -> npt.N
 def _indicators(code: npt.NDArray[np.int64], lots: npt.NDArray[np.int64], shape: tuple[int, int]) -> Array:
     """Indicator columns of clusters, and of batches but the first; `shape` says how many there are of either."""
     return np.hstack([np.eye(shape[0])[code], np.eye(shape[1])[lots][:, 1:]])
-
-
-def _stretches(n: int) -> Iterator[slice]:
-    """Yield the rows of all cells a part at a time: with many cells, sums of them take memory many times over."""
-    return (slice(start, start + STRETCH) for start in range(0, n, STRETCH))
 
 
 def _choose(m: Array, phi: Array, sigma: Array, levels: Array, seed: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.dense import rows_at
 from sclatent.data.modalities import RNA
 
 if TYPE_CHECKING:
@@ -144,9 +145,9 @@ def deviations(vae: CountVAE, data: CountData, latent: AnnData, cells: Index, n:
     axes that `latent` (of `sclatent.tl.embed`) holds; any other posterior is asked.
     """
     if slots.LATENT not in latent.uns:
-        sd = np.asarray(latent.layers[slots.SD], dtype=np.float64)[cells]
+        sd = rows_at(latent.layers[slots.SD], cells, np.float64)
         return posterior_draws(np.zeros_like(sd), sd, n, seed)
-    return list(vae.draws(data, cells, n, seed=seed) - np.asarray(latent.X, dtype=np.float64)[cells])
+    return list(vae.draws(data, cells, n, seed=seed) - rows_at(latent.X, cells, np.float64))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.dense import rows_at
 from sclatent.data.modalities import further, slot
 from sclatent.model import CountData, CountVAE
 from sclatent.tl._axes.peaks import largest, peak_words
@@ -77,7 +78,7 @@ def add_further(
         about = table.loc[features].copy()
         about["called"] = peak_words(prepared, name, features)
         cells = evenly(np.arange(latent.n_obs), CELLS)
-        about["reference"] = mean_fraction(decode, np.asarray(latent.X, np.float64)[cells], cells)[kept]
+        about["reference"] = mean_fraction(decode, rows_at(latent.X, cells, np.float64), cells)[kept]
         tables[name] = about
     out.uns[slots.UNS] |= slot(tables)
 

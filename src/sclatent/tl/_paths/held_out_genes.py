@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sclatent.data import match_genes, peak_order, slots
-from sclatent.data.blocks import rows_at
+from sclatent.data import blocks, match_genes, peak_order, slots
+from sclatent.data.dense import rows_at
 from sclatent.settings import InputError
 from sclatent.tl._cycle.law_choice import PLANS
 from sclatent.tl._cycle.scores import MIN_GENES, symbols
@@ -75,7 +75,7 @@ def _cells_at(prepared: AnnData, cells: Index) -> AnnData:
     """Return some of the cells, in memory."""
     from anndata import AnnData
 
-    counts = rows_at(prepared.X, cells)
+    counts = blocks.rows_at(prepared.X, cells)
     return AnnData(counts, obs=prepared.obs.iloc[cells].copy(), var=prepared.var, uns=dict(prepared.uns))
 
 
@@ -100,7 +100,8 @@ def _part(
     if both.any():  # one origin for all angles
         angle = np.mod(angle + evidence.rotation_between(angle[both], scene.angle[cells][both]), 2 * np.pi)
     expected = _expected(few, on, angle[on], listed.drop(out, errors="ignore"))
-    path = closed_path.fit_path(scene.means[cells], angle, sd, on, scene.batch[cells], harmonics=scene.path.harmonics)
+    means = rows_at(scene.means, cells, np.float64)
+    path = closed_path.fit_path(means, angle, sd, on, scene.batch[cells], harmonics=scene.path.harmonics)
     here = Scene(**{**vars(scene), "on": _spread(on, cells, len(scene.on))})
     genes = [gene for gene in out if gene in scene.names]
     column = np.array([scene.names.get_loc(gene) for gene in genes])
@@ -112,7 +113,7 @@ def _part(
     for _ in range(PERMUTATIONS):
         source = closed_path.permutation(path.strata, np.flatnonzero(on), rng)
         coefficients, _ = closed_path.refit(
-            scene.means[cells], angle[source], sd[source], path.strata, np.flatnonzero(on), path.harmonics
+            means, angle[source], sd[source], path.strata, np.flatnonzero(on), path.harmonics
         )
         curve = here.quick(coefficients, path, cells)[:, column[judged]]
         null.append(evidence.swing(_waves(curve, QUICK_STEPS), aim))

@@ -10,9 +10,10 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.columns import called
+from sclatent.data.dense import by_rows, mean_and_variance, rows_at
 from sclatent.settings import CycleSettings, InputError, takes_settings
 from sclatent.tl._paths import closed_path, evidence
-from sclatent.tl._paths.decode import MIN_SUPPORT, density_on_circle, turn_positions
+from sclatent.tl._paths.decode import MIN_SUPPORT, Array, density_on_circle, turn_positions
 from sclatent.tl._paths.held_out_genes import held_out
 from sclatent.tl._paths.knob_file import write_path
 from sclatent.tl._paths.neutralize import neutral_embedding, neutral_measures
@@ -120,38 +121,39 @@ def _none(cycle: AnnData, reason: str) -> tuple[dict[str, Any], AnnData]:
     return report, write_path(cycle, None, verdict=NO, reason=reason)
 
 
-def _some(scene: Scene) -> np.ndarray:
+def _sampled(scene: Scene) -> tuple[Array, Array, Array, Array]:
+    """Return posterior means, angle, its SD and stratum of the cells that are permuted and sampled again."""
     on = np.flatnonzero(scene.on)
-    return on if len(on) <= MAX_CELLS else np.sort(np.random.default_rng(0).permutation(on)[:MAX_CELLS])
+    cells = on if len(on) <= MAX_CELLS else np.sort(np.random.default_rng(0).permutation(on)[:MAX_CELLS])
+    return rows_at(scene.means, cells, np.float64), scene.angle[cells], scene.sd[cells], scene.path.strata[cells]
 
 
 def _describe(scene: Scene, cycle: AnnData) -> dict[str, Any]:
     """Say what the path is: where it runs, what it explains, and its best straight axis."""
     from scipy.stats import spearmanr
 
-    path, on, cells = scene.path, scene.on, _some(scene)
+    path, on, (means, angle, sd, strata) = scene.path, np.flatnonzero(scene.on), _sampled(scene)
+    everyone = np.arange(len(means))
     s, g2m = scene.genes.scores(scene.curve)
     density, near = density_on_circle(scene.position, scene.angle[on], len(scene.position))
-    total = scene.means[on].var(axis=0).sum()
+    total = mean_and_variance(scene.means, on)[1].sum()
     rng = np.random.default_rng(0)
-    observed = closed_path.refit(scene.means, scene.angle, scene.sd, path.strata, cells, path.harmonics)[1]
+    observed = closed_path.refit(means, angle, sd, strata, everyone, path.harmonics)[1]
     null = []
     for _ in range(PERMUTATIONS):
-        source = closed_path.permutation(path.strata, cells, rng)
-        null.append(
-            closed_path.refit(scene.means, scene.angle[source], scene.sd[source], path.strata, cells, path.harmonics)[1]
-        )
+        source = closed_path.permutation(strata, everyone, rng)
+        null.append(closed_path.refit(means, angle[source], sd[source], strata, everyone, path.harmonics)[1])
     straight = path.plane[0]
-    along = scene.means[on] @ straight
+    along = by_rows(len(on), lambda part: rows_at(scene.means, on[part], np.float64) @ straight)
     nearest = int(np.argmax(np.abs(straight)))
     rho = {
         column: float(spearmanr(along, cycle.obs[column].to_numpy(dtype=np.float64)[on]).statistic)
         for column in (slots.S_SCORE, slots.G2M_SCORE)
     }
     return {
-        "cells": int(on.sum()),
+        "cells": len(on),
         "harmonics": path.harmonics,
-        "variance_share": float(path.expected[on].var(axis=0).sum() / total),
+        "variance_share": float(mean_and_variance(path.expected, on)[1].sum() / total),
         "variance_share_permuted": float(np.mean(null)),
         "variance_share_null": [float(x) for x in null],
         "variance_p": evidence.permutation_p(observed, null),
@@ -179,12 +181,10 @@ def _order(scene: Scene) -> dict[str, Any]:
     position = turn_positions(QUICK_STEPS)
     lags = []
     rng = np.random.default_rng(0)
-    cells = _some(scene)
+    means, angle, sd, strata = _sampled(scene)
     for _ in range(BOOTSTRAPS):
-        again = np.sort(rng.choice(cells, len(cells)))
-        coefficients, _ = closed_path.refit(
-            scene.means, scene.angle, scene.sd, scene.path.strata, again, scene.path.harmonics
-        )
+        again = np.sort(rng.choice(len(means), len(means)))
+        coefficients, _ = closed_path.refit(means, angle, sd, strata, again, scene.path.harmonics)
         curves = np.stack(scene.genes.scores(scene.quick(coefficients, scene.path)), axis=1)
         # at a sixteenth of a turn per step the first harmonic tells the lag better than the highest step does
         s_wave, g_wave = evidence.first_harmonic(curves, position)

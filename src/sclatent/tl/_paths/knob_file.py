@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.dense import by_rows
 from sclatent.settings import InputError
 from sclatent.tl._paths.closed_path import ClosedPath
 
@@ -43,9 +44,9 @@ def write_path(
     entry: dict[str, Any] = {"verdict": verdict, "reason": reason, "is_knob": path is not None}
     if path is not None:
         out.obs[STRATUM] = path.strata
-        out.obsm[slots.X_NEUTRAL] = np.asarray(neutral, dtype=np.float32)
-        out.obsm[X_BASE] = path.base.astype(np.float32)
-        out.obsm[X_CYCLE] = path.expected.astype(np.float32)
+        out.obsm[slots.X_NEUTRAL] = _single(np.asarray(neutral))
+        out.obsm[X_BASE] = _single(path.base)
+        out.obsm[X_CYCLE] = _single(path.expected)
         entry |= {
             "coefficients": path.coefficients,
             "plane": path.plane,
@@ -55,6 +56,10 @@ def write_path(
         }
     out.uns[slots.UNS] = {KNOB: entry}
     return out
+
+
+def _single(array: np.ndarray) -> np.ndarray:
+    return by_rows(len(array), lambda rows: array[rows].astype(np.float32), array)
 
 
 def has_knob(knob: AnnData) -> bool:
@@ -78,8 +83,8 @@ def read_path(knob: AnnData) -> ClosedPath:
         plane=np.asarray(entry["plane"], dtype=np.float64),
         strength=np.asarray(entry["strength"], dtype=np.float64),
         center=np.asarray(entry["center"], dtype=np.float64),
-        base=np.asarray(knob.obsm[X_BASE], dtype=np.float64),
-        expected=np.asarray(knob.obsm[X_CYCLE], dtype=np.float64),
+        base=np.asarray(knob.obsm[X_BASE]),
+        expected=np.asarray(knob.obsm[X_CYCLE]),
         strata=knob.obs[STRATUM].to_numpy(dtype=np.int64),
     )
 

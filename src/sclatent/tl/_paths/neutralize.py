@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from sclatent.data import slots
 from sclatent.data.columns import as_text, is_measured
+from sclatent.data.dense import by_rows, mean_and_variance, rows_at
 from sclatent.settings import InputError
 from sclatent.tl._paths.decode import Array, Index, decoder_of
 from sclatent.tl._paths.knob_file import phase_angle, read_path
@@ -29,9 +30,14 @@ NEIGHBOURS, FOLDS = 15, 5
 
 def neutral_embedding(means: Array, path: ClosedPath, cycling: npt.NDArray[np.bool_], phase: float) -> Array:
     """Return the posterior means (cells × axes) with every cycling cell moved to one phase; the others stay."""
-    out = means - path.expected
-    out[cycling] += path.at(phase)
-    return out
+    place = path.at(phase)
+
+    def moved(rows: slice) -> Array:
+        out = means[rows].astype(np.float64) - path.expected[rows]
+        out[cycling[rows]] += place
+        return out
+
+    return by_rows(len(means), moved, means, path.expected)
 
 
 def neutralize(
@@ -75,7 +81,7 @@ def neutralize(
 
     path = read_path(knob)
     angle = phase_angle(knob, phase)
-    means = np.asarray(latent.X, dtype=np.float64)
+    means = np.asarray(latent.X)
     z = neutral_embedding(means, path, _cycling(knob), angle).astype(np.float32)
     if not decode:
         if out is not None:
@@ -122,7 +128,7 @@ def set_phase(
     """
     path = read_path(knob)
     picked = _positions(knob, cells)
-    z = (path.base[picked] + path.at(phase_angle(knob, phase))).astype(np.float32)
+    z = (rows_at(path.base, picked) + path.at(phase_angle(knob, phase))).astype(np.float32)
     result = _decoded(prepared, latent, trained, z, picked, slots.X_LATENT, None)
     assert not isinstance(result, Path)
     return result
@@ -161,11 +167,12 @@ def neutral_measures(
 
     def both(model: Any, cells: Index, target: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         folds = min(FOLDS, len(cells))
-        before, after = (cross_val_predict(model, x[cells], target, cv=folds) for x in (means, neutral))
+        places = (rows_at(x, cells, np.float64) for x in (means, neutral))
+        before, after = (cross_val_predict(model, place, target, cv=folds) for place in places)
         return before, after
 
-    total = float(means.var(axis=0).sum())
-    out: dict[str, Any] = {"variance_removed": 1 - float(neutral.var(axis=0).sum()) / total if total > 0 else 0.0}
+    total, left = (float(mean_and_variance(x)[1].sum()) for x in (means, neutral))
+    out: dict[str, Any] = {"variance_removed": 1 - left / total if total > 0 else 0.0}
     cycling = obs[slots.CYCLING].to_numpy(dtype=bool)
     for column in (slots.S_SCORE, slots.G2M_SCORE):
         values = obs[column].to_numpy(dtype=np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.dense import rows_at
 from sclatent.tl._paths import closed_path
 from sclatent.tl._paths.decode import (
     Array,
@@ -86,7 +87,7 @@ class Scene:
         everyone = np.arange(len(self.on)) if among is None else among
         picked = pick_cells(path.strata, QUICK_CELLS, among=self.on[everyone])
         at = closed_path.waves(turn_positions(steps), len(coefficients) // 2) @ coefficients
-        return decode_turn(self.decode, path.base[picked], at, everyone[picked])
+        return decode_turn(self.decode, rows_at(path.base, picked), at, everyone[picked])
 
 
 def cycle_columns(cycle: AnnData) -> tuple[Array, Array, np.ndarray]:
@@ -104,13 +105,13 @@ def set_scene(
 
     angle, sd, on = columns
     decode = decoder_of(vae, data)
-    means = np.asarray(latent.X, dtype=np.float64)
+    means = np.asarray(latent.X)
     batch = strata_of(data)
     path = closed_path.fit_path(means, angle, sd, on, batch)
     cells = pick_cells(path.strata, CELLS, among=on)
     position = turn_positions(STEPS)
-    curve = decode_turn(decode, path.base[cells], path.at(position), cells)
+    curve = decode_turn(decode, rows_at(path.base, cells), path.at(position), cells)
     names = pd.Index([str(gene) for gene in latent.uns["genes"]])
-    genes = score_genes(names, cycle.var, mean_fraction(decode, means[cells], cells))
+    genes = score_genes(names, cycle.var, mean_fraction(decode, rows_at(means, cells), cells))
     axes = [str(axis) for axis in latent.var_names]
     return Scene(decode, means, angle, sd, on, batch, path, axes, names, genes, position, curve)

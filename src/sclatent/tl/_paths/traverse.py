@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.dense import column_of, rows_at
 from sclatent.settings import TraverseSettings, takes_settings
 from sclatent.tl._axes import circular
 from sclatent.tl._paths.decode import (
@@ -93,11 +94,11 @@ def traverse(
     data = inputs(prepared, trained.card)
     decode = decoder_of(trained.vae, data)
     genes = pd.Index([str(gene) for gene in latent.uns["genes"]])
-    means = np.asarray(latent.X, dtype=np.float64)
     steps = traverse.steps
     strata = strata_of(data)
     cells = pick_cells(strata, CELLS, seed=SEED)
     few = pick_cells(strata, SPREAD_CELLS, seed=SEED)
+    means = rows_at(latent.X, cells, np.float64)
 
     def draw(cells: Array) -> list[Array]:
         return deviations(trained.vae, data, latent, cells, DRAWS, SEED)
@@ -109,18 +110,18 @@ def traverse(
         moved[:, k] = x
         return moved
 
-    draws = [means[few] + away for away in draw(few)]
-    reference = mean_fraction(decode, means[cells], cells)
+    draws = [rows_at(latent.X, few, np.float64) + away for away in draw(few)]
+    reference = mean_fraction(decode, means, cells)
     chosen = score_genes(genes, cycle.var, reference)
     contrasts = chosen.contrasts()
     turning = circular.angle_axes(latent)
 
     pairs: list[tuple[_Block, Walk]] = []
     for k in np.flatnonzero(latent.var["active"].to_numpy(dtype=bool)).tolist():
-        position, density, near = _steps(means[:, k], steps, bool(turning[k]))
-        curve = np.array([mean_fraction(decode, place(means[cells], k, x), cells) for x in position])
+        position, density, near = _steps(column_of(latent.X, k).astype(np.float64), steps, bool(turning[k]))
+        curve = np.array([mean_fraction(decode, place(means, k, x), cells) for x in position])
         sd = [spread(decode, lambda z, x=x, k=k: place(z, k, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
-        walk = Walk(steps, lambda z, i, x=position, k=k: place(z, k, x[i]), means[cells], cells, draws, few)  # type: ignore[misc]
+        walk = Walk(steps, lambda z, i, x=position, k=k: place(z, k, x[i]), means, cells, draws, few)  # type: ignore[misc]
         pairs.append((_Block(str(latent.var_names[k]), position, density, near, curve, sd), walk))
     turn = _turn(decode, knob, draw, steps, contrasts)
     blocks, walks = [[*part] for part in zip(*pairs, *([turn] if turn else []), strict=True)] or ([], [])
@@ -242,9 +243,9 @@ def _turn(
     cells = pick_cells(path.strata, CELLS, among=on, seed=SEED)
     few = pick_cells(path.strata, SPREAD_CELLS, among=on, seed=SEED)
     # the posterior in all directions but those of the knob, where the path itself is put
-    draws = [path.base[few] + e - (e @ path.plane.T) @ path.plane for e in draw(few)]
+    draws = [rows_at(path.base, few) + e - (e @ path.plane.T) @ path.plane for e in draw(few)]
     density, near = density_on_circle(position, knob.obs[slots.CYCLE_ANGLE].to_numpy(dtype=np.float64)[on], steps)
-    curve = decode_turn(decode, path.base[cells], at, cells)
+    curve = decode_turn(decode, rows_at(path.base, cells), at, cells)
     sd = [spread(decode, lambda z, d=d: z + d, draws, few, contrasts) for d in at]  # type: ignore[misc]
-    walk = Walk(steps, lambda z, i: z + at[i], path.base[cells], cells, draws, few, closed=True)
+    walk = Walk(steps, lambda z, i: z + at[i], rows_at(path.base, cells), cells, draws, few, closed=True)
     return _Block(CYCLE, position, density, near, curve, sd), walk

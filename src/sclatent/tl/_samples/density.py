@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sclatent.data import slots
 from sclatent.data.atomic import atomic
+from sclatent.data.dense import rows_at
 from sclatent.settings import InputError
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
@@ -226,7 +227,7 @@ def _cells(prepared: AnnData, data: CountData) -> Index:
 
 def _off_cycle(path: ClosedPath, cells: Index, away: Array) -> Array:
     """Return draws (draws × cells × axes) of cells without the cell cycle; a draw says nothing of the phase."""
-    return path.base[cells] + away - (away @ path.plane.T) @ path.plane
+    return rows_at(path.base, cells, np.float64) + away - (away @ path.plane.T) @ path.plane
 
 
 def _places(
