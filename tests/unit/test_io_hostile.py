@@ -18,6 +18,7 @@ import sclatent as sl
 from sclatent.data.genes import cycle_genes
 from sclatent.data.programs import read_gmt
 from sclatent.io import fetch, read_counts, read_metadata
+from sclatent.io._formats import heaps
 from sclatent.io._sizes import SMALL, check_sizes
 from sclatent.settings import InputError, load_dataset, read_yaml
 
@@ -289,7 +290,9 @@ def test_the_fuzz_run_finds_nothing(root, tmp_path):
     assert "100 inputs" in done.stdout
 
 
-def test_a_damaged_heap_of_texts_is_refused_at_once(tmp_path):
+@pytest.mark.parametrize("window", [heaps.WINDOW, 61])
+def test_a_damaged_heap_of_texts_is_refused_at_once_wherever_it_lies(tmp_path, monkeypatch, window):
+    monkeypatch.setattr(heaps, "WINDOW", window)  # with 61 bytes heaps lie across the ends of windows
     path = tmp_path / "a.loom"
     with h5py.File(path, "w") as file:
         file["matrix"] = np.ones((3, 2))
@@ -297,6 +300,7 @@ def test_a_damaged_heap_of_texts_is_refused_at_once(tmp_path):
         file["col_attrs/CellID"] = np.array(["x", "y"], h5py.string_dtype())
     sound = sl.io.read_counts(path)
     assert list(sound.var_names) == ["a", "b", "c"]
+    os.utime(path, ns=(1, 1))  # a file that has changed is looked at again
     content = bytearray(path.read_bytes())
     heap = content.index(b"GCOL")
     place, found = heap + 16, 1

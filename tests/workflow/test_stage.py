@@ -16,6 +16,7 @@ import pytest
 
 from sclatent import bridge
 from sclatent.io import write_table
+from sclatent.settings import InputError
 
 PREAMBLE = """
 import os, sys
@@ -336,6 +337,26 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(script, tmp_path, megabytes)
     assert left == []
     assert "the folder is read-only: use another folder, or mount it writable" in again[2]
     assert len(again[2].splitlines()) == 1
+
+
+@pytest.mark.parametrize(("option", "said"), [("size=64k", "the disk is full"), ("ro", "the folder is read-only")])
+def test_a_folder_that_snakemake_cannot_work_in_is_one_line(tmp_path, option, said):
+    from sclatent.bridge import check_room
+
+    check_room(tmp_path)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", option, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can be mounted by root only")
+    try:
+        if option != "ro":
+            (folder / "here").write_bytes(bytes(1 << 15))
+        with pytest.raises(InputError, match=f"work cannot be written: {said}.* and run again") as found:
+            check_room(folder)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    assert "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize(

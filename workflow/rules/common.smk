@@ -21,6 +21,7 @@ if installed != NEEDS:
 from sclatent.bridge import (
     DEMO_COUNTS,
     VERSIONS,
+    check_room,
     for_each,
     memory,
     minutes,
@@ -32,6 +33,7 @@ from sclatent.bridge import (
 from sclatent.settings import InputError, section_json
 
 try:
+    check_room(Path.cwd())
     DATASETS = read_config(config)
 except InputError as error:
     raise SystemExit(

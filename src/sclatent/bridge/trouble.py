@@ -8,6 +8,7 @@ import glob
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,11 +45,31 @@ def about_disk(error: BaseException, folder: Path) -> str:
     while seen is not None:
         for number, (words, said) in _DISK.items():
             if words in str(seen) or getattr(seen, "errno", None) == number:
-                return f"{folder} cannot be written: {said}, and run again: no partial files were left"
+                return _cannot(folder, said)
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, OSError | RuntimeError) and _full(folder):
-        return f"{folder} cannot be written: {_DISK[errno.ENOSPC][1]}, and run again: no partial files were left"
+        return _cannot(folder, _DISK[errno.ENOSPC][1])
     return ""
+
+
+def _cannot(folder: Path, said: str) -> str:
+    return f"{folder} cannot be written: {said}, and run again: no partial files were left"
+
+
+def check_room(folder: Path) -> None:
+    """Stop if nothing can be written to the folder that Snakemake works in: its own files come before any job.
+
+    Raises
+    ------
+    InputError
+        If it is full, or may not be written to.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_LEAST))
+    except OSError as error:
+        line = about_disk(error, folder) or _cannot(folder, f"{error.strerror or error}: check the disk")
+        raise InputError(line) from error
 
 
 def _full(folder: Path) -> bool:

@@ -25,10 +25,11 @@ _TOGETHER = 1 << 9
 each."""
 
 
-def stretches(n: int, *arrays: np.ndarray, rows: int = ROWS) -> Iterator[slice]:
+def stretches(n: int, *arrays: np.ndarray, rows: int | None = None) -> Iterator[slice]:
     """Yield the rows of all cells a part at a time; after each, give back the memory of those `arrays` in a file."""
-    for start in range(0, n, rows):
-        yield slice(start, min(start + rows, n))
+    size = ROWS if rows is None else rows
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
         for array in arrays:
             give_back(array)
 
@@ -52,7 +53,7 @@ class Rows:
         return self._store.array(self._last.dtype).reshape(self._n, *self._last.shape[1:])
 
 
-def by_rows(n: int, make: Callable[[slice], np.ndarray], *read: np.ndarray, rows: int = ROWS) -> np.ndarray:
+def by_rows(n: int, make: Callable[[slice], np.ndarray], *read: np.ndarray, rows: int | None = None) -> np.ndarray:
     """Return what `make` returns for each stretch of rows, as one array.
 
     Parameters
@@ -64,7 +65,7 @@ def by_rows(n: int, make: Callable[[slice], np.ndarray], *read: np.ndarray, rows
     read
         Arrays that `make` reads, whose memory is given back after each stretch.
     rows
-        Cells of a stretch.
+        Cells of a stretch; by default `ROWS`.
 
     Returns
     -------

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sclatent.model.parts.modality import Further
+from sclatent.model.whole import whole
 from sclatent.settings import InputError, ModelSettings, first_line
 
 if TYPE_CHECKING:
@@ -31,12 +32,10 @@ def save_model(vae: CountVAE, folder: Path, extra: dict[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {_in_file(name): value.detach().cpu().contiguous() for name, value in vae.state_dict().items()}
     card = {"format": FORMAT, "architecture": vae.architecture(), **extra}
-    half = folder / (WEIGHTS + ".part")
-    save_file(tensors, half)
-    half.replace(folder / WEIGHTS)
-    half = folder / (CARD + ".part")
-    half.write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
-    half.replace(folder / CARD)
+    with whole(folder / WEIGHTS) as half:
+        save_file(tensors, half)
+    with whole(folder / CARD) as half:
+        half.write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
 
 
 def load_model(cls: type[CountVAE], folder: Path) -> tuple[CountVAE, dict[str, Any]]:

@@ -13,6 +13,7 @@ import torch
 
 import sclatent
 from sclatent.model.data import CountData
+from sclatent.model.whole import whole
 
 log = logging.getLogger("sclatent")
 
@@ -46,12 +47,10 @@ def write(path: Path, state: dict[str, Any]) -> None:
     Where there is no room for it, nothing is left, and the training goes on: it could not be resumed, that is all.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(path.name + ".part")
     try:
-        torch.save(state, half)
-        half.replace(path)
+        with whole(path) as half:
+            torch.save(state, half)
     except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter on a full disk
-        half.unlink(missing_ok=True)
         log.warning(
             "%s: cannot be written (%s): the training goes on, but cannot be resumed if it is interrupted",
             path,

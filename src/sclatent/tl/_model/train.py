@@ -15,6 +15,7 @@ import torch
 
 import sclatent
 from sclatent.data import slots
+from sclatent.data.atomic import atomic
 from sclatent.model import (
     CountData,
     CountVAE,
@@ -72,10 +73,8 @@ class TrainedModel:
             Where the three files go; made if it is missing.
         """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        half = folder / (HISTORY + ".part")
-        self.history.to_csv(half, sep="\t", index=False, float_format="%.6g")
-        half.replace(folder / HISTORY)
+        with atomic(folder / HISTORY) as scratch:
+            self.history.to_csv(scratch, sep="\t", index=False, float_format="%.6g")
         self.vae.save(folder, {"trained": self.card})
 
     @classmethod
