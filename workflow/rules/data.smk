@@ -40,7 +40,7 @@ rule read:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(450, 1),
+        mem_mb=memory(450, 0.7),
         runtime=minutes(15, 0.05),
     params:
         settings=section("counts", "modalities", "join", "metadata"),
@@ -140,7 +140,7 @@ rule cycle:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(950, 2),
+        mem_mb=memory(950, 0.9),
         runtime=minutes(15, 0.1),
     params:
         settings=section("organism", "batch", "library_size", "cycle"),

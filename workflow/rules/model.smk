@@ -96,7 +96,7 @@ rule evaluate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(1000, 4),
+        mem_mb=memory(1000, 2),
         runtime=minutes(15, 0.2),
     params:
         version=VERSIONS["evaluate"],
@@ -123,7 +123,7 @@ rule annotate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(550, 1.8),
+        mem_mb=memory(600, 0.6),
         runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "condition", "covariates", "labels", "axes"),
@@ -174,7 +174,7 @@ rule map:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(700, 30),
+        mem_mb=memory(700, 22),
         runtime=minutes(15, 0.5),
     params:
         settings=section("map"),

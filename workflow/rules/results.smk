@@ -22,7 +22,7 @@ rule export:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(800, 1.2),
+        mem_mb=memory(800, 0.8),
         runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "condition", "labels"),
@@ -84,7 +84,7 @@ rule page:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(450, 0.5),
+        mem_mb=memory(450, 0.3),
         runtime=minutes(20, 0.05),
     params:
         version=VERSIONS["page"],
@@ -116,7 +116,7 @@ rule compare:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(420, 0.6),
+        mem_mb=memory(500, 0.4),
         runtime=minutes(20, 0.1),
     params:
         settings=section("batch", "labels"),
