@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -133,32 +135,35 @@ def run(tmp_path) -> dict:
     return out
 
 
+def told(result: Any) -> dict[str, Any]:
+    return dict(stage_results.tell(result))
+
+
 def test_all_stages_return_the_same_from_memory_and_from_files(tmp_path, request):
     (tmp_path / "memory").mkdir()
     (tmp_path / "files").mkdir()
     memory = run(tmp_path / "memory")
     request.getfixturevalue("in_files")
     files = run(tmp_path / "files")
-    told = [dict(stage_results.tell(one)) for one in (memory, files)]
-    assert stage_results.differences(*told) == []
+    assert stage_results.differences(told(files), told(memory)) == []
     np.testing.assert_array_equal(memory["map"].obsm["X_umap"], files["map"].obsm["X_umap"])
     np.testing.assert_array_equal(memory["latent"].X, files["latent"].X)
 
 
 @pytest.mark.parametrize("stage", ["knob", "traverse", "select", "compare", "plot_model"])
 def test_stages_of_a_known_world_return_the_same_from_files(in_files, stage):
-    function = getattr(stage_results, stage)
+    function = stage_results.STAGES[stage]
     here, known = stage_results.arrays(), stage_results.world()
     there = {name: value for name, value in here.items() if name != "latent"} | {"latent": _moved(here["latent"])}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dense, "IN_MEMORY", 1 << 26)
         patch.setattr(dense, "ROWS", 1 << 16)
-        expected = dict(stage_results.tell(function()))
+        expected = told(function())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage_results, "arrays", lambda: there)
         world = type(known)(known.prepared, _moved(known.latent), known.model)
         patch.setattr(stage_results, "world", lambda: world)
-        found = dict(stage_results.tell(function()))
+        found = told(function())
     assert stage_results.differences(found, expected) == []
 
 

@@ -18,6 +18,7 @@ import sclatent as sl
 from sclatent.data.genes import cycle_genes
 from sclatent.data.programs import read_gmt
 from sclatent.io import fetch, read_counts, read_metadata
+from sclatent.io._counts import tidy
 from sclatent.io._formats import heaps
 from sclatent.io._sizes import SMALL, check_sizes
 from sclatent.settings import InputError, load_dataset, read_yaml
@@ -311,3 +312,26 @@ def test_a_damaged_heap_of_texts_is_refused_at_once_wherever_it_lies(tmp_path, m
     path.write_bytes(content)
     with pytest.raises(InputError, match=rf"a\.loom: a heap of texts at byte {heap:,} is damaged"):
         sl.io.read_counts(path)
+
+
+@pytest.mark.parametrize("place", ["barcodes", "features/id", "features/name"])
+def test_a_name_with_a_nul_byte_is_one_line(tmp_path, place):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("matrix")
+        group["data"], group["indices"], group["indptr"] = np.ones(2, "i4"), np.array([0, 1]), np.array([0, 1, 2])
+        group["shape"], group["barcodes"] = np.array([2, 2]), np.array([b"AAA-1", b"CCC-1"])
+        group["features/id"], group["features/name"] = np.array([b"g1", b"g2"]), np.array([b"MCM5", b"PCNA"])
+        group["features/feature_type"] = np.array([b"Gene Expression"] * 2)
+        del group[place]
+        group[place] = np.array([b"one", b"t\x00wo"])
+    with pytest.raises(InputError, match=r"a\.h5: (obs|var): .*hold 't\\x00wo', with a NUL byte") as found:
+        sl.io.read_counts(path)
+    assert str(found.value).isprintable()
+
+
+def test_text_with_a_nul_byte_in_a_column_is_one_line(tmp_path):
+    for column in (pd.Categorical(["a\x00b", "c"]), ["a\x00b", "c"]):
+        obs = pd.DataFrame({"donor": column}, index=["x", "y"])
+        with pytest.raises(InputError, match=r"column 'donor' hold 'a.*b', with a NUL byte"):
+            tidy(obs, "a.h5ad", "obs")

@@ -71,8 +71,8 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
     out = ad.AnnData(obs=pd.DataFrame(index=latent.obs_names.copy()), obsm={slots.X_LATENT: means})
     search = NeighborSearch(min(map.n_neighbors, n - 1), SEED, axes=_used(latent), angles=angle_axes(latent))
     _find_neighbors(out, search)
-    for key, graph in out.obsp.items():
-        out.obsp[key] = blocks.set_aside(graph, dense.IN_MEMORY)
+    # the next steps have no use for the distances, and umap writes into the other graph
+    out.obsp["distances"] = blocks.set_aside(out.obsp["distances"], dense.IN_MEMORY)
     _cluster(out, map)
     if n > FITTED:
         sc.tl.umap(out, min_dist=map.min_dist, maxiter=EPOCHS, init_pos=_beside(means, search, map), random_state=SEED)
