@@ -258,8 +258,9 @@ def export() -> AnnData:
     return sl.atlas.build(here.prepared, cycle, here.latent, mapped, axes, **more)
 
 
-def bundle() -> dict[str, Any]:
-    """Join a small multiome: 20 cells without RNA, 20 without peaks."""
+@cache
+def joint() -> tuple[AnnData, Any]:
+    """Return a small multiome, 20 cells without RNA, 20 without peaks, and a model of both."""
     from multiome import multiome
 
     from sclatent.io._modalities import join_modalities
@@ -268,8 +269,22 @@ def bundle() -> dict[str, Any]:
     both = ModalitiesSettings.model_validate({"rna": {}, "atac": {"counts": "-", "min_cells": 3}})
     rna, atac = multiome(120, 80, 60)
     prepared = sl.pp.prepare(join_modalities(rna[20:], atac[:100], both, "x.yaml"), modalities=both)
-    model = {"n_latent": 3, "n_hidden": 8, "epochs": 2}
-    latent = sl.tl.embed(prepared, sl.tl.train(prepared, model=model, modalities=both))
+    return prepared, sl.tl.train(prepared, model={"n_latent": 3, "n_hidden": 8, "epochs": 2}, modalities=both)
+
+
+def bundle_samples() -> dict[str, Any]:
+    prepared, trained = joint()
+    cells = sl.tl.sample(trained, 50, density=sl.tl.density(prepared, trained))
+    whole = sl.atlas.to_mudata(cells)
+    del whole["rna"].uns["sclatent"]  # versions
+    table = sl.tl.check_samples(prepared[50:], cells, training=prepared[:50])
+    return {"rna": whole["rna"], "atac": whole["atac"], "obs": whole.obs, "table": table}
+
+
+def bundle() -> dict[str, Any]:
+    """Join a small multiome."""
+    prepared, trained = joint()
+    latent = sl.tl.embed(prepared, trained)
     cycle, map = sl.tl.cycle(prepared), sl.tl.map(latent)
     atlas = sl.atlas.build(prepared, cycle, latent, map, sl.tl.annotate(prepared, cycle, latent))
     whole = sl.atlas.build_mudata(atlas, prepared, latent, map)
@@ -353,6 +368,7 @@ STAGES: dict[str, Callable[[], Any]] = {
     "plot_model": plot_model,
     "export": export,
     "bundle": bundle,
+    "bundle_samples": bundle_samples,
     "page": page,
     "compare": compare,
     "plot_models": plot_models,

@@ -328,7 +328,7 @@ def test_scores_give_back_the_sizes_of_each_combination():
     rng = np.random.default_rng(0)
     code = np.repeat([0, 1, 2], [500, 500, 3])
     library = np.exp(rng.normal(5, 0.3, 1003) + 2 * (code == 1))
-    scores, beside = fit_scores(library, code, rng.normal(size=(1003, 1)) ** 3)
+    scores, beside = fit_scores({"rna": library}, code, rng.normal(size=(1003, 1)) ** 3)
     assert beside.shape == (1003, 2)
     assert abs(beside[code == 1, 0].mean()) < 0.01, "ranked among the cells of its combination"
     drawn = rng.standard_normal(4000)

@@ -25,7 +25,7 @@ def test_both_snakefiles_plan_every_stage_of_the_demo(study: Study, snakefile):
     for path in ("config.yaml", "datasets/demo.yaml", "datasets/pbmc68k.yaml"):
         study.write(f"config/{path}", (ROOT / "config" / path).read_text())
     planned = study.planned(snakefile=snakefile)
-    not_asked_for = {"gradients", "plot_gradients", "sample", "check_samples", "bundle"}
+    not_asked_for = {"gradients", "plot_gradients", "sample", "check_samples", "bundle", "bundle_samples"}
     assert set(planned) == {*VERSIONS, "all"} - not_asked_for
     assert planned["read"] == 2
     demo = [load_dataset(ROOT / f"config/datasets/{name}.yaml") for name in DEMOS]

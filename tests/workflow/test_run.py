@@ -116,7 +116,7 @@ def test_every_job_has_a_log_and_a_benchmark(finished):
         for kind, end in (("logs", ".log"), ("benchmarks", ".tsv"))
     ]
     assert stems[0] == stems[1]
-    asked = set(VERSIONS) - {"demo_counts", "gradients", "plot_gradients", "bundle"}
+    asked = set(VERSIONS) - {"demo_counts", "gradients", "plot_gradients", "bundle", "bundle_samples"}
     assert len(stems[0]) == len(asked) + 4  # four stages run once per seed
     for log in (finished / "logs/tiny").rglob("*.log"):
         text = log.read_text()

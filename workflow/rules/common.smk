@@ -195,5 +195,6 @@ def everything():
             + (of_gradients if settings.gradients else [])
             + (of_samples if settings.sample else [])
             + (["atlas.h5mu"] if settings.modalities else [])
+            + (["samples.h5mu"] if settings.modalities and settings.sample else [])
         ]
     ]

@@ -80,7 +80,6 @@ rule check:
             "genes",
             "axes",
             "sample",
-            "models",  # for the axes that `sample` names
         ),
         version=VERSIONS["check"],
     message:

@@ -25,12 +25,35 @@ rule sample:
         mem_mb=memory(3000, 30),
         runtime=minutes(30, 0.1),
     params:
-        settings=section("batch", "condition", "covariates", "sample", model=True),
+        settings=section("sample"),
         version=VERSIONS["sample"],
     message:
         "{wildcards.dataset}: drawing cells from {wildcards.model}"
     script:
         "../scripts/sample.py"
+
+
+rule bundle_samples:
+    input:
+        samples="results/{dataset}/{model}/samples.h5ad",
+    output:
+        samples=ensure("results/{dataset}/{model}/samples.h5mu", non_empty=True),
+    log:
+        "logs/{dataset}/{model}/bundle_samples.log",
+    benchmark:
+        "benchmarks/{dataset}/{model}/bundle_samples.tsv"
+    retries: RETRIES
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(800, 30),
+        runtime=minutes(15, 0.1),
+    params:
+        version=VERSIONS["bundle_samples"],
+    message:
+        "{wildcards.dataset}: joining the modalities of cells drawn from {wildcards.model}"
+    script:
+        "../scripts/bundle_samples.py"
 
 
 rule check_samples:
@@ -71,7 +94,7 @@ rule check_samples:
         mem_mb=memory(3000, 30),
         runtime=minutes(30, 0.05),
     params:
-        settings=section("batch", "condition", "covariates", "sample", model=True),
+        settings=section("sample"),
         version=VERSIONS["check_samples"],
     message:
         "{wildcards.dataset}: judging cells drawn from {wildcards.model} by held-out ones"

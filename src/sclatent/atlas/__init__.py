@@ -2,4 +2,4 @@
 
 from sclatent._lazy import attach
 
-__getattr__, __all__ = attach(__name__, {"build": "_build", "build_mudata": "_mudata"})
+__getattr__, __all__ = attach(__name__, {"build": "_build", "build_mudata": "_mudata", "to_mudata": "_mudata"})

@@ -73,6 +73,59 @@ def build_mudata(atlas: AnnData, prepared: AnnData, latent: AnnData, map: AnnDat
     return out
 
 
+def to_mudata(cells: AnnData) -> MuData:
+    """Return cells of several modalities, such as drawn ones, as MuData: an AnnData for each modality.
+
+    Parameters
+    ----------
+    cells
+        What `sclatent.tl.sample` returned, or a stage file such as ``prepared.h5ad``: RNA in ``X``, every further
+        modality in ``obsm`` under its name.
+
+    Returns
+    -------
+    MuData
+        Of all cells, those of ``mod["rna"]`` first: ``obs``, without the library sizes of single modalities; ``obsm``.
+        ``mod["rna"]``: the cells that were measured for RNA, with ``obs``, ``obsm``, ``var``, ``varm`` and ``layers``;
+        ``mod["atac"]``: those that were measured for peaks, ``X`` counts of peaks, ``var`` the table of the peaks,
+        ``obs["library_size"]`` where one is known. ``uns`` is with ``mod["rna"]``.
+
+    Raises
+    ------
+    InputError
+        If the cells have one modality only.
+    """
+    import anndata as ad
+    import mudata
+
+    tables = further(cells)
+    if not tables:
+        raise InputError("to_mudata: the cells were measured for RNA alone: AnnData holds all that is known of them")
+    sizes = {name: slots.library_size_of(name) for name in tables}
+    own = cells.obs.drop(columns=[column for column in sizes.values() if column in cells.obs])
+    rna = cells[measured(cells, RNA)].copy()
+    rna.obs = own.loc[rna.obs_names].copy()
+    for name in tables:
+        del rna.obsm[name]
+    about = {key: value for key, value in cells.uns.get(slots.UNS, {}).items() if key != slots.UNS_MODALITIES}
+    rna.uns = {**cells.uns, slots.UNS: about}
+    parts = {RNA: rna}
+    for name, table in tables.items():
+        there = measured(cells, name)
+        obs = cells.obs.loc[there, [sizes[name]] if sizes[name] in cells.obs else []]
+        obs = obs.rename(columns={sizes[name]: slots.LIBRARY_SIZE})
+        parts[name] = ad.AnnData(counts_of(cells, name)[there], obs=obs, var=table.copy())
+    with columns_stay():
+        out = mudata.MuData(parts)
+    rows = cells.obs_names.get_indexer(out.obs_names)
+    for column in own.columns.drop(slots.LIBRARY_SIZE, errors="ignore"):
+        out.obs[column] = own[column].array[rows]
+    for key, value in cells.obsm.items():
+        if key not in tables:
+            out.obsm[key] = np.asarray(value)[rows]
+    return out
+
+
 def _part(prepared: AnnData, latent: AnnData, name: str, table: pd.DataFrame) -> AnnData:
     import anndata as ad
 

@@ -111,6 +111,11 @@ def latent_sd_of(modality: str) -> str:
     return f"sd_{modality}"
 
 
+def library_size_of(modality: str) -> str:
+    """In ``obs`` of ``samples.h5ad``: the library size that a cell was drawn with, of a modality beside RNA."""
+    return f"{LIBRARY_SIZE}_{modality}"
+
+
 def loadings_of(modality: str) -> str:
     """In ``varm`` of ``latent.h5ad``: axes × features of a modality beside RNA."""
     return f"loadings_{modality}"

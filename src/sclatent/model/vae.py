@@ -203,6 +203,8 @@ class CountVAE(Network):
         library: np.ndarray,
         categorical: np.ndarray | None = None,
         continuous: np.ndarray | None = None,
+        *,
+        of: str = RNA,
     ) -> np.ndarray:
         """Log μ (cells × genes) at the coordinates `z` (cells × axes) along the axes, for library sizes (cells,).
 
@@ -216,14 +218,16 @@ class CountVAE(Network):
             Level of each covariate column as an integer (cells × columns); None: the average level.
         continuous
             Scaled continuous covariates (cells × columns); None: their average, 0.
+        of
+            The modality that is decoded.
 
         Returns
         -------
         ndarray
-            (cells × genes): log of the expected count.
+            (cells × genes): log of the rate.
         """
         library = np.maximum(np.asarray(library, dtype=np.float32), np.float32(1e-30))
-        return self.log_fraction(z, categorical, continuous) + np.log(library)[:, None]
+        return self.log_fraction(z, categorical, continuous, of=of) + np.log(library)[:, None]
 
     @torch.no_grad()
     def sample(
@@ -233,6 +237,7 @@ class CountVAE(Network):
         categorical: np.ndarray | None = None,
         continuous: np.ndarray | None = None,
         *,
+        of: str = RNA,
         scores: np.ndarray | None = None,
         seed: int = 0,
     ) -> np.ndarray:
@@ -243,11 +248,13 @@ class CountVAE(Network):
         z
             Coordinates along the axes (cells × axes), after any rotation.
         library
-            Library size l of each cell (cells,), in counts.
+            Library size l of each cell (cells,): what its counts are expected to sum to, over all that it covers.
         categorical
             Level of each covariate column as an integer (cells × columns); None: the average level.
         continuous
             Scaled continuous covariates (cells × columns); None: their average, 0.
+        of
+            The modality whose counts are drawn.
         scores
             Normal scores (cells × genes) at which counts are read off their distributions; None: each is drawn by
             itself.
@@ -260,13 +267,15 @@ class CountVAE(Network):
             (cells × genes), whole numbers as float32.
         """
         rng = np.random.default_rng(seed)
-        mu = np.exp(self.log_rate(z, library, categorical, continuous).astype(np.float64))
+        likelihood = self.modalities[of].likelihood
+        mu = np.exp(self.log_rate(z, library, categorical, continuous, of=of).astype(np.float64))
         levels = np.full((len(z), len(self.n_levels)), -1) if categorical is None else np.asarray(categorical)
         known = torch.as_tensor(levels, dtype=torch.int64, device=self.device)
-        shape = self.likelihood.shape(self._code(z), known)
+        shape = likelihood.shape(self._code(z), known)
+        mu = likelihood.sized(mu, **shape)
         if scores is not None:
-            return self.likelihood.quantile(ndtr(scores), mu, **shape).astype(np.float32)
-        return self.likelihood.draw(rng, mu, **shape).astype(np.float32)
+            return likelihood.quantile(ndtr(scores), mu, **shape).astype(np.float32)
+        return likelihood.draw(rng, mu, **shape).astype(np.float32)
 
     # --- files ------------------------------------------------------------------------------------------------------
 

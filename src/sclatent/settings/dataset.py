@@ -12,7 +12,7 @@ from sclatent.settings.counts import Sample, Samples, check_name, check_names
 from sclatent.settings.errors import did_you_mean
 from sclatent.settings.modalities import ModalitiesSettings, fit_models, with_counts
 from sclatent.settings.model import ModelSettings
-from sclatent.settings.sample import SampleSettings, misfit
+from sclatent.settings.sample import SampleSettings
 from sclatent.settings.sections import (
     AxesSettings,
     CellsSettings,
@@ -144,10 +144,6 @@ class DatasetSettings(Settings):
                 f"{did_you_mean(self.organism, ORGANISMS)}: use human or mouse, or give "
                 "`cycle: {genes: FILE}`"
             )
-        if self.sample is not None:
-            categories = [*self.batch, *self.condition]
-            if (why := misfit(self.sample, categories, self.covariates, self.models)) is not None:
-                raise ValueError(why)
         return self
 
     @property
@@ -168,9 +164,5 @@ class DatasetSettings(Settings):
         if self.gradients:
             raise ValueError(
                 "gradients: are measured of models of RNA alone, but `modalities` names two: remove one of the two"
-            )
-        if self.sample is not None:
-            raise ValueError(
-                "sample: cells are drawn from models of RNA alone, but `modalities` names two: remove one of the two"
             )
         self.models.update(fit_models(modalities, self.models))

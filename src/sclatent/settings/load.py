@@ -13,7 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.errors import InputError, check_file, check_path, did_you_mean
-from sclatent.settings.modalities import stand_in
+from sclatent.settings.modalities import ATAC, RNA, stand_in
+from sclatent.settings.sample import misfit
 from sclatent.settings.words import resolve
 from sclatent.settings.yaml12 import read_yaml
 
@@ -42,9 +43,17 @@ def load_dataset(path: str | Path) -> DatasetSettings:
         if key in content:
             raise InputError(f"{path}: {key}: unknown key: a dataset is called after its file, here '{path.stem}'")
     try:
-        return DatasetSettings.model_validate({**content, "name": path.stem, "file": str(path)})
+        settings = DatasetSettings.model_validate({**content, "name": path.stem, "file": str(path)})
     except ValidationError as error:
         raise InputError(f"{path}: {first_line(error, DatasetSettings)}") from None
+    # here and not in the class: a rule has only some of the sections, and with them nothing to compare with
+    if settings.sample is not None:
+        categories = [*settings.batch, *settings.condition]
+        modalities = [RNA] if settings.modalities is None else [RNA, ATAC]
+        why = misfit(settings.sample, categories, settings.covariates, settings.models, modalities)
+        if why is not None:
+            raise InputError(f"{path}: {why}")
+    return settings
 
 
 def load_datasets(paths: Sequence[str | Path] | str | Path) -> dict[str, DatasetSettings]:

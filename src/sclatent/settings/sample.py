@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
 from sclatent.settings._base import Settings
 from sclatent.settings.errors import did_you_mean
@@ -15,6 +15,15 @@ from sclatent.settings.model import ModelSettings
 from sclatent.settings.words import as_written, resolve
 
 AXIS = re.compile(r"axis_([1-9][0-9]*)")
+
+
+Size = Annotated[float, Field(gt=0)]
+# told apart by what stands there, so that the line about a wrong size names its modality
+_ONE, _BY_NAME = "constrained-size", "dict[size]"
+Sizes = Annotated[
+    Annotated[Size, Tag(_ONE)] | Annotated[dict[str, Size], Tag(_BY_NAME)],
+    Discriminator(lambda value: _BY_NAME if isinstance(value, dict) else _ONE),
+]
 
 
 class SampleSettings(Settings):
@@ -28,7 +37,11 @@ class SampleSettings(Settings):
     phase: Literal["G1", "S", "G2M"] | float | None = Field(
         None, description="phase of the cell cycle (or radians), through the knob; null: as in the data"
     )
-    library: float | None = Field(None, gt=0, description="library size of every drawn cell; null: as in the data")
+    library: Sizes | None = Field(
+        None,
+        description="library size of every drawn cell, with `modalities` by name (`{rna: 5000, atac: 800}`); null: as "
+        "in the data",
+    )
     prior: bool = Field(
         False, description="draw positions on the axes from the prior instead of the density of the cells"
     )
@@ -41,7 +54,7 @@ class SampleSettings(Settings):
             return value
         return {str(key): as_written(item) if isinstance(item, str) else _text(item) for key, item in value.items()}
 
-    @field_validator("axis", mode="before")
+    @field_validator("axis", "library", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
         return resolve(value)
@@ -59,7 +72,11 @@ def _text(value: Any) -> Any:
 
 
 def misfit(
-    sample: SampleSettings, categories: Iterable[str], numbers: Iterable[str], models: Mapping[str, ModelSettings]
+    sample: SampleSettings,
+    categories: Iterable[str],
+    numbers: Iterable[str],
+    models: Mapping[str, ModelSettings],
+    modalities: Iterable[str],
 ) -> str | None:
     """Say what of a section `sample` cannot be with the rest of the dataset file, or None.
 
@@ -71,6 +88,8 @@ def misfit(
         Columns that the models are conditioned on.
     models
         The models, by name.
+    modalities
+        Of the cells.
     """
     known = [*categories, *numbers]
     for name, value in sample.given.items():
@@ -81,6 +100,8 @@ def misfit(
             )
         if name in numbers and not _is_number(value):
             return f"sample.given: column '{name}' holds numbers, found '{value}': give a number"
+    if (why := _library_misfit(sample.library, list(modalities))) is not None:
+        return why
     if sample.phase is not None and sample.prior:
         return "sample: the prior has no cell cycle: remove `phase`, or `prior`"
     for name, model in models.items():
@@ -93,6 +114,20 @@ def misfit(
                 )
         if sample.prior and model.latent.kind == "point":
             return f"sample.prior: latent: point of model '{name}' has no prior to draw from: remove `prior`"
+    return None
+
+
+def _library_misfit(library: float | dict[str, float] | None, names: list[str]) -> str | None:
+    if isinstance(library, dict):
+        for name in library:
+            if name not in names:
+                known = ", ".join(names)
+                return f"sample.library: the cells have no modality '{name}'{did_you_mean(name, names)}: known: {known}"
+    elif library is not None and len(names) > 1:
+        return (
+            f"sample.library: found {library:g} for cells with {', '.join(names)}: give a number for each by name, "
+            "such as `{rna: 5000, atac: 800}`"
+        )
     return None
 
 

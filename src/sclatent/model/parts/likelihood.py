@@ -16,6 +16,9 @@ from sclatent.settings.kinds.parts import LikelihoodSettings
 
 Array = np.ndarray
 
+SIZED_STEPS, SIZED_WITHIN = 50, 1e-4
+"""How often rates are raised at most so that counts sum to the library size, and how near is enough."""
+
 
 class Sizes(NamedTuple):
     """What a likelihood can have parameters for."""
@@ -147,6 +150,35 @@ class Likelihood(nn.Module, ABC):
         ndarray
             (cells × genes), whole numbers.
         """
+
+    def sized(self, mu: Array, **shape: Array) -> Array:
+        """Return the rates of cells whose counts are expected to sum to what `mu` sums to.
+
+        Rates are l · softmax. Where the mean of a count is below its rate (a peak is open or not, however high its
+        rate; some zeros are extra), the counts of a cell would sum to less than l: all its rates are raised alike.
+
+        Parameters
+        ----------
+        mu
+            Rates μ (cells × genes), counts per cell.
+        **shape
+            What `shape` returned: arrays (1 or cells × genes), by name.
+
+        Returns
+        -------
+        ndarray
+            (cells × genes), `mu` itself where it is the mean.
+        """
+        wanted, rate = mu.sum(1, keepdims=True), mu
+        for _ in range(SIZED_STEPS):
+            mean = self.moments(rate, **shape)[0]
+            if mean is rate:
+                break
+            ratio = wanted / np.maximum(mean.sum(1, keepdims=True), 1e-300)
+            rate = rate * ratio
+            if (np.abs(ratio - 1) < SIZED_WITHIN).all():
+                break
+        return rate
 
     def zero(self, mu: Array, **shape: Array) -> Array:
         """Probability of a 0.

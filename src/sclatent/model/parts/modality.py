@@ -137,8 +137,6 @@ class Modality(nn.Module):
         super().__init__()
         self.n_genes, self.rest, n_code = n_genes, rest, latent.n_code
         n_out, width = n_genes + int(rest), settings.n_hidden
-        if decoder:
-            width = int(__import__("os").environ.get("WIDTH", width))
         self.encoder = Encoder(n_genes, latent.n_parameters, width, settings.n_layers, settings.dropout, generator)
         self.decoder = (decoder or DECODERS[settings.decoder.kind])(n_code, n_design, n_out, settings, generator)
         sizes = Sizes(n_genes, n_code, n_levels)

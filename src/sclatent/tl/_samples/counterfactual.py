@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
-from sclatent.settings import InputError
+from sclatent.data.modalities import RNA
+from sclatent.settings import InputError, did_you_mean
 from sclatent.tl._model.conditions import asked
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._paths.decode import decoder_of
@@ -26,7 +27,8 @@ Array = npt.NDArray[Any]
 PER = 1e4
 """Rates are told as counts in so many of a cell."""
 DRAWS = 8
-CHUNK = 512
+CHUNK, BLOCK = 512, 2**22
+"""Cells that are decoded at a time, or fewer with many peaks: cells × peaks, at most."""
 
 
 def counterfactual(
@@ -34,6 +36,7 @@ def counterfactual(
     trained: TrainedModel,
     given: Mapping[str, Any],
     *,
+    of: str = RNA,
     groups: Sequence[Any] | npt.NDArray[Any] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
@@ -52,6 +55,9 @@ def counterfactual(
         The model.
     given
         Level or number of columns that the model is conditioned on, such as ``{"condition": "stim"}``.
+    of
+        The modality that is asked about: ``"atac"`` for the peaks of a model that has them. Cells that were not
+        measured for it are asked as well, at the place where what was measured of them says.
     groups
         (cells,) names, such as cell types: each group of cells gets a table of its own.
     draws
@@ -62,15 +68,16 @@ def counterfactual(
     Returns
     -------
     DataFrame
-        One row per gene (and ``group``), in the order of the model: ``gene``; ``measured``, mean count in 10,000 of a
-        cell (of its library size) in these cells; ``decoded``, the same by the model; ``as_if``, by the model with the
-        given covariates; ``log_fold_change``, natural log of (1 + as_if) / (1 + decoded); ``sd`` of this over draws of
-        all cells' places; ``spread``, SD of the cells' own log fold changes; ``cells``.
+        One row per gene (and ``group``), in the order of the model: ``gene``, or ``peak``; ``measured``, mean count in
+        10,000 of a cell (of its library size) in those of these cells that were measured for it, missing if none was;
+        ``decoded``, the same by the model; ``as_if``, by the model with the given covariates; ``log_fold_change``,
+        natural log of (1 + as_if) / (1 + decoded); ``sd`` of this over draws of all cells' places; ``spread``, SD of
+        the cells' own log fold changes; ``cells``.
 
     Raises
     ------
     InputError
-        If nothing is given, or a column or level is not known, or `groups` has another length.
+        If nothing is given, or a column, a level or a modality is not known, or `groups` has another length.
     """
     import pandas as pd
 
@@ -79,6 +86,10 @@ def counterfactual(
         raise InputError("counterfactual: given: expected a column and its level, such as {'condition': 'stim'}")
     if draws < 1:
         raise InputError(f"counterfactual: draws: expected 1 or more, found {draws}")
+    if of not in (known := list(trained.vae.modalities)):
+        raise InputError(
+            f"counterfactual: of: the model has no modality '{of}'{did_you_mean(of, known)}: it has {', '.join(known)}"
+        )
     names = np.zeros(prepared.n_obs, dtype=np.int64) if groups is None else np.asarray(groups).astype(str)
     if names.shape != (prepared.n_obs,):
         raise InputError(f"counterfactual: groups: {len(names)} names for {prepared.n_obs} cells")
@@ -86,7 +97,7 @@ def counterfactual(
     tables = []
     for name in np.unique(names):
         cells = np.flatnonzero(names == name)
-        table = _table(trained, data, cells, codes, values, draws, seed)
+        table = _table(trained, data, cells, codes, values, draws, seed, of)
         if groups is not None:
             table.insert(0, "group", str(name))
         tables.append(table)
@@ -101,18 +112,18 @@ def _table(
     values: Mapping[int, float],
     draws: int,
     seed: int,
+    of: str,
 ) -> pd.DataFrame:
     """Decode some cells as they are and as if they were otherwise, a few hundred at a time."""
     import pandas as pd
 
-    own, other = decoder_of(trained.vae, data), decoder_of(trained.vae, _as_if(data, codes, values))
-    n, genes = len(cells), data.n_genes
-    counts = csr_matrix(data.subset(cells).counts)
-    measured = np.asarray(counts.multiply(PER / np.maximum(data.library[cells], 1e-30)[:, None]).mean(0))
+    own, other = (decoder_of(trained.vae, one, of=of) for one in (data, _as_if(data, codes, values)))
+    n, genes = len(cells), trained.vae.modalities[of].n_genes
+    size = CHUNK if of == RNA else int(np.clip(BLOCK // genes, 1, CHUNK))
     mean = np.zeros((2, draws, genes))
     total, squares = np.zeros((2, genes))
-    for start in range(0, n, CHUNK):
-        rows = cells[start : start + CHUNK]
+    for start in range(0, n, size):
+        rows = cells[start : start + size]
         places = trained.vae.draws(data, rows, draws, seed=seed + start)
         change = np.zeros((len(rows), genes))
         for draw, place in enumerate(places):
@@ -125,8 +136,8 @@ def _table(
     decoded, as_if = mean.mean(axis=1)
     return pd.DataFrame(
         {
-            "gene": trained.card["genes"],
-            "measured": measured.ravel(),
+            **_features(trained.card, of),
+            "measured": _measured(data if of == RNA else data.others[of], cells),
             "decoded": decoded,
             "as_if": as_if,
             "log_fold_change": np.log1p(as_if) - np.log1p(decoded),
@@ -135,6 +146,21 @@ def _table(
             "cells": n,
         }
     )
+
+
+def _features(card: dict[str, Any], of: str) -> dict[str, list[str]]:
+    """Return the names of what is asked about, as a column."""
+    return {"gene": card["genes"]} if of == RNA else {"peak": card["modalities"][of]["features"]}
+
+
+def _measured(data: CountData, cells: Array) -> Array:
+    """Return the mean count of each gene in 10,000 of a cell, of those cells that were measured."""
+    there = cells if data.measured is None else cells[data.measured[cells]]
+    if not len(there):
+        return np.full(data.n_genes, np.nan)
+    counts = csr_matrix(data.subset(there).counts)
+    shares = counts.multiply(PER / np.maximum(data.library[there], 1e-30)[:, None])
+    return np.asarray(shares.mean(0)).ravel()
 
 
 def _as_if(data: CountData, codes: Mapping[int, int], values: Mapping[int, float]) -> CountData:

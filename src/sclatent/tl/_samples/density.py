@@ -13,13 +13,14 @@ import numpy.typing as npt
 from sclatent.data import slots
 from sclatent.data.atomic import atomic
 from sclatent.data.dense import rows_at
+from sclatent.data.modalities import RNA
 from sclatent.settings import InputError
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._paths.knob_file import named_phases, read_path
 from sclatent.tl._samples.mixture import Mixture, fit_mixture
 from sclatent.tl._samples.residual import fit_residual
-from sclatent.tl._samples.scores import Scores, fit_scores
+from sclatent.tl._samples.scores import Scores, filled, fit_scores
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -78,7 +79,7 @@ class Density:
     combinations
         (combinations × columns) level codes of the categorical covariates that occur together.
     scores
-        Quantiles of library size and numeric covariates.
+        Quantiles of the library size of each modality, and of numeric covariates.
     all_cells
         Where cells lie.
     off_cycle
@@ -87,8 +88,8 @@ class Density:
         (2H × axes) coefficients of that path.
     about
         Plain values: ``cells`` fitted to, ``components``, ``held_out`` (log density by what was tried);
-        ``beyond_axes`` (held-out log density that each number of factors adds); with a knob ``phases`` (angle of each),
-        and ``no_knob`` (why there is none).
+        ``beyond_axes`` (held-out log density that each number of factors adds); with several modalities ``measured``
+        (how many of the cells have which); with a knob ``phases`` (angle of each), and ``no_knob`` (why there is none).
     residual
         (genes × factors) how counts go together beyond the axes.
     """
@@ -109,7 +110,8 @@ class Density:
         path
             An ``.npz`` file; the same density gives the same bytes.
         """
-        arrays = {"combinations": self.combinations, "library": self.scores.library, "values": self.scores.values}
+        libraries = {_library(name): sizes for name, sizes in self.scores.library.items()}
+        arrays = {"combinations": self.combinations, **libraries, "values": self.scores.values}
         arrays["residual"] = self.residual
         for name, places in (("all_cells", self.all_cells), ("off_cycle", self.off_cycle)):
             if places is not None:
@@ -147,15 +149,21 @@ class Density:
 
         everyone = places("all_cells")
         assert everyone is not None
+        names = [RNA, *(key.removeprefix("library.") for key in arrays if key.startswith("library."))]
         return cls(
             arrays["combinations"],
-            Scores(arrays["library"], arrays["values"]),
+            Scores({name: arrays[_library(name)] for name in names}, arrays["values"]),
             everyone,
             places("off_cycle"),
             arrays.get("path"),
             json.loads(arrays["about"].tobytes()),
             arrays["residual"],
         )
+
+
+def _library(name: str) -> str:
+    """Return what the library sizes of a modality are called in the file."""
+    return "library" if name == RNA else f"library.{name}"
 
 
 def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = None, seed: int = 0) -> Density:
@@ -167,6 +175,9 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
     axes (amounts, shares, states), the posteriors of the cells themselves are kept instead. Beside it, what the counts
     of genes share beyond the axes: a Gaussian copula of a few factors (Marchenko and Pastur 1967; Donoho, Gavish and
     Johnstone 2018), where that gives held-out cells a higher density.
+
+    Of several modalities each has a library size. A cell that was not measured for all of them lies where what was
+    measured says, and the library size that it does not have is drawn given its place and the one that it has.
 
     Parameters
     ----------
@@ -187,7 +198,8 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
     Raises
     ------
     InputError
-        If a gene or column of the model is missing, or `knob` holds other cells.
+        If a gene or column of the model is missing, or no cell was measured for a modality of the model, or `knob`
+        holds other cells.
     """
     data = inputs(prepared, trained.card)
     cells = _cells(prepared, data)
@@ -195,11 +207,14 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
     values = np.zeros((data.n_cells, 0)) if data.continuous is None else data.continuous.astype(np.float64)
     combinations, code = np.unique(categorical[cells], axis=0, return_inverse=True)
     code = code.reshape(-1).astype(np.int64)
-    scores, beside = fit_scores(data.library[cells], code, values[cells])
+    scores, own = fit_scores(_libraries(data, cells), code, values[cells])
     n_draws = int(np.clip(ROWS // len(cells), 1, DRAWS))
     draws = trained.vae.draws(data, cells, n_draws, seed=seed).astype(np.float64)
+    beside = filled(draws, own, seed)
     everyone, about = _places(trained, draws, beside, code, len(combinations), seed)
     about["cells"] = len(cells)
+    if data.others:
+        about["measured"] = prepared.obs[slots.MEASURED].iloc[cells].astype(str).value_counts().sort_index().to_dict()
     off, path = None, None
     if knob is not None:
         if not prepared.obs_names.equals(knob.obs_names):
@@ -210,9 +225,10 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
             on = knob.obs[slots.CYCLING].to_numpy(dtype=bool)[cells]
             means = trained.vae.posterior(data, cells)[0].astype(np.float64)
             moved = _off_cycle(closed, cells, draws - means)[:, on]
-            off, _ = _places(trained, moved, beside[on], code[on], len(combinations), seed)
+            off, _ = _places(trained, moved, beside[:, on], code[on], len(combinations), seed)
             path = closed.coefficients
-    residual, gains = fit_residual(trained.vae, data, cells, seed)
+    with_rna = cells if data.measured is None else cells[data.measured[cells]]
+    residual, gains = fit_residual(trained.vae, data, with_rna, seed)
     about["beyond_axes"] = [round(gain, 4) for gain in gains]
     return Density(combinations, scores, everyone, off, path, about, residual)
 
@@ -225,6 +241,15 @@ def _cells(prepared: AnnData, data: CountData) -> Index:
     return evenly(np.flatnonzero(known), CELLS)
 
 
+def _libraries(data: CountData, cells: Index) -> dict[str, Array]:
+    """Return library sizes (cells,) by modality; NaN where a cell was not measured for it."""
+    out = {}
+    for name, part in {RNA: data, **data.others}.items():
+        there = True if part.measured is None else part.measured[cells]
+        out[name] = np.where(there, part.library[cells], np.nan)
+    return out
+
+
 def _off_cycle(path: ClosedPath, cells: Index, away: Array) -> Array:
     """Return draws (draws × cells × axes) of cells without the cell cycle; a draw says nothing of the phase."""
     return rows_at(path.base, cells, np.float64) + away - (away @ path.plane.T) @ path.plane
@@ -233,8 +258,8 @@ def _off_cycle(path: ClosedPath, cells: Index, away: Array) -> Array:
 def _places(
     trained: TrainedModel, draws: Array, beside: Array, code: Index, n_codes: int, seed: int
 ) -> tuple[Places, dict[str, Any]]:
-    """Fit to draws (draws × cells × axes) with the scores (cells × columns) beside them."""
-    points = np.concatenate([draws, np.broadcast_to(beside, (*draws.shape[:2], beside.shape[1]))], axis=2)
+    """Fit to draws (draws × cells × axes) with the scores (draws × cells × columns) beside them."""
+    points = np.concatenate([draws, beside], axis=2)
     occurs = np.eye(n_codes)[code]
     if not trained.vae.latent.unbounded:
         return Places(Cells(points.astype(np.float32)), occurs), {"components": 0, "held_out": {}}

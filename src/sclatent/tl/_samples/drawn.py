@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 import sclatent
 from sclatent.data import slots
+from sclatent.data.modalities import RNA, slot
+from sclatent.data.modalities.peaks import CHROM, END, START, coordinates
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +30,20 @@ SAMPLE = "sample_of_model"
 """Key under ``uns["sclatent"]``: where drawn cells come from."""
 
 
+def likelihood_of(name: str) -> str:
+    """Return the key of `SAMPLE` under which the likelihood of a modality beside RNA is."""
+    return f"likelihood_{name}"
+
+
 @dataclass
 class Drawn:
-    """What is drawn before the counts: ``z`` (n × axes), ``library`` (n,), ``codes`` and ``values`` (n × columns)."""
+    """What is drawn before the counts.
+
+    ``z`` (n × axes), ``library`` (n,) by modality, ``codes`` and ``values`` (n × columns).
+    """
 
     z: Array
-    library: Array
+    library: dict[str, Array]
     codes: npt.NDArray[np.int64]
     values: Array
 
@@ -46,18 +56,41 @@ def _obs(card: dict[str, Any], drawn: Drawn) -> pd.DataFrame:
         obs[name] = pd.Categorical.from_codes(drawn.codes[:, column], categories=levels)
     for column, name in enumerate(card["covariates"]):
         obs[name] = drawn.values[:, column] * card["scale"][column] + card["centre"][column]
-    obs[slots.LIBRARY_SIZE] = drawn.library
+    obs[slots.LIBRARY_SIZE] = drawn.library[RNA]
+    for name, sizes in drawn.library.items():
+        if name != RNA:
+            obs[slots.library_size_of(name)] = sizes
+    if len(drawn.library) > 1:
+        obs[slots.MEASURED] = pd.Categorical(["+".join(drawn.library)] * len(obs))
     return obs
 
 
+def _features(about: dict[str, Any]) -> pd.DataFrame:
+    """Return the features of a modality beside RNA, with where they are on the genome if their names say so."""
+    import pandas as pd
+
+    found = coordinates(about["features"])
+    if found[CHROM].isna().any():
+        found = pd.DataFrame(index=pd.Index(about["features"]))
+    else:
+        found = found.astype({START: np.int64, END: np.int64})
+    found[slots.IN_MODEL] = True
+    return found
+
+
 def annotated(
-    trained: TrainedModel, drawn: Drawn, counts: csr_matrix, density: Density | None, asked_for: dict[str, Any]
+    trained: TrainedModel,
+    drawn: Drawn,
+    counts: dict[str, csr_matrix],
+    density: Density | None,
+    asked_for: dict[str, Any],
 ) -> AnnData:
-    """Return the cells with what they are, and where they come from."""
+    """Return the cells, counts by modality, with what they are, and where they come from."""
     import anndata as ad
     import pandas as pd
 
     card = trained.card
+    further = card.get("modalities", {})
     where = "prior" if density is None or asked_for["prior"] else "density of the cells"
     about: dict[str, Any] = {
         "what": "cells drawn from a model, not measured",
@@ -66,21 +99,22 @@ def annotated(
         "likelihood": trained.vae.settings.likelihood.kind,
         "latent": trained.vae.settings.latent.kind,
         "where": where,
-        "not_drawn": "genes that the model does not hold" + (", the rest of the library size" if card["rest"] else ""),
+        "not_drawn": ("genes and peaks" if further else "genes")
+        + " that the model does not hold"
+        + (", the rest of the library size" if card["rest"] else ""),
         "versions": {**card["versions"], "sclatent_sample": sclatent.__version__},
     }
-    if np.ndim(asked_for["library"]):
-        asked_for = asked_for | {"library": "one for each cell"}
+    about |= {likelihood_of(name): one["likelihood"] for name, one in further.items()}
     about |= {key: value for key, value in asked_for.items() if value is not None and value != {}}
     if density is not None:
         about["components"] = int(density.about["components"])
         about["cells"] = int(density.about["cells"])
     result = ad.AnnData(
-        counts,
+        counts[RNA],
         obs=_obs(card, drawn),
         var=pd.DataFrame(index=pd.Index([str(gene) for gene in card["genes"]])),
-        obsm={slots.X_LATENT: drawn.z.astype(np.float32)},
+        obsm={slots.X_LATENT: drawn.z.astype(np.float32), **{name: counts[name] for name in further}},
     )
-    result.uns[slots.UNS] = {SAMPLE: about}
+    result.uns[slots.UNS] = {SAMPLE: about, **slot({name: _features(one) for name, one in further.items()})}
     log.info("%d cells drawn from the %s of %s, seed %s", len(drawn.z), where, card["model"], card["seed"])
     return result

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sclatent.data.modalities import RNA
 from sclatent.settings import InputError, did_you_mean
 from sclatent.tl._model.conditions import asked
 from sclatent.tl._paths.closed_path import waves
 from sclatent.tl._paths.knob_file import angle_of
 from sclatent.tl._samples.drawn import Drawn, annotated
 from sclatent.tl._samples.residual import draw_scores
+from sclatent.tl._samples.sizes import asked_sizes, in_words
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scipy.sparse import csr_matrix
 
     from sclatent.tl._model.train import TrainedModel
     from sclatent.tl._samples.density import Density
@@ -26,6 +29,8 @@ Index = npt.NDArray[np.int64]
 
 CHUNK = 1024
 """Cells whose counts are drawn at a time, each chunk from a seed of its own."""
+BLOCK = 2**22
+"""Counts of a further modality that are drawn at a time, at most: of 50,000 peaks those of 80 cells."""
 
 
 def sample(
@@ -37,10 +42,12 @@ def sample(
     given: Mapping[str, Any] | None = None,
     axis: Mapping[str, float] | None = None,
     phase: float | str | None = None,
-    library: npt.ArrayLike | None = None,
+    library: npt.ArrayLike | Mapping[str, npt.ArrayLike] | None = None,
     seed: int = 0,
 ) -> AnnData:
     """Draw cells from a model: where a cell lies, its library size and covariates, then its counts.
+
+    Of a model of several modalities every cell is drawn with all of them: one place, and a library size for each.
 
     Parameters
     ----------
@@ -64,8 +71,10 @@ def sample(
         Of the cell cycle: ``"G1"``, ``"S"``, ``"G2M"`` or radians, through the path of the knob. Only cycling cells
         are drawn then. The density must have been fitted with the knob.
     library
-        Library size, one number for all cells or (n,) numbers: the sum of counts over the genes that the model's
-        library size covers.
+        Library size, one number for all cells or (n,) numbers: what the counts of a cell are expected to sum to, over
+        the genes that the model's library size covers. Of several modalities by name, such as ``{"rna": 5000, "atac":
+        800}``, where that of peaks is how many are open, or how many fragments they have; those that are not named are
+        as in the density.
     seed
         Same seed, same cells, to the last bit, on one machine.
 
@@ -75,7 +84,9 @@ def sample(
         Cells × genes of the model: ``X`` whole-number counts (CSR float32); ``obs``: the columns that the model is
         conditioned on, and ``library_size``; ``obsm["X_sclatent"]``: where each cell was drawn;
         ``uns["sclatent"]["sample_of_model"]``: what was asked for, and of which model. Genes that the model does not
-        hold, and the *rest* of its library size, are not drawn.
+        hold, and the *rest* of its library size, are not drawn. A further modality is where stage files have it:
+        ``obsm["atac"]`` cells × peaks of the model, 0 or 1, or whole-number counts (CSR float32), with
+        ``obs["library_size_atac"]`` and a table of the peaks; `sclatent.atlas.to_mudata` makes a MuData of both.
 
     Raises
     ------
@@ -87,8 +98,9 @@ def sample(
         raise InputError(f"sample: n: expected a whole number above 0, found {n!r}")
     places = _axis_places(trained, axis or {})
     codes, values = asked(trained.card, given or {}, "sample: given")
-    _check(density, prior, phase, library)
-    streams = np.random.SeedSequence(seed).spawn(2)
+    sizes = asked_sizes(trained, library, n)
+    _check(trained, density, prior, phase, sizes)
+    streams = np.random.SeedSequence(seed).spawn(1 + len(trained.vae.modalities))
     rng = np.random.default_rng(streams[0])
     if density is None:
         drawn = _of_prior(trained, n, rng)
@@ -100,18 +112,24 @@ def sample(
         drawn.values[:, column] = value
     for which, value in places.items():
         drawn.z = trained.vae.latent.placed(drawn.z, which, value)
-    if library is not None:
-        drawn.library = _libraries(library, n)
-    counts = _counts(trained, drawn, streams[1], None if density is None else density.residual)
-    asked_for = {"given": dict(given or {}), "axis": dict(axis or {}), "phase": phase, "library": library}
+    drawn.library |= sizes
+    counts = {}
+    for name, stream in zip(trained.vae.modalities, streams[1:], strict=True):
+        residual = density.residual if density is not None and name == RNA else None
+        counts[name] = _counts(trained, drawn, stream, residual, of=name)
+    asked_for = {"given": dict(given or {}), "axis": dict(axis or {}), "phase": phase, "library": in_words(library)}
     return annotated(trained, drawn, counts, density, {"n": int(n), "seed": int(seed), "prior": prior, **asked_for})
 
 
-def _check(density: Density | None, prior: bool, phase: float | str | None, library: npt.ArrayLike | None) -> None:
-    if density is None and library is None:
+def _check(
+    trained: TrainedModel, density: Density | None, prior: bool, phase: float | str | None, sizes: Mapping[str, Array]
+) -> None:
+    names = list(trained.vae.modalities)
+    if density is None and any(name not in sizes for name in names):
+        number = "NUMBER" if len(names) == 1 else "{" + ", ".join(f"'{name}': NUMBER" for name in names) + "}"
         raise InputError(
             "sample: without a density nothing is known of library sizes: "
-            "pass density=sl.tl.density(prepared, trained), or library=NUMBER"
+            f"pass density=sl.tl.density(prepared, trained), or library={number}"
         )
     if phase is None:
         return
@@ -145,17 +163,6 @@ def _axis_places(trained: TrainedModel, axis: Mapping[str, float]) -> dict[int, 
     return out
 
 
-def _libraries(library: npt.ArrayLike, n: int) -> Array:
-    try:
-        sizes = np.broadcast_to(np.asarray(library, np.float64), n).copy()
-    except (TypeError, ValueError):
-        raise InputError(f"sample: library: expected a number, or one for each of the {n} cells") from None
-    if not (np.isfinite(sizes) & (sizes > 0)).all():
-        wrong = sizes[~(np.isfinite(sizes) & (sizes > 0))][0]
-        raise InputError(f"sample: library: expected numbers above 0, found {wrong:g}")
-    return sizes
-
-
 def _prior(trained: TrainedModel, n: int, rng: np.random.Generator) -> Array:
     z = trained.vae.prior_draws(n, seed=int(rng.integers(2**32)))
     if z is None:
@@ -167,7 +174,8 @@ def _prior(trained: TrainedModel, n: int, rng: np.random.Generator) -> Array:
 
 def _of_prior(trained: TrainedModel, n: int, rng: np.random.Generator) -> Drawn:
     codes = np.full((n, len(trained.card["batch"])), -1, np.int64)
-    return Drawn(_prior(trained, n, rng), np.ones(n), codes, np.zeros((n, len(trained.card["covariates"]))))
+    sizes = {name: np.ones(n) for name in trained.vae.modalities}
+    return Drawn(_prior(trained, n, rng), sizes, codes, np.zeros((n, len(trained.card["covariates"]))))
 
 
 def _of_density(
@@ -188,7 +196,8 @@ def _of_density(
     points, which = source.points.draw(rng, n)
     points = np.asarray(points, np.float64)
     z, beside = points[:, :n_axes], points[:, n_axes:]
-    if beside.shape[1] != 1 + len(trained.card["covariates"]):
+    names = list(trained.vae.modalities)
+    if list(density.scores.library) != names or beside.shape[1] != len(names) + len(trained.card["covariates"]):
         raise InputError("sample: the density is of another model: fit it with sl.tl.density(prepared, trained)")
     combination = _combinations(source.share[which], rng)
     known = density.combinations[combination]
@@ -202,8 +211,8 @@ def _of_density(
         assert density.path is not None
         angle = angle_of(density.about["phases"], phase)
         z = z + waves(np.array([angle]), len(density.path) // 2) @ density.path
-    library = density.scores.libraries(beside[:, 0], combination)
-    return Drawn(z.astype(np.float32), library, known, density.scores.covariates(beside[:, 1:]))
+    library = {name: density.scores.libraries(beside[:, k], combination, of=name) for k, name in enumerate(names)}
+    return Drawn(z.astype(np.float32), library, known, density.scores.covariates(beside[:, len(names) :]))
 
 
 def _combinations(share: Array, rng: np.random.Generator) -> Index:
@@ -218,22 +227,25 @@ def _found(combinations: Index, wanted: Index) -> Index:
     return np.array([place.get(tuple(row), -1) for row in wanted.tolist()], np.int64)
 
 
-def _counts(trained: TrainedModel, drawn: Drawn, stream: np.random.SeedSequence, residual: Array | None) -> Any:
-    """Draw counts (CSR float32) that go together as `residual` says.
+def _counts(
+    trained: TrainedModel, drawn: Drawn, stream: np.random.SeedSequence, residual: Array | None, *, of: str
+) -> csr_matrix:
+    """Draw counts (CSR float32) of a modality, that go together as `residual` says.
 
-    A thousand cells at a time, so that memory does not grow with cells × genes.
+    A thousand cells at a time, or fewer with many features, so that memory does not grow with cells × features.
     """
     from scipy.sparse import csr_matrix, vstack
 
-    starts = range(0, len(drawn.z), CHUNK)
+    size = CHUNK if of == RNA else int(np.clip(BLOCK // trained.vae.modalities[of].n_genes, 1, CHUNK))
+    starts = range(0, len(drawn.z), size)
     seeds = stream.generate_state(len(starts))
     parts = []
     for start, seed in zip(starts, seeds, strict=True):
-        rows = slice(start, start + CHUNK)
-        where = (drawn.z[rows], drawn.library[rows], drawn.codes[rows], drawn.values[rows])
+        rows = slice(start, start + size)
+        where = (drawn.z[rows], drawn.library[of][rows], drawn.codes[rows], drawn.values[rows])
         scores = None
         if residual is not None and residual.shape[1]:
             scores = draw_scores(residual, len(where[0]), np.random.default_rng(seed))
-        counts = trained.vae.sample(*where, scores=scores, seed=int(seed))
+        counts = trained.vae.sample(*where, of=of, scores=scores, seed=int(seed))
         parts.append(csr_matrix(counts, dtype=np.float32))
     return vstack(parts, format="csr", dtype=np.float32)
