@@ -8,7 +8,7 @@ from scipy import sparse
 
 import sclatent as sl
 from sclatent.data import simulate
-from sclatent.settings import DatasetSettings, InputError, load_dataset
+from sclatent.settings import DatasetSettings, InputError, load_dataset, section_json, sections_from_json
 
 
 def some(counts) -> ad.AnnData:
@@ -181,6 +181,7 @@ def test_the_section_is_read_as_it_is_written(tmp_path):
         ("models: {a: {latent: point}}\nsample: {prior: true}", "latent: point of model 'a' has no prior to draw from"),
         ("sample: {n: 0}", "sample.n: should be greater than or equal to 1, found 0"),
         ("sample: {library: 0}", "sample.library: should be greater than 0"),
+        ("sample: {library: {atac: 5}}", "sample.library: the cells have no modality 'atac': known: rna"),
         ("sample: {ns: 4}", "sample.ns: unknown key (did you mean 'n'?)"),
         ("sample: 1000", "sample: expected `key: value` lines, found 1000"),
         ("batch: a\ncondition: a", "'a' is named under `batch` and under `condition`: use `batch`"),
@@ -193,6 +194,47 @@ def test_a_section_that_cannot_be_is_one_line(tmp_path, text, said):
     assert said in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "d.yaml"))
     assert "\n" not in str(caught.value)
+
+
+MODALITIES = "modalities: {rna: {counts: a.h5ad}, atac: {counts: b.h5ad}}"
+
+
+def of_two(tmp_path, sample: str):
+    path = tmp_path / "d.yaml"
+    path.write_text(f"{MODALITIES}\nsample: {sample}\n")
+    return load_dataset(path)
+
+
+def test_library_sizes_of_modalities_are_read_by_name(tmp_path):
+    settings = of_two(tmp_path, "{n: 10, library: {rna: 2e3, atac: 80}}")
+    assert settings.sample.library == {"rna": 2000.0, "atac": 80.0}
+    # a rule has this section and no other
+    assert sections_from_json(section_json(settings, "sample"))["sample"] == settings.sample
+    assert of_two(tmp_path, "{n: 10, library: {atac: 80}}").sample.library == {"atac": 80.0}
+    assert of_two(tmp_path, "{n: 10}").sample.library is None
+
+
+@pytest.mark.parametrize(
+    ("library", "said"),
+    [
+        ("5000", "sample.library: found 5000 for cells with rna, atac: give a number for each by name"),
+        ("{rna: 5, atca: 1}", "sample.library: the cells have no modality 'atca' (did you mean 'atac'?): known: rna"),
+        ("{atac: 0}", "sample.library.atac: should be greater than 0, found 0"),
+        ("{atac: many}", "sample.library.atac: should be a valid number"),
+    ],
+)
+def test_library_sizes_that_cannot_be_are_one_line(tmp_path, library, said):
+    with pytest.raises(InputError) as caught:
+        of_two(tmp_path, f"{{library: {library}}}")
+    assert str(caught.value).startswith(f"{tmp_path / 'd.yaml'}: {said}")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_axis_beyond_the_default_number_passes_the_check(tmp_path):
+    """The stage `check` knows the section alone, and not how many axes the models have."""
+    settings = load_dataset(written(tmp_path, "models: {a: {n_latent: 64}}\nsample: {axis: {axis_40: 1}}\n"))
+    table = sl.pp.check_columns(simulate(60, 50, seed=0), **settings.parts(sl.pp.check_columns))
+    assert len(table) == 0
 
 
 def test_an_unknown_level_stops_before_training():

@@ -80,6 +80,28 @@ def test_a_quantile_is_the_first_count_that_reaches_the_level(kind):
     assert (below[found > 0] < level[found > 0]).all()
 
 
+@pytest.mark.parametrize("kind", sorted(LIKELIHOODS))
+def test_counts_are_expected_to_sum_to_the_library_size(kind):
+    import torch
+
+    likelihood = LIKELIHOODS[kind](Sizes(30, 3, ()), LIKELIHOODS[kind].settings(), torch.Generator().manual_seed(0))
+    rng = np.random.default_rng(0)
+    mu = rng.dirichlet(np.full(30, 0.5), 40) * rng.uniform(1, 12, (40, 1))
+    with torch.no_grad():
+        code = torch.from_numpy(rng.normal(size=(40, 3)).astype(np.float32))
+        shape = likelihood.shape(code, torch.zeros(40, 0, dtype=torch.int64))
+    rate = likelihood.sized(mu, **shape)
+    ratio = rate / mu
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:, :1], ratio.shape), rtol=1e-9)
+    expected = {"zip": (1 - shape.get("gate", 0)) * rate, "zinb": (1 - shape.get("gate", 0)) * rate}
+    mean = expected.get(kind, 1 - np.exp(-rate) if kind == "bernoulli" else rate)
+    np.testing.assert_allclose(mean.sum(1), mu.sum(1), rtol=1e-3)
+    if kind in ("poisson", "nb"):
+        assert rate is mu
+    else:
+        assert (ratio > 1).all()
+
+
 def world(shared: float, seed: int = 0) -> ad.AnnData:
     """Cells of one type; the genes of the last third go together."""
     rng = np.random.default_rng(seed)

@@ -27,6 +27,8 @@ BOTH = {
     "genes": {"n_top": 100},
     "models": {"m": {"n_latent": 4, "n_hidden": 16, "epochs": 25}},
     "traverse": {"steps": 5},
+    "split": {"test": 0.2},
+    "sample": {"n": 60, "given": {"batch": "batch1"}, "library": {"atac": 20}},
 }
 
 
@@ -72,6 +74,25 @@ def test_tables_and_the_page_tell_of_peaks(finished):
     if axes["active"].any():
         assert "Opening peaks" in page
     assert read_json(folder / "m/seed-0/metrics.json")["test"]["both"]["n_cells"] > 10
+
+
+def test_cells_are_drawn_with_both(finished):
+    mudata = pytest.importorskip("mudata")
+    folder = finished / "results/both/m"
+    cells, whole = ad.read_h5ad(folder / "samples.h5ad"), mudata.read_h5mu(folder / "samples.h5mu")
+    assert cells.n_obs == 60
+    assert cells.obsm["atac"].shape == (60, 150)
+    assert {name: part.n_obs for name, part in whole.mod.items()} == {"rna": 60, "atac": 60}
+    assert np.array_equal(whole["atac"].X.toarray(), cells.obsm["atac"].toarray())
+    assert set(whole.obs["batch"]) == {"batch1"}
+    assert (whole["atac"].obs["library_size"] == 20).all()
+    trained = sl.tl.TrainedModel.load(folder / "seed-0")
+    density = sl.tl.Density.load(folder / "density.npz")
+    again = sl.tl.sample(trained, 60, density=density, given={"batch": "batch1"}, library={"atac": 20})
+    assert np.array_equal(again.obsm["atac"].toarray(), cells.obsm["atac"].toarray())
+    table = pd.read_csv(folder / "samples.tsv", sep="\t")
+    assert set(table["modality"]) == {"rna", "atac", "both"}
+    assert {path.name for path in (folder / "figures/samples").glob("*.png")} == {"samples.png", "samples_atac.png"}
 
 
 def test_nothing_is_left_to_do_and_a_new_file_of_peaks_is_noticed(finished):

@@ -185,7 +185,9 @@ class Network(nn.Module):
         return self.log_prob(code.flatten(0, 1), batch.repeat(len(code)), masks).unflatten(0, code.shape[:2])
 
     @torch.no_grad()
-    def predictive(self, batch: Batch, noise: torch.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def predictive(
+        self, batch: Batch, noise: torch.Generator, *, of: str = RNA
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Rate (B × genes), float64, at one draw of q(z | x), and the other parameters of the likelihood, by name.
 
         Parameters
@@ -194,6 +196,8 @@ class Network(nn.Module):
             The minibatch of B cells.
         noise
             Generator of the draw.
+        of
+            The modality whose rates are asked for.
 
         Returns
         -------
@@ -203,9 +207,11 @@ class Network(nn.Module):
         posterior = self.encode(batch)
         eps = torch.randn((1, len(batch), self.latent.n_noise), generator=noise, device=self.device)
         code = posterior.sample(eps)[0]
-        logits = self.decoder(code, self.design(batch.categorical, batch.continuous))
-        mu = log_likelihoods.log_rate(logits, batch).double().exp().cpu().numpy()
-        return mu, self.likelihood.shape(code, batch.categorical)
+        modality = self.modalities[of]
+        logits = modality.decoder(code, self.design(batch.categorical, batch.continuous))
+        counts = batch if of == RNA else batch.others[of]
+        mu = log_likelihoods.log_rate(logits, counts).double().exp().cpu().numpy()
+        return mu, modality.likelihood.shape(code, batch.categorical)
 
     def marginal(
         self, batch: Batch, samples: int, noise: torch.Generator, chunk: int = 8, *, posterior: Posterior | None = None

@@ -14,6 +14,8 @@ Shown = Callable[[Array, Array], tuple[Array, Array]]
 
 FOLDS, COMPONENTS = 5, 30
 """Of the cross-validated classifier: folds, and principal components."""
+TREES = 100
+"""Of the boosting."""
 RESAMPLES = 500
 """Bootstrap samples of the cells behind the interval of the AUROC."""
 
@@ -41,7 +43,7 @@ def told_apart(shown: list[Shown], n_real: int, n_other: int, seed: int = 0) -> 
         for fit, judge in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(label, label):
             seen, new = (np.hstack(parts) for parts in zip(*(part(fit, judge) for part in shown), strict=True))
             model = HistGradientBoostingClassifier(
-                min_samples_leaf=10, early_stopping=False, class_weight="balanced", random_state=0
+                max_iter=TREES, min_samples_leaf=10, early_stopping=False, class_weight="balanced", random_state=0
             )
             guess[judge] = model.fit(seen, label[fit]).predict_proba(new)[:, 1]
     value = float(roc_auc_score(label, guess))

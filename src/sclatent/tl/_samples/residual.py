@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sclatent.data.modalities import RNA
 from sclatent.model import Batches
 from sclatent.tl._model.subset import evenly
 
@@ -68,16 +69,21 @@ def fit_residual(vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], s
     return found.astype(np.float32), gains
 
 
-def normal_scores(vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], seed: int) -> Array:
-    """Return the normal scores of the counts (cells × genes) at one draw from the posterior of each cell."""
+def normal_scores(vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], seed: int, *, of: str = RNA) -> Array:
+    """Return the normal scores of the counts (cells × genes) at one draw from the posterior of each cell.
+
+    `of` is the modality whose counts they are.
+    """
     import torch
     from scipy.special import ndtri
 
+    likelihood = vae.modalities[of].likelihood
     noise, rng, parts = torch.Generator(device=vae.device).manual_seed(seed), np.random.default_rng(seed), []
     for batch in Batches(data, vae.device).stream(cells, 256):
-        mu, shape = vae.predictive(batch, noise)
-        x = vae.likelihood.observed(batch.dense().double().cpu().numpy())
-        below, upto = vae.likelihood.interval(x, mu, **shape)
+        mu, shape = vae.predictive(batch, noise, of=of)
+        counts = batch if of == RNA else batch.others[of]
+        x = likelihood.observed(counts.dense().double().cpu().numpy())
+        below, upto = likelihood.interval(x, mu, **shape)
         level = ndtri(below + (upto - below) * rng.random(x.shape))
         parts.append(np.clip(level, -LARGEST, LARGEST).astype(np.float32))
     return np.concatenate(parts)
