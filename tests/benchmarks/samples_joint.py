@@ -32,6 +32,8 @@ from sclatent.settings import ModalitiesSettings
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._samples.residual import factors, gain, normal_scores
 
+MOST = 5000
+"""Peaks whose residuals are looked at, which takes a dense matrix, at most."""
 BLOCK = 200
 """Cells of the independent peaks that are drawn at a time."""
 
@@ -42,7 +44,7 @@ def used() -> str:
     return f"{time.process_time():.0f} s of CPU, at most {peak:.2f} GB"
 
 
-def cells_and_model(peaks: str, where: Path) -> tuple[ad.AnnData, sl.tl.TrainedModel]:
+def cells_and_model(peaks: str, epochs: int, where: Path) -> tuple[ad.AnnData, sl.tl.TrainedModel]:
     """Prepare and train, or read what was trained there."""
     if not (where / "cells.h5ad").exists():
         chosen = {"counts": "-", "n_top": peaks if peaks == "all" else int(peaks)}
@@ -50,7 +52,7 @@ def cells_and_model(peaks: str, where: Path) -> tuple[ad.AnnData, sl.tl.TrainedM
         rna, atac = (sl.io.read_counts(data_folder() / f"a549_scicar_{name}.h5ad") for name in ("rna", "atac_binary"))
         counts = join_modalities(rna, atac, both, "a549")
         cells = sl.pp.model_counts(sl.pp.prepare(counts, modalities=both, split={"test": 0.3}))
-        sl.tl.train(cells, modalities=both).save(where)
+        sl.tl.train(cells, model={"epochs": epochs} if epochs else {}, modalities=both).save(where)
         sl.io.write_h5ad(cells, where / "cells.h5ad")
     return sl.io.read_h5ad(where / "cells.h5ad"), sl.tl.TrainedModel.load(where)
 
@@ -98,7 +100,9 @@ def left_over(trained: sl.tl.TrainedModel, cells: ad.AnnData) -> None:
     held = np.arange(len(scores)) % 5 == 0
     found = factors(scores[~held])
     gains = [round(gain(scores[held], found[:, :k]), 3) for k in range(found.shape[1] + 1)]
-    print(f"# residuals of peaks: {found.shape[1]} factors above the edge, nats by number of factors {gains}")
+    print(
+        f"# residuals of peaks: {found.shape[1]} factors above the edge, nats by number of factors {gains}", flush=True
+    )
 
 
 def main() -> None:
@@ -106,19 +110,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peaks", default="3000")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, default=0, help="of the training at most; 0: as by default")
+    parser.add_argument("--skip", nargs="*", default=[], help="posteriors, independent")
     parser.add_argument("--folder", default="", help="keep what was trained here, and go on from it")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(args.folder or scratch)
         where.mkdir(parents=True, exist_ok=True)
-        cells, trained = cells_and_model(args.peaks, where)
+        cells, trained = cells_and_model(args.peaks, args.epochs, where)
     test = (cells.obs["split"] == "test").to_numpy()
     real, training = cells[test].copy(), cells[~test].copy()
     print(f"# {training.n_obs} training cells, {real.n_obs} held out, {used()}", flush=True)
     density = sl.tl.density(cells, trained)
     print(f"# density: {density.about}, {used()}", flush=True)
+    if len(further(cells)["atac"]) <= MOST:
+        left_over(trained, cells)
     draws = {"posteriors": of_posteriors(trained, training), "independent": apart(training)}
+    draws = {name: draw for name, draw in draws.items() if name not in args.skip}
     tables = []
     for seed in args.seeds:
         start = time.process_time()
@@ -137,8 +146,6 @@ def main() -> None:
             print(tables[-1].to_csv(sep="\t", index=False, float_format="%.3f"), flush=True)
     mean = pd.concat(tables).groupby(["modality", "measure", "simulator"], sort=False)["drawn"].mean().unstack()
     print(f"# mean over draws, {used()}\n{mean.to_csv(sep=chr(9), float_format='%.3f')}")
-    if len(further(cells)["atac"]) <= 5000:
-        left_over(trained, cells)
 
 
 if __name__ == "__main__":
