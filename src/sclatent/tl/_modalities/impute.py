@@ -11,7 +11,8 @@ import torch
 from sclatent.data import slots
 from sclatent.data.modalities import RNA, measured
 from sclatent.model import Batches, only
-from sclatent.settings import InputError, did_you_mean
+from sclatent.settings import InputError
+from sclatent.tl._model.conditions import check_modality
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.train import TrainedModel
 
@@ -68,11 +69,7 @@ def impute(
 
     vae, known = trained.vae, list(trained.vae.modalities)
     for key, name in (("from_", from_), ("to", to)):
-        if name not in known:
-            raise InputError(
-                f"impute: {key}: the model has no modality '{name}'{did_you_mean(name, known)}: it has "
-                f"{', '.join(known)}"
-            )
+        check_modality(name, known, f"impute: {key}")
     if from_ == to:
         raise InputError(f"impute: from_ and to are both '{to}': one modality is predicted from another")
     if draws < 2:

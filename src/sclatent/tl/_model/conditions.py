@@ -1,8 +1,8 @@
-"""The covariates that a model is conditioned on, asked for by name: a level, or a number."""
+"""What of a model is asked for by name: a covariate that it is conditioned on, with a level or number; a modality."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,29 @@ def asked(card: dict[str, Any], given: Mapping[str, Any], where: str) -> tuple[d
                 f"it is conditioned on {', '.join(known) or 'no column'}"
             )
     return codes, values
+
+
+def check_modality(name: str, known: Collection[str], where: str) -> None:
+    """Stop if a model has no such modality.
+
+    Parameters
+    ----------
+    name
+        What was asked for.
+    known
+        The modalities that the model has.
+    where
+        What the message begins with.
+
+    Raises
+    ------
+    InputError
+        If it has none.
+    """
+    if name not in known:
+        raise InputError(
+            f"{where}: the model has no modality '{name}'{did_you_mean(str(name), known)}: it has {', '.join(known)}"
+        )
 
 
 def _code(name: str, value: Any, known: list[str], where: str) -> int:

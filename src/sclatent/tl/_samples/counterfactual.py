@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from sclatent.data.modalities import RNA
-from sclatent.settings import InputError, did_you_mean
-from sclatent.tl._model.conditions import asked
+from sclatent.settings import InputError
+from sclatent.tl._model.conditions import asked, check_modality
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._paths.decode import decoder_of
 
@@ -86,10 +86,7 @@ def counterfactual(
         raise InputError("counterfactual: given: expected a column and its level, such as {'condition': 'stim'}")
     if draws < 1:
         raise InputError(f"counterfactual: draws: expected 1 or more, found {draws}")
-    if of not in (known := list(trained.vae.modalities)):
-        raise InputError(
-            f"counterfactual: of: the model has no modality '{of}'{did_you_mean(of, known)}: it has {', '.join(known)}"
-        )
+    check_modality(of, list(trained.vae.modalities), "counterfactual: of")
     names = np.zeros(prepared.n_obs, dtype=np.int64) if groups is None else np.asarray(groups).astype(str)
     if names.shape != (prepared.n_obs,):
         raise InputError(f"counterfactual: groups: {len(names)} names for {prepared.n_obs} cells")

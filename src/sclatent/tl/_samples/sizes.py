@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data.modalities import RNA
-from sclatent.settings import InputError, did_you_mean
+from sclatent.settings import InputError
+from sclatent.tl._model.conditions import check_modality
 
 if TYPE_CHECKING:
     from sclatent.tl._model.train import TrainedModel
@@ -39,11 +40,7 @@ def asked_sizes(trained: TrainedModel, library: Library, n: int) -> dict[str, Ar
         return {RNA: _sizes(library, n, "")}
     out = {}
     for name, one in library.items():
-        if name not in names:
-            raise InputError(
-                f"sample: library: the model has no modality '{name}'{did_you_mean(str(name), names)}: it has "
-                f"{', '.join(names)}"
-            )
+        check_modality(name, names, "sample: library")
         out[name] = _sizes(one, n, f"{name}: ")
         about = trained.card.get("modalities", {}).get(name, {})
         most = float(out[name].max())
