@@ -12,7 +12,7 @@ import stage_results
 from test_tl_map import latents
 
 import sclatent as sl
-from sclatent.data import dense
+from sclatent.data.blocks import dense
 from sclatent.io import _stored
 
 MODEL = {"nb": {"n_latent": 4, "n_hidden": 16, "epochs": 3}}

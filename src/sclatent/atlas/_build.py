@@ -12,8 +12,8 @@ import numpy.typing as npt
 from sclatent.atlas._colors import set_colors
 from sclatent.atlas._mudata import with_rna
 from sclatent.atlas._plain import plain, table
-from sclatent.data import dense, slots
-from sclatent.data.blocks import change_rows, row_blocks
+from sclatent.data import slots
+from sclatent.data.blocks import change_rows, dense, row_blocks
 from sclatent.data.columns import add_column, as_categories, called, is_measured
 from sclatent.data.modalities import further
 from sclatent.data.normalise import cell_sums, log_scaled

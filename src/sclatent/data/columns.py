@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.settings import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy.typing as npt
     import pandas as pd
     from anndata import AnnData
@@ -163,3 +166,28 @@ def same(old: pd.Series, new: Any) -> bool:
         a, b = (x.to_numpy(dtype=float, na_value=np.nan) for x in (old, new))
         return bool(np.allclose(a, b, rtol=1e-5, atol=1e-6, equal_nan=True))
     return as_text(old).equals(as_text(new))
+
+
+def check_text(table: pd.DataFrame, path: str | Path, which: str) -> None:
+    """Stop at text that HDF5 cannot write: it ends a text at its first NUL byte.
+
+    Raises
+    ------
+    InputError
+        If there is a NUL byte in a name of `which` (``obs`` or ``var``) of the file at `path`, or in a column of text.
+    """
+    import pandas as pd
+
+    texts: dict[str, Iterable[Any]] = {"the names": table.index, "the names of columns": table.columns}
+    for name, column in table.items():
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            texts[f"column '{name}'"] = column.cat.categories
+        elif column.dtype == object:
+            texts[f"column '{name}'"] = column
+    for where, values in texts.items():
+        bad = next((value for value in values if isinstance(value, str) and "\x00" in value), None)
+        if bad is not None:
+            raise InputError(
+                f"{path}: {which}: {where} hold '{bad[:80]}', with a NUL byte, which no text can hold: the file is "
+                "damaged: fetch it again, or write it again from its source"
+            )

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from scipy import sparse
 
 from sclatent.data import slots
 from sclatent.data.blocks import subset
+from sclatent.data.columns import check_text
 from sclatent.data.gene_ids import raw_ids
 from sclatent.data.normalise import cell_sums
 from sclatent.io._formats.orientation import swapped
@@ -235,27 +236,8 @@ def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
     table.columns = pd.Index(columns, dtype=object)
     for name in table.columns:
         table[name] = _plain_column(table[name])
-    _check_text(table, path, which)
+    check_text(table, path, which)
     return table
-
-
-def _check_text(table: pd.DataFrame, path: str | Path, which: str) -> None:
-    """Stop at text that HDF5 cannot write: it ends a text at its first NUL byte."""
-    import pandas as pd
-
-    texts: dict[str, Iterable[Any]] = {"the names": table.index, "the names of columns": table.columns}
-    for name, column in table.items():
-        if isinstance(column.dtype, pd.CategoricalDtype):
-            texts[f"column '{name}'"] = column.cat.categories
-        elif column.dtype == object:
-            texts[f"column '{name}'"] = column
-    for where, values in texts.items():
-        bad = next((value for value in values if isinstance(value, str) and "\x00" in value), None)
-        if bad is not None:
-            raise InputError(
-                f"{path}: {which}: {where} hold '{bad[:80]}', with a NUL byte, which no text can hold: the file is "
-                "damaged: fetch it again, or write it again from its source"
-            )
 
 
 def _inexact(whole: pd.Series) -> bool:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sclatent.data import blocks, dense
-from sclatent.data.blocks import csr_of
+from sclatent.data import blocks
+from sclatent.data.blocks import csr_of, dense
 from sclatent.io._counts import parsing
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def read_h5ad(path: str | Path, *, names_only: bool = False, without: tuple[str,
     -------
     AnnData
         The stage file: cells × genes. Counts of more than `sclatent.data.blocks.IN_MEMORY` bytes, and an array or
-        a graph of cells of more than `sclatent.data.dense.IN_MEMORY`, lie in a scratch file (in ``$TMPDIR``) that is
-        mapped into memory: they are like any other matrix or array, but cannot be written to.
+        a graph of cells of more than `sclatent.data.blocks.dense.IN_MEMORY`, lie in a scratch file (in ``$TMPDIR``)
+        that is mapped into memory: they are like any other matrix or array, but cannot be written to.
 
     Raises
     ------

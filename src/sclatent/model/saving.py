@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from sclatent.model.parts.modality import Further
-from sclatent.model.whole import whole
 from sclatent.settings import InputError, ModelSettings, first_line
 
 if TYPE_CHECKING:
@@ -25,6 +26,19 @@ FORMAT, READ = 2, (1, 2)
 def _in_file(name: str) -> str:
     """Return the name in the file of a parameter of the model."""
     return name.removeprefix("modality.").removeprefix("likelihood.")
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path`, which takes its place when the block ends well; else nothing is left of it."""
+    half = path.with_name(path.name + ".part")
+    try:
+        yield half
+        half.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            half.unlink(missing_ok=True)
+        raise
 
 
 def save_model(vae: CountVAE, folder: Path, extra: dict[str, Any]) -> None:

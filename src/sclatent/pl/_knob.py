@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.dense import by_rows
+from sclatent.data.blocks.dense import by_rows
 from sclatent.pl import _style as st
 from sclatent.pl._knob_evidence import evidence
 from sclatent.pl._paths import CYCLE, Path, paths, symbols

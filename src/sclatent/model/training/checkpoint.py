@@ -13,7 +13,7 @@ import torch
 
 import sclatent
 from sclatent.model.data import CountData
-from sclatent.model.whole import whole
+from sclatent.model.saving import whole
 
 log = logging.getLogger("sclatent")
 

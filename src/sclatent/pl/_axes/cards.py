@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from sclatent.data import slots
-from sclatent.data.dense import column_of
+from sclatent.data.blocks.dense import column_of
 from sclatent.pl import _style as st
 from sclatent.pl._axes.table import RULE
 from sclatent.pl._paths import Path

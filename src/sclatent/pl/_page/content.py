@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
-from sclatent.data.dense import column_of
+from sclatent.data.blocks.dense import column_of
 from sclatent.data.modalities import RNA
 from sclatent.pl import _style as st
 from sclatent.pl._knob import phase_arcs

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sclatent.data import slots
-from sclatent.data.dense import by_rows, column_of, rows_at
+from sclatent.data.blocks.dense import by_rows, column_of, rows_at
 from sclatent.settings import NO_FILE, AxesSettings, takes_settings
 from sclatent.tl._axes import circular
 from sclatent.tl._axes.association import (

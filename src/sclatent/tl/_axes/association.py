@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import false_discovery_control, rankdata
 
-from sclatent.data.dense import column_of
+from sclatent.data.blocks.dense import column_of
 from sclatent.tl._axes import circular
 
 Array = npt.NDArray[np.float64]

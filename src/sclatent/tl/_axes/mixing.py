@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sclatent.data.blocks.dense import rows_at
 from sclatent.data.columns import as_categories, called, is_measured
-from sclatent.data.dense import rows_at
 from sclatent.settings import takes_settings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.optimize import linear_sum_assignment
 
 from sclatent.data import slots
-from sclatent.data.dense import by_rows, column_of, mean_and_variance, rows_at, stretches
+from sclatent.data.blocks.dense import by_rows, column_of, mean_and_variance, rows_at, stretches
 from sclatent.settings import InputError
 from sclatent.tl._axes import circular
 from sclatent.tl._axes.association import standard

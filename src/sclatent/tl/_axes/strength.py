@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sclatent.data.dense import mean_and_variance
+from sclatent.data.blocks.dense import mean_and_variance
 
 STRONG, WEAK, INACTIVE = "strong", "weak", "inactive"
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.special import logsumexp
 
-from sclatent.data.dense import by_rows
+from sclatent.data.blocks.dense import by_rows
 from sclatent.tl._cycle.em import Fit, resultant, start_from_angle
 from sclatent.tl._cycle.evidence import Evidence, weigh
 from sclatent.tl._cycle.grow import Growth, Plan, grid

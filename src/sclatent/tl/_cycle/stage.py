@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import scipy.sparse as sp
 
-from sclatent.data import dense, slots
+from sclatent.data import slots
+from sclatent.data.blocks import dense
 from sclatent.data.columns import as_text, called
 from sclatent.data.genes import peak_order
 from sclatent.data.modalities import RNA, measured, with_unknown

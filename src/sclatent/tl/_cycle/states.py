@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from sclatent.data.dense import column_of, stretches
+from sclatent.data.blocks.dense import column_of, stretches
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sclatent.data import blocks, dense, slots
+from sclatent.data import blocks, slots
+from sclatent.data.blocks import dense
 from sclatent.settings import InputError, MapSettings, takes_settings
 from sclatent.tl._axes.circular import angle_axes
 from sclatent.tl._map.clusters import leiden

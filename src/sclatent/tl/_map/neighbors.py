@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from sclatent.data.blocks import give_back
-from sclatent.data.dense import stretches
+from sclatent.data.blocks.dense import stretches
 
 EXACT_CELLS = 100_000
 """Up to here the search is exact: it takes at most some 15 s on two cores, about what pynndescent takes to compile."""

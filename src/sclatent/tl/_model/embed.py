@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from sclatent.data import slots
-from sclatent.data.dense import Rows, added, mean_and_variance, rows_at, stretches
+from sclatent.data.blocks.dense import Rows, added, mean_and_variance, rows_at, stretches
 from sclatent.data.modalities import RNA, measured
 from sclatent.model import ACTIVE_VARIANCE, CountData, CountVAE
 from sclatent.settings import LatentSettings

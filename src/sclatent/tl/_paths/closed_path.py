@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sclatent.data.dense import by_rows, mean_and_variance, rows_at, stretches
+from sclatent.data.blocks.dense import by_rows, mean_and_variance, rows_at, stretches
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans

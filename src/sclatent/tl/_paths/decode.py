@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
-from sclatent.data.dense import rows_at
+from sclatent.data.blocks.dense import rows_at
 from sclatent.data.modalities import RNA
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.dense import rows_at
+from sclatent.data.blocks.dense import rows_at
 from sclatent.data.modalities import further, slot
 from sclatent.model import CountData, CountVAE
 from sclatent.tl._axes.peaks import largest, peak_words

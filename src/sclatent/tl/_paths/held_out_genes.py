@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import blocks, match_genes, peak_order, slots
-from sclatent.data.dense import rows_at
+from sclatent.data.blocks.dense import rows_at
 from sclatent.settings import InputError
 from sclatent.tl._cycle.law_choice import PLANS
 from sclatent.tl._cycle.scores import MIN_GENES, symbols

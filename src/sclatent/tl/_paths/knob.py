@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.blocks.dense import by_rows, mean_and_variance, rows_at
 from sclatent.data.columns import called
-from sclatent.data.dense import by_rows, mean_and_variance, rows_at
 from sclatent.settings import CycleSettings, InputError, takes_settings
 from sclatent.tl._paths import closed_path, evidence
 from sclatent.tl._paths.decode import MIN_SUPPORT, Array, density_on_circle, turn_positions

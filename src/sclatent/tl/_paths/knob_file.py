@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.dense import by_rows
+from sclatent.data.blocks.dense import by_rows
 from sclatent.settings import InputError
 from sclatent.tl._paths.closed_path import ClosedPath
 

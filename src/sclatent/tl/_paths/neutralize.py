@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
+from sclatent.data.blocks.dense import by_rows, mean_and_variance, rows_at
 from sclatent.data.columns import as_text, is_measured
-from sclatent.data.dense import by_rows, mean_and_variance, rows_at
 from sclatent.settings import InputError
 from sclatent.tl._paths.decode import Array, Index, decoder_of
 from sclatent.tl._paths.knob_file import phase_angle, read_path

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
-from sclatent.data.dense import rows_at
+from sclatent.data.blocks.dense import rows_at
 from sclatent.tl._paths import closed_path
 from sclatent.tl._paths.decode import (
     Array,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.data.dense import column_of, rows_at
+from sclatent.data.blocks.dense import column_of, rows_at
 from sclatent.settings import TraverseSettings, takes_settings
 from sclatent.tl._axes import circular
 from sclatent.tl._paths.decode import (

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sclatent.data import slots
 from sclatent.data.atomic import atomic
-from sclatent.data.dense import rows_at
+from sclatent.data.blocks.dense import rows_at
 from sclatent.data.modalities import RNA
 from sclatent.settings import InputError
 from sclatent.tl._model.inputs import inputs
