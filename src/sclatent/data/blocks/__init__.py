@@ -261,13 +261,6 @@ def subset(matrix: sparse.csr_matrix, cells: np.ndarray, genes: np.ndarray) -> s
     return change_rows(matrix, take, int(genes.sum()))
 
 
-def set_aside(matrix: sparse.csr_matrix, in_memory: int) -> sparse.csr_matrix:
-    """Return the same matrix, in a scratch file if it is larger than so many bytes."""
-    if is_mapped(matrix) or matrix.data.nbytes + matrix.indices.nbytes <= in_memory:
-        return matrix
-    return change_rows(matrix, lambda _, block: block, in_memory=0)
-
-
 def rows_at(matrix: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
     """Return the rows at these positions, in memory.
 

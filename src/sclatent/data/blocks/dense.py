@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sclatent.data.blocks import ArrayStore, give_back, mapping_of
+from sclatent.data.blocks import ArrayStore, change_rows, give_back, is_mapped, mapping_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from scipy.sparse import csr_matrix
 
 IN_MEMORY = 1 << 26
 """Bytes of an array that are held in memory; larger ones lie in a scratch file."""
@@ -127,3 +128,10 @@ def added(total: np.ndarray, rows: np.ndarray) -> np.ndarray:
 def in_file(array: Any) -> bool:
     """Tell whether an array lies in a scratch file."""
     return isinstance(array, np.ndarray) and mapping_of(array) is not None
+
+
+def set_aside(matrix: csr_matrix, in_memory: int) -> csr_matrix:
+    """Return the same matrix, in a scratch file if it is larger than so many bytes."""
+    if is_mapped(matrix) or matrix.data.nbytes + matrix.indices.nbytes <= in_memory:
+        return matrix
+    return change_rows(matrix, lambda _, block: block, in_memory=0)

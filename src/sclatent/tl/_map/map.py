@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sclatent.data import blocks, slots
+from sclatent.data import slots
 from sclatent.data.blocks import dense
 from sclatent.settings import InputError, MapSettings, takes_settings
 from sclatent.tl._axes.circular import angle_axes
@@ -73,7 +73,7 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
     search = NeighborSearch(min(map.n_neighbors, n - 1), SEED, axes=_used(latent), angles=angle_axes(latent))
     _find_neighbors(out, search)
     # the next steps have no use for the distances, and umap writes into the other graph
-    out.obsp["distances"] = blocks.set_aside(out.obsp["distances"], dense.IN_MEMORY)
+    out.obsp["distances"] = dense.set_aside(out.obsp["distances"], dense.IN_MEMORY)
     _cluster(out, map)
     if n > FITTED:
         sc.tl.umap(out, min_dist=map.min_dist, maxiter=EPOCHS, init_pos=_beside(means, search, map), random_state=SEED)
