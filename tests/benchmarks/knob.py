@@ -1,6 +1,8 @@
 """Is there a cell-cycle knob, and what shows it? One row per dataset and seed, from counts to verdict, with defaults.
 
-    python tests/benchmarks/knob.py [--seeds 0 1 2] [--out knob.tsv] [dataset ...]
+    python tests/benchmarks/knob.py [--seeds 0 1 2] [--circle] [--out knob.tsv] [dataset ...]
+
+With ``--circle`` one axis of each model is an angle, which training starts at the cycle stage's.
 
 Where no cycle is found, a second row shows the path along the angle of the two scores, all cells being called cycling:
 what the tests say of a path through cells that do not cycle.
@@ -24,7 +26,7 @@ from anndata import AnnData
 from scipy import stats
 
 import sclatent as sl
-from sclatent.settings import DatasetSettings
+from sclatent.settings import DatasetSettings, ModelSettings
 
 SIMULATED: dict[str, dict[str, Any]] = {
     "demo": {},
@@ -46,19 +48,23 @@ def counts_and_settings(name: str) -> tuple[AnnData, DatasetSettings]:
     return sl.io.read_dataset(**settings.parts(sl.io.read_dataset)), settings
 
 
-def rows_of(name: str, seed: int) -> list[dict[str, Any]]:
+def rows_of(name: str, seed: int, *, circle: bool = False) -> list[dict[str, Any]]:
     """Train, find the angle, judge the knob."""
     counts, settings = counts_and_settings(name)
     prepared = sl.pp.prepare(counts, **settings.parts(sl.pp.prepare))
     cycle = sl.tl.cycle(prepared, **settings.parts(sl.tl.cycle))
-    trained = sl.tl.train(
-        prepared, model=settings.models[next(iter(settings.models))], seed=seed, **settings.parts(sl.tl.train)
-    )
-    latent = sl.tl.embed(prepared, trained)
+    model = settings.models[next(iter(settings.models))]
+    if circle:
+        axes = model.with_axes(int((prepared.obs["split"] == "train").sum()), int(prepared.var["in_model"].sum()))
+        latent = {"gaussian": axes.n_axes - 1, "circle": 1}
+        model = ModelSettings.model_validate(model.model_dump(exclude={"latent", "n_latent"}) | {"latent": latent})
+    start = cycle if circle else None
+    trained = sl.tl.train(prepared, model=model, seed=seed, start=start, **settings.parts(sl.tl.train))
+    embedded = sl.tl.embed(prepared, trained)
     cycles = [(name, cycle)]
     if not cycle.obs["cycling"].any() and cycle.obs["S_score"].notna().all():
         cycles.append((f"{name}, score angle", score_cycle(cycle)))
-    return [row(label, seed, prepared, angles, latent, trained, settings) for label, angles in cycles]
+    return [row(label, seed, prepared, angles, embedded, trained, settings) for label, angles in cycles]
 
 
 def score_cycle(cycle: AnnData) -> AnnData:
@@ -135,12 +141,13 @@ def main() -> None:
     real = sorted(path.stem for path in (ROOT / "config" / "datasets" / "examples").glob("*.yaml"))
     parser.add_argument("datasets", nargs="*", default=[*SIMULATED, *real])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--circle", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     rows = []
     for name in arguments.datasets:
         for seed in arguments.seeds:
-            for found in rows_of(name, seed):
+            for found in rows_of(name, seed, circle=arguments.circle):
                 rows.append(found)
                 print({key: round(v, 3) if isinstance(v, float) else v for key, v in found.items()}, flush=True)
     table = pd.DataFrame(rows)

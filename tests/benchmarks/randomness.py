@@ -8,6 +8,7 @@
     python tests/benchmarks/randomness.py bounds      # validation ELBO with other bounds of the log-normal
     python tests/benchmarks/randomness.py agreement   # mean gradients of dreg and iwae over 1,500 repeats
     python tests/benchmarks/randomness.py kinetics    # coverage and correlation on simulated cells
+    python tests/benchmarks/randomness.py epochs      # CPU time of an epoch of each latent, over the default's
 
 Every line of a table goes to stdout as soon as it is known.
 """
@@ -219,9 +220,34 @@ def kinetics() -> None:
                 show(seed, theta or "Poisson", rate, inside, r, float(seconds))
 
 
+EPOCHS = (2, 12)
+
+
+def epochs() -> None:
+    """CPU time of an epoch of each latent over the default's, in turn, on the demo: a longer training less a short."""
+    from sclatent.settings.kinds.parts import LATENTS
+
+    prepared, settings = prepared_set("demo")
+
+    def seconds(kind: str | dict) -> float:
+        marks = [time.process_time()]
+        for n in EPOCHS:
+            trained_on(prepared, settings, {"latent": kind, "epochs": n, "refit": False}, 0)
+            marks.append(time.process_time())
+        return float(np.diff(marks, 2)[0]) / (EPOCHS[1] - EPOCHS[0])
+
+    seconds("gaussian")  # compiles
+    show("latent", "seconds", "over the default")
+    for kind in (*LATENTS, {"gaussian": 31, "circle": 1}):
+        default, other = seconds("gaussian"), seconds(kind)
+        show(kind, other, other / default)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    tables = {one.__name__: one for one in (circle, states, refined, gradients, shares, bounds, agreement, kinetics)}
+    tables = {
+        one.__name__: one for one in (circle, states, refined, gradients, shares, bounds, agreement, kinetics, epochs)
+    }
     parser.add_argument("what", choices=list(tables), nargs="+")
     for what in parser.parse_args().what:
         tables[what]()

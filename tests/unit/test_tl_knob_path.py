@@ -114,3 +114,55 @@ def test_too_few_cells_and_one_axis():
     path = closed_path.fit_path(means[:, :1], angle, sd, np.ones(200, bool), batch)
     assert path.plane.shape == (1, 1)
     assert path.strength[0] == pytest.approx(1)
+
+
+# --- angles among the coordinates ---
+
+
+def ring(way=1, n=400, tight=False, follow=True, seed=0):
+    """Cells whose third axis is an angle that follows the cycle, with a pause; `tight`: hardly any on one side."""
+    rng = np.random.default_rng(seed)
+    phi = rng.vonmises(4.2, 1.5, n) % (2 * np.pi) if tight else rng.uniform(0, 2 * np.pi, n)
+    angle = way * (phi + 0.5 * np.sin(phi)) + 1.0 if follow else np.full(n, 2.0)
+    angle = angle + rng.normal(0, 0.3, n)
+    means = np.column_stack([rng.normal(size=n), np.sqrt(2) * np.cos(angle), np.sqrt(2) * np.sin(angle)])
+    return means, phi, np.full(n, 0.1)
+
+
+@pytest.mark.parametrize("way", [1, -1])
+@pytest.mark.parametrize("tight", [False, True])
+def test_a_path_goes_round_an_angle_the_direct_way(way, tight):
+    means, phi, sd = ring(way, 94 if tight else 400, tight)
+    path = closed_path.fit_path(means, phi, sd, np.ones(len(means), bool), harmonics=1, circles=[(1, 2)])
+    on_circle = path.center[1:] + path.at(np.arange(60) * 2 * np.pi / 60)[:, 1:]
+    steps = np.angle(np.exp(1j * np.diff(np.arctan2(*np.vstack([on_circle, on_circle[:1]]).T[::-1]))))
+    assert (way * steps > 0).all()
+    assert (way * steps).sum() == pytest.approx(2 * np.pi)
+    again, _ = closed_path.refit(means, phi, sd, path.strata, np.arange(len(means)), 1, [(1, 2)])
+    np.testing.assert_allclose(again[:, 1:], path.coefficients[:, 1:])
+
+
+def test_an_angle_that_stays_where_it_is_keeps_its_place():
+    means, phi, sd = ring(follow=False, tight=True)
+    path = closed_path.fit_path(means, phi, sd, np.ones(len(means), bool), harmonics=1, circles=[(1, 2)])
+    assert np.abs(path.coefficients[:, 1:]).max() < 0.1
+    angle = np.arctan2(path.base[:, 2], path.base[:, 1])
+    assert np.abs(np.exp(1j * (angle - 2.0)) - 1).mean() < 0.4
+    # nor do permuted angles find a path in where most cells are
+    rng, strata = np.random.default_rng(0), np.zeros(len(means), np.int64)
+    means, phi, sd = ring(tight=True)
+    every = np.arange(len(means))
+    found = closed_path.refit(means, phi, sd, strata, every, 1, [(1, 2)])[1]
+    null = [
+        closed_path.refit(means, phi[closed_path.permutation(strata, every, rng)], sd, strata, every, 1, [(1, 2)])[1]
+        for _ in range(20)
+    ]
+    assert max(null) < 0.1 < 0.3 < found
+
+
+def test_a_latent_of_one_angle_alone_has_a_path():
+    means, phi, sd = ring()
+    path = closed_path.fit_path(means[:, 1:], phi, sd, np.ones(len(means), bool), circles=[(0, 1)])
+    assert path.plane.shape == (2, 2)
+    np.testing.assert_allclose(path.base, 0, atol=1e-9)
+    assert np.hypot(*path.at(np.arange(6)).T).min() > 1

@@ -226,11 +226,11 @@ def test_every_likelihood_draws_counts(kind):
 
 def with_knob(model, adata):
     """Return a knob file whose path goes through made-up angles of the cells."""
-    from sclatent.tl._model.inputs import inputs
     from sclatent.tl._paths.closed_path import fit_path
     from sclatent.tl._paths.knob_file import write_path
+    from sclatent.tl._paths.space import space_of_model
 
-    means = model.vae.posterior(inputs(adata, model.card))[0].astype(float)
+    means = space_of_model(model.vae).means(sl.tl.embed(adata, model))
     angle = np.arctan2(means[:, 1] - means[:, 1].mean(), means[:, 0] - means[:, 0].mean()) % (2 * np.pi)
     on = np.arange(len(means)) % 4 > 0
     cycle = ad.AnnData(obs=adata.obs[[]].copy())
@@ -258,6 +258,26 @@ def test_a_phase_goes_through_the_path_of_the_knob(tmp_path):
     )
     with pytest.raises(InputError, match="phase: 'M' is not known: use G1, S, G2M"):
         sl.tl.sample(model, 5, density=density, phase="M")
+
+
+@pytest.mark.parametrize("latent", [{"circle": 1, "gaussian": 2}, "lognormal", "dirichlet"])
+def test_a_phase_leads_to_where_cells_can_be(latent):
+    from sclatent.tl._paths.space import space_of_model
+
+    model, adata = untrained(latent, n_axes=3), few(300)
+    path, knob, _ = with_knob(model, adata)
+    density = sl.tl.density(adata, model, knob=knob)
+    assert density.path.shape == path.coefficients.shape
+    z = sl.tl.sample(model, 200, density=density, phase="S", seed=1).obsm["X_sclatent"].astype(float)
+    assert z.shape == (200, 3)
+    np.testing.assert_allclose(model.vae.latent.nearest(z), z, atol=1e-6)
+    # each is a cell without the cycle, put on the path
+    space = space_of_model(model.vae)
+    points = density.off_cycle.points.points.reshape(-1, space.size + 1)[:, : space.size]
+    known = space.axes(points + path.at(2.0))
+    assert np.abs(z[:, None] - known[None]).max(axis=2).min(axis=1).max() < 1e-4
+    with pytest.raises(InputError, match="density is of another model"):
+        sl.tl.sample(untrained("gaussian", n_axes=5), 5, density=density, phase="S")
 
 
 def test_a_phase_without_a_knob_is_one_line():

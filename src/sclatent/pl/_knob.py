@@ -155,6 +155,9 @@ def _cells(
     path: AnnData | None, map: AnnData | None, latent: AnnData | None, cycle: AnnData | None
 ) -> st.Figure | None:
     """UMAP and the latent plane of the knob, coloured by angle."""
+    from sclatent.tl._axes.circular import angle_axes
+    from sclatent.tl._paths.space import Space
+
     if cycle is None:
         return None
     angle = cycle.obs[slots.CYCLE_ANGLE].to_numpy(dtype=float)
@@ -169,7 +172,8 @@ def _cells(
     plane = _plane(path)
     if latent is not None and plane is not None and len(plane[0]) == 2:
         direction, center, curve = plane
-        z = st.of_cells(latent, cycle.obs_names).X
+        seen = st.of_cells(latent, cycle.obs_names)
+        z = Space(angle_axes(seen)).means(seen)
         on_plane = by_rows(len(z), lambda rows: (z[rows].astype(float) - center) @ direction.T, z)
         panels.append(("Latent plane of the knob (line: the knob)", "knob", on_plane, curve @ direction.T))
     if not panels:

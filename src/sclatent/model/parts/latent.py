@@ -219,6 +219,21 @@ class Latent(ABC):
         out[..., axis] = value
         return out
 
+    def nearest(self, z: A) -> A:
+        """Return the positions along the axes (… × n_axes) nearest to `z` where cells can be.
+
+        Parameters
+        ----------
+        z
+            Positions along the axes (… × n_axes), in the support or not.
+
+        Returns
+        -------
+        array or Tensor
+            (… × n_axes), of the kind of `z`.
+        """
+        return z
+
     def code_at(self, z: Tensor) -> Tensor:
         """Return the codes (… × n_code) at positions along the axes (… × n_axes), before any rotation.
 

@@ -22,6 +22,41 @@ def angle_axes(latent: AnnData) -> npt.NDArray[np.bool_]:
     return latent.var[slots.ANGLE].to_numpy(dtype=bool)
 
 
+def straight(z: npt.NDArray, angles: npt.NDArray[np.bool_], sd: npt.NDArray | None = None) -> npt.NDArray:
+    """Return coordinates that can be added and averaged: of an angle √2 times its cosine and its sine.
+
+    Parameters
+    ----------
+    z
+        (… × axes) positions along the axes.
+    angles
+        (axes,) which axes are angles; the others are kept as they are.
+    sd
+        (… × axes) circular SDs of wrapped normals about `z`; the coordinates are then the means over these.
+
+    Returns
+    -------
+    (… × coordinates): the axes, with the cosine of each angle in its place, and after them the sines.
+    """
+    if not angles.any():
+        return z
+    length = np.sqrt(2.0) if sd is None else np.sqrt(2.0) * np.exp(-0.5 * sd[..., angles] ** 2)
+    out = np.array(z, dtype=np.float64)
+    turn = out[..., angles]
+    out[..., angles] = length * np.cos(turn)
+    return np.concatenate([out, length * np.sin(turn)], axis=-1)
+
+
+def turned_back(x: npt.NDArray, angles: npt.NDArray[np.bool_]) -> npt.NDArray:
+    """Return the positions (… × axes) of coordinates as `straight` gives them; an angle may have any length."""
+    if not angles.any():
+        return x
+    n = len(angles)
+    out = x[..., :n].copy()
+    out[..., angles] = np.arctan2(x[..., n:], out[..., angles])
+    return out
+
+
 def basis(angle: npt.NDArray) -> Array:
     """Return two orthonormal columns, of mean 0, that span the cosine and the sine of an angle.
 

@@ -63,7 +63,7 @@ def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
         likeliest = np.concatenate([probability[rows].argmax(1) for rows in stretches(len(mean), probability)])
         obs[slots.STATE] = pd.Categorical.from_codes(likeliest, pd.Index(labels))
         obsm[slots.STATE_PROBABILITY] = probability
-    angles = _over_axes(chosen, "angles", mean.shape[1])
+    angles = over_axes(chosen, "angles", mean.shape[1])
     var = pd.DataFrame(
         {"kl": kl, "active": active_axes(trained.vae, mean)},
         index=pd.Index(names),
@@ -123,7 +123,7 @@ def _states(vae: CountVAE, mean: np.ndarray) -> np.ndarray | None:
     return out.array()
 
 
-def _over_axes(latent: LatentSettings, what: str, n_axes: int) -> np.ndarray:
+def over_axes(latent: LatentSettings, what: str, n_axes: int) -> np.ndarray:
     """Return for each axis what the settings of its block say of `what`, a truth value."""
     parts = zip(latent.parts, latent.sizes(n_axes), strict=True)
     return np.concatenate([np.full(n, getattr(one, what)) for one, n in parts])
@@ -131,7 +131,7 @@ def _over_axes(latent: LatentSettings, what: str, n_axes: int) -> np.ndarray:
 
 def _state_names(latent: LatentSettings, names: list[str], n: int) -> list[str]:
     """Return the names of states: those of their axes, where each has one."""
-    own = [name for name, state in zip(names, _over_axes(latent, "relaxed", len(names)), strict=True) if state]
+    own = [name for name, state in zip(names, over_axes(latent, "relaxed", len(names)), strict=True) if state]
     return own if len(own) == n else [f"state_{k + 1}" for k in range(n)]
 
 

@@ -10,7 +10,8 @@ For a cycling cell :math:`i` with posterior mean :math:`m_i`, angle :math:`\varp
 so :math:`e_i` is the expectation of the path :math:`d(\varphi) = \sum_h a_h \cos h\varphi + b_h \sin h\varphi` over
 the cell's own posterior of the angle (a wrapped normal), and :math:`c_{s(i)}` is the level of its stratum: batch, and
 a cluster of the cells in all directions *but* those of the path. Cell types thus drop out of the path without labels
-being looked at.
+being looked at. What is called an axis here is a coordinate of `sclatent.tl._paths.space`: an axis of the latent, or
+cosine or sine of one that is an angle; an angle that goes round with the cycle has no level (`through_middle`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data.blocks.dense import by_rows, mean_and_variance, rows_at, stretches
+from sclatent.tl._paths.middle import Circles, solve, through_middle
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans
@@ -100,6 +102,7 @@ def fit_path(
     batch: npt.ArrayLike | None = None,
     *,
     harmonics: int | None = None,
+    circles: Circles = (),
     seed: int = 0,
 ) -> ClosedPath:
     """Fit a closed path that follows the angle.
@@ -116,6 +119,8 @@ def fit_path(
         (cells,) whole numbers; a level per batch is fitted along.
     harmonics
         Number of harmonics; None: 1, 2 or 3 by five-fold cross-validation over cells.
+    circles
+        Columns of `means` that are cosine and sine of one angle.
     seed
         Seed of clusters and folds.
 
@@ -137,13 +142,14 @@ def fit_path(
     lots = np.zeros(len(m), dtype=np.int64) if batch is None else np.unique(np.asarray(batch), return_inverse=True)[1]
     lots = _merged(lots, cells)
     code = np.zeros(len(cells), dtype=np.int64)
+    middle = through_middle(fitted, phi[cells], circles)
     clusters = None
     for step in range(_ROUNDS):
         levels = _indicators(code, lots[cells], (int(code.max()) + 1, int(lots.max()) + 1))
         last = step == _ROUNDS - 1
-        n_harmonics = harmonics or (_choose(fitted, phi[cells], sigma[cells], levels, seed) if last else 2)
+        n_harmonics = harmonics or (_choose(fitted, phi[cells], sigma[cells], levels, middle, seed) if last else 2)
         regressors = waves(phi[cells], n_harmonics, sigma[cells])
-        coefficients = _solve(levels, regressors, fitted)[levels.shape[1] :]
+        coefficients = solve(levels, regressors, fitted, middle)[levels.shape[1] :]
         plane, strength = _plane(coefficients)
         if not last:
             rest = _outside(fitted - regressors @ coefficients, plane)
@@ -153,7 +159,7 @@ def fit_path(
     expected = by_rows(
         len(m), lambda rows: np.where(on[rows, None], waves(phi[rows], n_harmonics, sigma[rows]) @ coefficients, 0.0)
     )
-    base, code = _without_cycle(m, expected, cells, clusters, lots, plane)
+    base, code = _without_cycle(m, expected, cells, clusters, lots, plane, middle)
     center = mean_and_variance(base, np.flatnonzero(on))[0]
     strata = lots * (code.max() + 1) + code
     return ClosedPath(coefficients, plane, strength, center, base, expected, strata)
@@ -166,6 +172,7 @@ def _without_cycle(
     clusters: KMeans | None,
     lots: npt.NDArray[np.int64],
     plane: Array,
+    middle: npt.NDArray[np.bool_],
 ) -> tuple[Array, npt.NDArray[np.int64]]:
     """Return every cell off the cycle (cells × axes), and its cluster; levels are those of `cells`."""
 
@@ -177,6 +184,7 @@ def _without_cycle(
     shape = (int(code.max()) + 1, int(lots.max()) + 1)
     fitted = rows_at(m, cells, np.float64) - rows_at(expected, cells)
     by_level = np.linalg.lstsq(_indicators(code[cells], lots[cells], shape), fitted, rcond=None)[0]
+    by_level[:, middle] = 0.0
 
     def level_and_rest(rows: slice) -> Array:
         level = _indicators(code[rows], lots[rows], shape) @ by_level
@@ -186,7 +194,13 @@ def _without_cycle(
 
 
 def refit(
-    means: Array, angle: Array, sd: Array, strata: Array, cells: npt.NDArray[np.int64], harmonics: int
+    means: Array,
+    angle: Array,
+    sd: Array,
+    strata: Array,
+    cells: npt.NDArray[np.int64],
+    harmonics: int,
+    circles: Circles = (),
 ) -> tuple[Array, float]:
     """Fit the path again to other angles or other cells, in given strata; fast enough for hundreds of times.
 
@@ -198,6 +212,8 @@ def refit(
         Positions of the cells to fit to; they may repeat.
     harmonics
         Number of harmonics.
+    circles
+        As of `fit_path`.
 
     Returns
     -------
@@ -215,6 +231,9 @@ def refit(
     regressors = within(raw)
     gram = regressors.T @ regressors
     coefficients = np.linalg.lstsq(gram, regressors.T @ within(m), rcond=None)[0]
+    middle = through_middle(m, angle[cells], circles)
+    if middle.any():
+        coefficients[:, middle] = np.linalg.lstsq(raw, m[:, middle], rcond=None)[0]
     total = float(m.var(axis=0).sum())
     return coefficients, float((raw @ coefficients).var(axis=0).sum() / total) if total > 0 else 0.0
 
@@ -226,10 +245,6 @@ def permutation(strata: Array, cells: npt.NDArray[np.int64], rng: np.random.Gene
     shuffled = rng.permutation(cells)
     source[cells[np.argsort(strata[cells], kind="stable")]] = shuffled[np.argsort(strata[shuffled], kind="stable")]
     return source
-
-
-def _solve(levels: Array, regressors: Array, m: Array) -> Array:
-    return np.linalg.lstsq(np.hstack([levels, regressors]), m, rcond=None)[0]
 
 
 def _outside(x: Array, plane: Array) -> Array:
@@ -265,7 +280,7 @@ def _indicators(code: npt.NDArray[np.int64], lots: npt.NDArray[np.int64], shape:
     return np.hstack([np.eye(shape[0])[code], np.eye(shape[1])[lots][:, 1:]])
 
 
-def _choose(m: Array, phi: Array, sigma: Array, levels: Array, seed: int) -> int:
+def _choose(m: Array, phi: Array, sigma: Array, levels: Array, middle: npt.NDArray[np.bool_], seed: int) -> int:
     """Choose the fewest harmonics that predict held-out cells (five folds) about as well as the best.
 
     About as well: within one standard error, or within a fiftieth of what the best gains over no path at all.
@@ -277,7 +292,7 @@ def _choose(m: Array, phi: Array, sigma: Array, levels: Array, seed: int) -> int
         error = np.zeros(len(m))
         for k in range(5):
             fit, check = fold != k, fold == k
-            beta = _solve(levels[fit], regressors[fit], m[fit])
+            beta = solve(levels[fit], regressors[fit], m[fit], middle)
             guess = np.hstack([levels[check], regressors[check]]) @ beta
             error[check] = ((m[check] - guess) ** 2).sum(axis=1)
         errors.append(error)

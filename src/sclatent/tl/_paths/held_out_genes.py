@@ -100,8 +100,8 @@ def _part(
     if both.any():  # one origin for all angles
         angle = np.mod(angle + evidence.rotation_between(angle[both], scene.angle[cells][both]), 2 * np.pi)
     expected = _expected(few, on, angle[on], listed.drop(out, errors="ignore"))
-    means = rows_at(scene.means, cells, np.float64)
-    path = closed_path.fit_path(means, angle, sd, on, scene.batch[cells], harmonics=scene.path.harmonics)
+    means, harmonics, circles = rows_at(scene.means, cells, np.float64), scene.path.harmonics, scene.space.circles
+    path = closed_path.fit_path(means, angle, sd, on, scene.batch[cells], harmonics=harmonics, circles=circles)
     here = Scene(**{**vars(scene), "on": _spread(on, cells, len(scene.on))})
     genes = [gene for gene in out if gene in scene.names]
     column = np.array([scene.names.get_loc(gene) for gene in genes])
@@ -109,12 +109,11 @@ def _part(
     judged = np.array([gene in listed.index for gene in genes])
     aim = np.array([expected[listed[gene]] for gene, j in zip(genes, judged, strict=True) if j])
     rng = np.random.default_rng(0)
-    null = []
+    null, cycling = [], np.flatnonzero(on)
     for _ in range(PERMUTATIONS):
-        source = closed_path.permutation(path.strata, np.flatnonzero(on), rng)
-        coefficients, _ = closed_path.refit(
-            means, angle[source], sd[source], path.strata, np.flatnonzero(on), path.harmonics
-        )
+        source = closed_path.permutation(path.strata, cycling, rng)
+        kept = (path.strata, cycling, harmonics, circles)
+        coefficients, _ = closed_path.refit(means, angle[source], sd[source], *kept)
         curve = here.quick(coefficients, path, cells)[:, column[judged]]
         null.append(evidence.swing(_waves(curve, QUICK_STEPS), aim))
     return _Part(genes, waves, expected, evidence.swing(waves[judged], aim), np.array(null))

@@ -15,8 +15,8 @@ from sclatent.settings import CycleSettings, InputError, takes_settings
 from sclatent.tl._paths import closed_path, evidence
 from sclatent.tl._paths.decode import MIN_SUPPORT, Array, density_on_circle, turn_positions
 from sclatent.tl._paths.held_out_genes import held_out
-from sclatent.tl._paths.knob_file import write_path
-from sclatent.tl._paths.neutralize import neutral_embedding, neutral_measures
+from sclatent.tl._paths.knob_file import KNOB, write_path
+from sclatent.tl._paths.neutralize import neutral_measures, neutral_positions
 from sclatent.tl._paths.scene import QUICK_STEPS, Scene, cycle_columns, set_scene
 
 if TYPE_CHECKING:
@@ -107,11 +107,19 @@ def knob(
         "S": entries["order"]["S_peak"],
         "G2M": entries["order"]["G2M_peak"],
     }
-    neutral = neutral_embedding(scene.means, scene.path, on, peaks["G1"])
+    neutral = neutral_positions(latent, scene.space, scene.path, on, peaks["G1"])
     judged = (called(prepared, name) for name in labels)
     columns = {name: prepared.obs[name] for name in judged if name in prepared.obs}
-    report["neutral"] = neutral_measures(scene.means, neutral, phases.obs, columns)
-    return report, write_path(phases, scene.path, verdict=verdict, reason=reason, phases=peaks, neutral=neutral)
+    before, after = (scene.space.places(z) for z in (np.asarray(latent.X), neutral))
+    report["neutral"] = neutral_measures(before, after, phases.obs, columns)
+    path = write_path(phases, scene.path, verdict=verdict, reason=reason, phases=peaks, neutral=neutral)
+    path.uns[slots.UNS][KNOB] |= _coordinates(scene)
+    return report, path
+
+
+def _coordinates(scene: Scene) -> dict[str, Any]:
+    """Return the names of the coordinates, where they are not those of the axes."""
+    return {"coordinates": scene.space.names(scene.axes)} if scene.space.angles.any() else {}
 
 
 def _none(cycle: AnnData, reason: str) -> tuple[dict[str, Any], AnnData]:
@@ -138,14 +146,16 @@ def _describe(scene: Scene, cycle: AnnData) -> dict[str, Any]:
     density, near = density_on_circle(scene.position, scene.angle[on], len(scene.position))
     total = mean_and_variance(scene.means, on)[1].sum()
     rng = np.random.default_rng(0)
-    observed = closed_path.refit(means, angle, sd, strata, everyone, path.harmonics)[1]
+    kept = (strata, everyone, path.harmonics, scene.space.circles)
+    observed = closed_path.refit(means, angle, sd, *kept)[1]
     null = []
     for _ in range(PERMUTATIONS):
         source = closed_path.permutation(strata, everyone, rng)
-        null.append(closed_path.refit(means, angle[source], sd[source], strata, everyone, path.harmonics)[1])
+        null.append(closed_path.refit(means, angle[source], sd[source], *kept)[1])
     straight = path.plane[0]
     along = by_rows(len(on), lambda part: rows_at(scene.means, on[part], np.float64) @ straight)
-    nearest = int(np.argmax(np.abs(straight)))
+    cosines = scene.space.cosines(straight)
+    nearest = int(np.argmax(np.abs(cosines)))
     rho = {
         column: float(spearmanr(along, cycle.obs[column].to_numpy(dtype=np.float64)[on]).statistic)
         for column in (slots.S_SCORE, slots.G2M_SCORE)
@@ -164,11 +174,12 @@ def _describe(scene: Scene, cycle: AnnData) -> dict[str, Any]:
         "density": density.tolist(),
         "supported": (near >= MIN_SUPPORT).tolist(),
         "straight_axis": {
+            **_coordinates(scene),
             "direction": straight.tolist(),
             "share_of_path": float(path.strength[0]),
             "variance_share": float(along.var() / total),
             "nearest_axis": scene.axes[nearest],
-            "cosine": float(straight[nearest]),
+            "cosine": float(cosines[nearest]),
             "spearman_S_score": rho[slots.S_SCORE],
             "spearman_G2M_score": rho[slots.G2M_SCORE],
         },
@@ -184,7 +195,8 @@ def _order(scene: Scene) -> dict[str, Any]:
     means, angle, sd, strata = _sampled(scene)
     for _ in range(BOOTSTRAPS):
         again = np.sort(rng.choice(len(means), len(means)))
-        coefficients, _ = closed_path.refit(means, angle, sd, strata, again, scene.path.harmonics)
+        kept = (strata, again, scene.path.harmonics, scene.space.circles)
+        coefficients, _ = closed_path.refit(means, angle, sd, *kept)
         curves = np.stack(scene.genes.scores(scene.quick(coefficients, scene.path)), axis=1)
         # at a sixteenth of a turn per step the first harmonic tells the lag better than the highest step does
         s_wave, g_wave = evidence.first_harmonic(curves, position)

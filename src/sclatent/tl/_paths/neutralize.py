@@ -15,6 +15,7 @@ from sclatent.data.columns import as_text, is_measured
 from sclatent.settings import InputError
 from sclatent.tl._paths.decode import Array, Index, decoder_of
 from sclatent.tl._paths.knob_file import phase_angle, read_path
+from sclatent.tl._paths.space import Space, space_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,7 @@ NEIGHBOURS, FOLDS = 15, 5
 
 
 def neutral_embedding(means: Array, path: ClosedPath, cycling: npt.NDArray[np.bool_], phase: float) -> Array:
-    """Return the posterior means (cells × axes) with every cycling cell moved to one phase; the others stay."""
+    """Return the posterior means (cells × coordinates) with every cycling cell moved to one phase; the others stay."""
     place = path.at(phase)
 
     def moved(rows: slice) -> Array:
@@ -38,6 +39,20 @@ def neutral_embedding(means: Array, path: ClosedPath, cycling: npt.NDArray[np.bo
         return out
 
     return by_rows(len(means), moved, means, path.expected)
+
+
+def neutral_positions(
+    latent: AnnData, space: Space, path: ClosedPath, cycling: npt.NDArray[np.bool_], phase: float
+) -> Array:
+    """Return the same as positions along the axes (cells × axes), where cells can be."""
+    moved = neutral_embedding(space.means(latent), path, cycling, phase)
+    if space.latent is None:
+        return moved
+
+    def places(rows: slice) -> Array:
+        return np.where(cycling[rows, None], space.axes(moved[rows]), latent.X[rows].astype(np.float64))
+
+    return by_rows(len(moved), places, moved, latent.X)
 
 
 def neutralize(
@@ -79,10 +94,9 @@ def neutralize(
     """
     import anndata as ad
 
-    path = read_path(knob)
-    angle = phase_angle(knob, phase)
-    means = np.asarray(latent.X)
-    z = neutral_embedding(means, path, _cycling(knob), angle).astype(np.float32)
+    space = space_of(latent, trained.vae)
+    path = space.fitting(read_path(knob))
+    z = neutral_positions(latent, space, path, _cycling(knob), phase_angle(knob, phase)).astype(np.float32)
     if not decode:
         if out is not None:
             raise InputError(
@@ -126,9 +140,10 @@ def set_phase(
     InputError
         If there is no knob, a cell or the phase is not known.
     """
-    path = read_path(knob)
+    space = space_of(latent, trained.vae)
+    path = space.fitting(read_path(knob))
     picked = _positions(knob, cells)
-    z = (rows_at(path.base, picked) + path.at(phase_angle(knob, phase))).astype(np.float32)
+    z = space.axes(rows_at(path.base, picked) + path.at(phase_angle(knob, phase))).astype(np.float32)
     result = _decoded(prepared, latent, trained, z, picked, slots.X_LATENT, None)
     assert not isinstance(result, Path)
     return result

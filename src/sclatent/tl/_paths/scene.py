@@ -24,6 +24,7 @@ from sclatent.tl._paths.decode import (
     strata_of,
     turn_positions,
 )
+from sclatent.tl._paths.space import Space, space_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +44,13 @@ class Scene:
 
     Attributes
     ----------
+    space
+        The coordinates in which the path runs.
     decode
-        The model with the cells' covariates.
+        The model with the cells' covariates; decodes coordinates.
     means, angle, sd, on, batch
-        Of all cells: posterior means, angle and its circular SD, whether the cell cycles, stratum of covariates.
+        Of all cells: posterior means (cells × coordinates), angle and its circular SD, whether the cell cycles, stratum
+        of covariates.
     path
         The path through the cycling cells.
     axes, names, genes
@@ -55,6 +59,7 @@ class Scene:
         Angles of the steps, and the decoded fraction of the library.
     """
 
+    space: Space
     decode: Decoder
     means: Array
     angle: Array
@@ -71,7 +76,7 @@ class Scene:
     def quick(
         self, coefficients: Array, path: closed_path.ClosedPath, among: Index | None = None, steps: int = QUICK_STEPS
     ) -> Array:
-        """Decode a path (2H × axes) through few cells: fraction of the library (steps × genes).
+        """Decode a path (2H × coordinates) through few cells: fraction of the library (steps × genes).
 
         Parameters
         ----------
@@ -104,14 +109,15 @@ def set_scene(
     import pandas as pd
 
     angle, sd, on = columns
-    decode = decoder_of(vae, data)
-    means = np.asarray(latent.X)
+    space = space_of(latent, vae)
+    decode = space.decoder(decoder_of(vae, data))
+    means = space.means(latent)
     batch = strata_of(data)
-    path = closed_path.fit_path(means, angle, sd, on, batch)
+    path = closed_path.fit_path(means, angle, sd, on, batch, circles=space.circles)
     cells = pick_cells(path.strata, CELLS, among=on)
     position = turn_positions(STEPS)
     curve = decode_turn(decode, rows_at(path.base, cells), path.at(position), cells)
     names = pd.Index([str(gene) for gene in latent.uns["genes"]])
     genes = score_genes(names, cycle.var, mean_fraction(decode, rows_at(means, cells), cells))
     axes = [str(axis) for axis in latent.var_names]
-    return Scene(decode, means, angle, sd, on, batch, path, axes, names, genes, position, curve)
+    return Scene(space, decode, means, angle, sd, on, batch, path, axes, names, genes, position, curve)

@@ -35,6 +35,7 @@ from sclatent.tl._paths.decode import (
     turn_positions,
 )
 from sclatent.tl._paths.further import Walk, add_further
+from sclatent.tl._paths.space import Space, space_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -123,7 +124,7 @@ def traverse(
         sd = [spread(decode, lambda z, x=x, k=k: place(z, k, x), draws, few, contrasts) for x in position]  # type: ignore[misc]
         walk = Walk(steps, lambda z, i, x=position, k=k: place(z, k, x[i]), means, cells, draws, few)  # type: ignore[misc]
         pairs.append((_Block(str(latent.var_names[k]), position, density, near, curve, sd), walk))
-    turn = _turn(decode, knob, draw, steps, contrasts)
+    turn = _turn(decode, knob, latent, space_of(latent, trained.vae), draw, steps, contrasts)
     blocks, walks = [[*part] for part in zip(*pairs, *([turn] if turn else []), strict=True)] or ([], [])
 
     out = _assemble(blocks, chosen, len(genes))
@@ -227,6 +228,8 @@ def peak_phase(angle: Array, fraction: Array) -> tuple[Array, Array]:
 def _turn(
     decode: Decoder,
     knob: AnnData | None,
+    latent: AnnData,
+    space: Space,
     draw: Callable[[Array], list[Array]],
     steps: int,
     contrasts: Array,
@@ -236,16 +239,19 @@ def _turn(
 
     if knob is None or not has_knob(knob):
         return None
-    path = read_path(knob)
+    path, decode = space.fitting(read_path(knob)), space.decoder(decode)
     on = knob.obs[slots.CYCLING].to_numpy(dtype=bool) & knob.obs[slots.CYCLE_ANGLE].notna().to_numpy()
     position = turn_positions(steps)
     at = path.at(position)
     cells = pick_cells(path.strata, CELLS, among=on, seed=SEED)
     few = pick_cells(path.strata, SPREAD_CELLS, among=on, seed=SEED)
     # the posterior in all directions but those of the knob, where the path itself is put
-    draws = [rows_at(path.base, few) + e - (e @ path.plane.T) @ path.plane for e in draw(few)]
+    mean, sds = (rows_at(part, few, np.float64) for part in (latent.X, latent.layers[slots.SD]))
+    away = [space.away(mean, sds, e) for e in draw(few)]
+    draws = [rows_at(path.base, few) + e - (e @ path.plane.T) @ path.plane for e in away]
     density, near = density_on_circle(position, knob.obs[slots.CYCLE_ANGLE].to_numpy(dtype=np.float64)[on], steps)
     curve = decode_turn(decode, rows_at(path.base, cells), at, cells)
     sd = [spread(decode, lambda z, d=d: z + d, draws, few, contrasts) for d in at]  # type: ignore[misc]
-    walk = Walk(steps, lambda z, i: z + at[i], rows_at(path.base, cells), cells, draws, few, closed=True)
+    base = rows_at(path.base, cells)
+    walk = Walk(steps, lambda z, i: space.axes(z + at[i]), base, cells, draws, few, closed=True)
     return _Block(CYCLE, position, density, near, curve, sd), walk

@@ -18,6 +18,7 @@ from sclatent.settings import InputError
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._paths.knob_file import named_phases, read_path
+from sclatent.tl._paths.space import space_of_model
 from sclatent.tl._samples.mixture import Mixture, fit_mixture
 from sclatent.tl._samples.residual import fit_residual
 from sclatent.tl._samples.scores import Scores, filled, fit_scores
@@ -83,9 +84,9 @@ class Density:
     all_cells
         Where cells lie.
     off_cycle
-        Where cycling cells lie without the path of the knob; None without a knob.
+        Where cycling cells lie without the path of the knob, in its coordinates; None without a knob.
     path
-        (2H × axes) coefficients of that path.
+        (2H × coordinates) coefficients of that path.
     about
         Plain values: ``cells`` fitted to, ``components``, ``held_out`` (log density by what was tried);
         ``beyond_axes`` (held-out log density that each number of factors adds); with several modalities ``measured``
@@ -221,10 +222,11 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
             raise InputError("knob.h5ad holds other cells than the counts: run the stages of one dataset together")
         about |= named_phases(knob)
         if about["phases"]:
-            closed = read_path(knob)
+            space = space_of_model(trained.vae)
+            closed = space.fitting(read_path(knob))
             on = knob.obs[slots.CYCLING].to_numpy(dtype=bool)[cells]
-            means = trained.vae.posterior(data, cells)[0].astype(np.float64)
-            moved = _off_cycle(closed, cells, draws - means)[:, on]
+            means, sds = (part.astype(np.float64) for part in trained.vae.posterior(data, cells))
+            moved = _off_cycle(closed, cells, space.away(means, sds, draws - means))[:, on]
             off, _ = _places(trained, moved, beside[:, on], code[on], len(combinations), seed)
             path = closed.coefficients
     with_rna = cells if data.measured is None else cells[data.measured[cells]]
@@ -251,7 +253,7 @@ def _libraries(data: CountData, cells: Index) -> dict[str, Array]:
 
 
 def _off_cycle(path: ClosedPath, cells: Index, away: Array) -> Array:
-    """Return draws (draws × cells × axes) of cells without the cell cycle; a draw says nothing of the phase."""
+    """Return draws (draws × cells × coordinates) of cells without the cell cycle; a draw says nothing of the phase."""
     return rows_at(path.base, cells, np.float64) + away - (away @ path.plane.T) @ path.plane
 
 

@@ -13,6 +13,7 @@ from sclatent.settings import InputError, did_you_mean
 from sclatent.tl._model.conditions import asked
 from sclatent.tl._paths.closed_path import waves
 from sclatent.tl._paths.knob_file import angle_of
+from sclatent.tl._paths.space import space_of_model
 from sclatent.tl._samples.drawn import Drawn, annotated
 from sclatent.tl._samples.residual import draw_scores
 from sclatent.tl._samples.sizes import asked_sizes, in_words
@@ -188,16 +189,18 @@ def _of_density(
     phase: float | str | None,
     codes: Mapping[int, int],
 ) -> Drawn:
-    n_axes = trained.vae.latent.n_axes
-    source = density.all_cells
+    space = space_of_model(trained.vae)
+    source, width = density.all_cells, trained.vae.latent.n_axes
     if phase is not None:
         assert density.off_cycle is not None
-        source = density.off_cycle
+        source, width = density.off_cycle, space.size
     points, which = source.points.draw(rng, n)
     points = np.asarray(points, np.float64)
-    z, beside = points[:, :n_axes], points[:, n_axes:]
+    z, beside = points[:, :width], points[:, width:]
     names = list(trained.vae.modalities)
-    if list(density.scores.library) != names or beside.shape[1] != len(names) + len(trained.card["covariates"]):
+    off = phase is not None and density.path is not None and density.path.shape[1] != width
+    wide = beside.shape[1] != len(names) + len(trained.card["covariates"])
+    if off or wide or list(density.scores.library) != names:
         raise InputError("sample: the density is of another model: fit it with sl.tl.density(prepared, trained)")
     combination = _combinations(source.share[which], rng)
     known = density.combinations[combination]
@@ -210,7 +213,7 @@ def _of_density(
     if phase is not None:
         assert density.path is not None
         angle = angle_of(density.about["phases"], phase)
-        z = z + waves(np.array([angle]), len(density.path) // 2) @ density.path
+        z = space.axes(z + waves(np.array([angle]), len(density.path) // 2) @ density.path)
     library = {name: density.scores.libraries(beside[:, k], combination, of=name) for k, name in enumerate(names)}
     return Drawn(z.astype(np.float32), library, known, density.scores.covariates(beside[:, len(names) :]))
 

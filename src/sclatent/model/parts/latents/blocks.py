@@ -176,6 +176,12 @@ class Blocks(nn.Module, Latent):  # type: ignore[misc]
         at = self.axes[block]
         return _with(z, at, self.parts[block].placed(z[..., at], axis - at.start, value))
 
+    def nearest(self, z: A) -> A:
+        """Return the nearest positions in the support of each block."""
+        for one, at in zip(self.parts, self.axes, strict=True):
+            z = _with(z, at, one.nearest(z[..., at]))
+        return z
+
     def code_at(self, z: Tensor) -> Tensor:
         """Return the codes of all blocks."""
         return torch.cat([one.code_at(z[..., at]) for one, at in zip(self.parts, self.axes, strict=True)], -1)

@@ -148,6 +148,11 @@ class Circle(Latent):
         out[..., axis] = wrapped(value)
         return out
 
+    def nearest(self, z: A) -> A:
+        """Return the same angles, within ± π."""
+        out: A = wrapped(z)
+        return out
+
     def code_at(self, z: Tensor) -> Tensor:
         """Return the codes of angles."""
         return code_of(z, self.harmonics)

@@ -93,6 +93,10 @@ class Bounded(Latent):
         """Return positions put at `value` along an axis, in the support."""
         return self.support.placed(z, axis, value)
 
+    def nearest(self, z: A) -> A:
+        """Return the nearest positions in the support."""
+        return self.support.project(z)
+
     def spread(self) -> Tensor:
         """Return the SD of the prior where the axes have two ends: of 32 shares none varies as a normal number does."""
         if not math.isfinite(self.support.high):
