@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
-from sclatent.data.dense import by_rows
+from sclatent.data.blocks.dense import by_rows
 from sclatent.settings import InputError
 from sclatent.tl._axes import circular
 from sclatent.tl._model.embed import over_axes
