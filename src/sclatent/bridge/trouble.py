@@ -59,6 +59,11 @@ def _cannot(folder: Path, said: str) -> str:
 def check_room(folder: Path) -> None:
     """Stop if nothing can be written to the folder that Snakemake works in: its own files come before any job.
 
+    Parameters
+    ----------
+    folder
+        The working folder.
+
     Raises
     ------
     InputError
