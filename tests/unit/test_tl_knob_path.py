@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from sclatent.tl._paths import closed_path
+from sclatent.tl._paths import strata as strata_of
 
 
 def cells(n=1500, noise=0.1, angle_sd=0.0, follow=0.4, seed=0):
@@ -99,7 +100,7 @@ def test_permutation_stays_in_the_stratum_and_among_the_cells_given():
     rng = np.random.default_rng(0)
     strata = rng.integers(4, size=500)
     given = np.flatnonzero(rng.random(500) < 0.6)
-    source = closed_path.permutation(strata, given, np.random.default_rng(1))
+    source = strata_of.permutation(strata, given, np.random.default_rng(1))
     assert (np.sort(source) == np.arange(500)).all()
     assert (strata[source] == strata).all()
     rest = np.setdiff1d(np.arange(500), given)
@@ -154,7 +155,7 @@ def test_an_angle_that_stays_where_it_is_keeps_its_place():
     every = np.arange(len(means))
     found = closed_path.refit(means, phi, sd, strata, every, 1, [(1, 2)])[1]
     null = [
-        closed_path.refit(means, phi[closed_path.permutation(strata, every, rng)], sd, strata, every, 1, [(1, 2)])[1]
+        closed_path.refit(means, phi[strata_of.permutation(strata, every, rng)], sd, strata, every, 1, [(1, 2)])[1]
         for _ in range(20)
     ]
     assert max(null) < 0.1 < 0.3 < found

@@ -245,14 +245,8 @@ class CountVAE(Network):
 
         Parameters
         ----------
-        z
-            Coordinates along the axes (cells × axes), after any rotation.
-        library
-            Library size l of each cell (cells,): what its counts are expected to sum to, over all that it covers.
-        categorical
-            Level of each covariate column as an integer (cells × columns); None: the average level.
-        continuous
-            Scaled continuous covariates (cells × columns); None: their average, 0.
+        z, library, categorical, continuous
+            As in `log_rate`: (cells × axes), (cells,), (cells × columns), (cells × columns).
         of
             The modality whose counts are drawn.
         scores

@@ -12,10 +12,10 @@ from pydantic_core import PydanticUndefined
 from sclatent.settings._base import Settings
 from sclatent.settings.counts import Sample
 from sclatent.settings.dataset import DatasetSettings
+from sclatent.settings.errors.problems import _step
 from sclatent.settings.kinds import together
 from sclatent.settings.kinds.parts import KindSettings, OneOf
 from sclatent.settings.kinds.registry import Registry
-from sclatent.settings.load import _step
 from sclatent.settings.model import ModelSettings
 
 TABLE_BEGIN = "<!-- configuration:begin (written by make docs) -->"

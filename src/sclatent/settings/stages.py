@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.errors import InputError
-from sclatent.settings.load import first_line
+from sclatent.settings.errors.problems import first_line
 from sclatent.settings.modalities import stand_in
 
 P = ParamSpec("P")

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from sclatent.data.blocks.dense import by_rows, mean_and_variance, rows_at, stretches
 from sclatent.tl._paths.middle import Circles, solve, through_middle
+from sclatent.tl._paths.strata import clusters, codes_of, indicators, merged
 
 if TYPE_CHECKING:
     from sklearn.cluster import KMeans
@@ -33,9 +34,6 @@ Array = npt.NDArray[Any]
 MIN_CELLS = 30
 """A path through fewer cycling cells is noise."""
 HARMONICS = (1, 2, 3)
-CELLS_PER_GROUP = 50
-MAX_GROUPS = 8
-"""Few and wide clusters: the narrower they are, the more of the cycle they take up before path and clusters agree."""
 _ROUNDS = 12
 MAX_CELLS = 20_000
 """The path is fitted to at most so many cycling cells."""
@@ -140,12 +138,12 @@ def fit_path(
         cells = np.sort(np.random.default_rng(seed).permutation(cells)[:MAX_CELLS])
     fitted = rows_at(m, cells, np.float64)
     lots = np.zeros(len(m), dtype=np.int64) if batch is None else np.unique(np.asarray(batch), return_inverse=True)[1]
-    lots = _merged(lots, cells)
+    lots = merged(lots, cells)
     code = np.zeros(len(cells), dtype=np.int64)
     middle = through_middle(fitted, phi[cells], circles)
-    clusters = None
+    groups: KMeans | None = None
     for step in range(_ROUNDS):
-        levels = _indicators(code, lots[cells], (int(code.max()) + 1, int(lots.max()) + 1))
+        levels = indicators(code, lots[cells], (int(code.max()) + 1, int(lots.max()) + 1))
         last = step == _ROUNDS - 1
         n_harmonics = harmonics or (_choose(fitted, phi[cells], sigma[cells], levels, middle, seed) if last else 2)
         regressors = waves(phi[cells], n_harmonics, sigma[cells])
@@ -153,13 +151,13 @@ def fit_path(
         plane, strength = _plane(coefficients)
         if not last:
             rest = _outside(fitted - regressors @ coefficients, plane)
-            clusters = _clusters(rest, seed)
-            code = _merged(_codes(clusters, rest), np.arange(len(cells)))
+            groups = clusters(rest, seed)
+            code = merged(codes_of(groups, rest), np.arange(len(cells)))
 
     expected = by_rows(
         len(m), lambda rows: np.where(on[rows, None], waves(phi[rows], n_harmonics, sigma[rows]) @ coefficients, 0.0)
     )
-    base, code = _without_cycle(m, expected, cells, clusters, lots, plane, middle)
+    base, code = _without_cycle(m, expected, cells, groups, lots, plane, middle)
     center = mean_and_variance(base, np.flatnonzero(on))[0]
     strata = lots * (code.max() + 1) + code
     return ClosedPath(coefficients, plane, strength, center, base, expected, strata)
@@ -169,7 +167,7 @@ def _without_cycle(
     m: Array,
     expected: Array,
     cells: npt.NDArray[np.int64],
-    clusters: KMeans | None,
+    groups: KMeans | None,
     lots: npt.NDArray[np.int64],
     plane: Array,
     middle: npt.NDArray[np.bool_],
@@ -179,15 +177,15 @@ def _without_cycle(
     def off(rows: slice) -> Array:
         return np.asarray(m[rows].astype(np.float64) - expected[rows])
 
-    of_all = [_codes(clusters, _outside(off(rows), plane)) for rows in stretches(len(m), m, expected)]
-    code = _merged(np.concatenate(of_all), cells)
+    of_all = [codes_of(groups, _outside(off(rows), plane)) for rows in stretches(len(m), m, expected)]
+    code = merged(np.concatenate(of_all), cells)
     shape = (int(code.max()) + 1, int(lots.max()) + 1)
     fitted = rows_at(m, cells, np.float64) - rows_at(expected, cells)
-    by_level = np.linalg.lstsq(_indicators(code[cells], lots[cells], shape), fitted, rcond=None)[0]
+    by_level = np.linalg.lstsq(indicators(code[cells], lots[cells], shape), fitted, rcond=None)[0]
     by_level[:, middle] = 0.0
 
     def level_and_rest(rows: slice) -> Array:
-        level = _indicators(code[rows], lots[rows], shape) @ by_level
+        level = indicators(code[rows], lots[rows], shape) @ by_level
         return np.asarray(level + _outside(m[rows].astype(np.float64) - level - expected[rows], plane))
 
     return by_rows(len(m), level_and_rest, m, expected), code
@@ -238,46 +236,9 @@ def refit(
     return coefficients, float((raw @ coefficients).var(axis=0).sum() / total) if total > 0 else 0.0
 
 
-def permutation(strata: Array, cells: npt.NDArray[np.int64], rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return positions (of all cells) with those of `cells` exchanged at random within each stratum."""
-    source = np.arange(len(strata))
-    # random order and own order, both sorted by stratum: the n-th of one takes the place of the n-th of the other
-    shuffled = rng.permutation(cells)
-    source[cells[np.argsort(strata[cells], kind="stable")]] = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    return source
-
-
 def _outside(x: Array, plane: Array) -> Array:
     """Return what of `x` (cells × axes) lies outside the plane (orthonormal rows)."""
     return x - (x @ plane.T) @ plane
-
-
-def _clusters(x: Array, seed: int) -> KMeans | None:
-    """Cluster the cells (k-means), with so few clusters that each has enough cells; None: they are all one."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    k = int(np.clip(len(x) // CELLS_PER_GROUP, 1, MAX_GROUPS))
-    if k == 1 or np.ptp(x, axis=0).max() < 1e-9 * max(1.0, np.abs(x).max()):
-        return None
-    with threadpool_limits(1):  # sums in one order, whatever the number of cores
-        return KMeans(k, n_init=1, random_state=seed).fit(x)
-
-
-def _codes(clusters: KMeans | None, x: Array) -> npt.NDArray[np.int64]:
-    return np.zeros(len(x), dtype=np.int64) if clusters is None else clusters.predict(x).astype(np.int64)
-
-
-def _merged(codes: npt.NDArray[np.int64], cells: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Let levels that fewer than 5 of `cells` have share that of the largest; codes without gaps."""
-    count = np.bincount(codes[cells], minlength=codes.max() + 1)
-    merged = np.where(count >= 5, np.arange(len(count)), count.argmax())
-    return np.unique(merged[codes], return_inverse=True)[1].astype(np.int64)
-
-
-def _indicators(code: npt.NDArray[np.int64], lots: npt.NDArray[np.int64], shape: tuple[int, int]) -> Array:
-    """Indicator columns of clusters, and of batches but the first; `shape` says how many there are of either."""
-    return np.hstack([np.eye(shape[0])[code], np.eye(shape[1])[lots][:, 1:]])
 
 
 def _choose(m: Array, phi: Array, sigma: Array, levels: Array, middle: npt.NDArray[np.bool_], seed: int) -> int:

@@ -20,6 +20,7 @@ from sclatent.tl._cycle.law_choice import PLANS
 from sclatent.tl._cycle.scores import MIN_GENES, symbols
 from sclatent.tl._cycle.stage import cycle as cycle_stage
 from sclatent.tl._paths import closed_path, evidence
+from sclatent.tl._paths import strata as strata_of
 from sclatent.tl._paths.decode import Array, Index, pick_cells, turn_positions
 from sclatent.tl._paths.scene import QUICK_STEPS, STEPS, Scene, cycle_columns
 
@@ -111,7 +112,7 @@ def _part(
     rng = np.random.default_rng(0)
     null, cycling = [], np.flatnonzero(on)
     for _ in range(PERMUTATIONS):
-        source = closed_path.permutation(path.strata, cycling, rng)
+        source = strata_of.permutation(path.strata, cycling, rng)
         kept = (path.strata, cycling, harmonics, circles)
         coefficients, _ = closed_path.refit(means, angle[source], sd[source], *kept)
         curve = here.quick(coefficients, path, cells)[:, column[judged]]

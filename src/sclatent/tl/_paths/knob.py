@@ -13,6 +13,7 @@ from sclatent.data.blocks.dense import by_rows, mean_and_variance, rows_at
 from sclatent.data.columns import called
 from sclatent.settings import CycleSettings, InputError, takes_settings
 from sclatent.tl._paths import closed_path, evidence
+from sclatent.tl._paths import strata as strata_of
 from sclatent.tl._paths.decode import MIN_SUPPORT, Array, density_on_circle, turn_positions
 from sclatent.tl._paths.held_out_genes import held_out
 from sclatent.tl._paths.knob_file import KNOB, write_path
@@ -150,7 +151,7 @@ def _describe(scene: Scene, cycle: AnnData) -> dict[str, Any]:
     observed = closed_path.refit(means, angle, sd, *kept)[1]
     null = []
     for _ in range(PERMUTATIONS):
-        source = closed_path.permutation(strata, everyone, rng)
+        source = strata_of.permutation(strata, everyone, rng)
         null.append(closed_path.refit(means, angle[source], sd[source], *kept)[1])
     straight = path.plane[0]
     along = by_rows(len(on), lambda part: rows_at(scene.means, on[part], np.float64) @ straight)
