@@ -235,9 +235,9 @@ def test_an_angle_of_quality_predicts_no_genes_beyond_their_number():
 
 
 @pytest.mark.parametrize(
-    ("gain", "harmonics", "taken"), [(0.02, 3, True), (0.02, 2, True), (0.02, 1, False), (0.0005, 3, False)]
+    ("gain", "harmonics", "taken"), [(0.02, 2, True), (0.02, 3, False), (0.02, 1, False), (0.0005, 2, False)]
 )
-def test_what_the_law_of_counts_finds_must_predict_better_and_lose_no_harmonic(monkeypatch, gain, harmonics, taken):
+def test_what_the_law_of_counts_finds_must_predict_better_with_as_many_harmonics(monkeypatch, gain, harmonics, taken):
     rng = np.random.default_rng(0)
     phase = np.repeat([0, 1], 10)
     noise = 0.1 * rng.normal(size=(400, 20))

@@ -51,8 +51,9 @@ def with_genes_of_counts(growth: Growth, grown: Grown, guesses: list[Array]) -> 
     Where cells differ much in quality, the angle of the listed genes follows quality under the law of deep counts: a
     cell of poor quality has other values of all genes. A negative binomial gives less weight to a gene that was not
     seen in a cell, and so finds other genes. With these the angle of deep counts leaves quality. It is taken if
-    held-out genes are predicted better by more than the standard error, and if no harmonic is lost: the phases of the
-    cells are read from the shapes of curves.
+    held-out genes are predicted better by more than the standard error, and if it has as many harmonics: like is
+    compared with like. With fewer of them the phases of the cells are read from poorer shapes; with more of them the
+    angle may follow cell lines, which held-out genes cannot see.
 
     Parameters
     ----------
@@ -69,5 +70,5 @@ def with_genes_of_counts(growth: Growth, grown: Grown, guesses: list[Array]) -> 
         "with the genes of a negative binomial: %d further genes, %d harmonics, held-out gain %+.4f, error %.4f",
         again.n_joined, again.fitted.curves.harmonics, change, error,
     )  # fmt: skip
-    simpler = again.fitted.curves.harmonics < grown.fitted.curves.harmonics
-    return again if change > error and not simpler else grown
+    alike = again.fitted.curves.harmonics == grown.fitted.curves.harmonics
+    return again if alike and change > error else grown

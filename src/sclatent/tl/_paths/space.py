@@ -23,8 +23,7 @@ from sclatent.tl._paths.decode import Array, Decoder, Index
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    from sclatent.model import CountVAE
-    from sclatent.model.parts.latent import Latent
+    from sclatent.model import CountVAE, Latent
     from sclatent.tl._paths.closed_path import ClosedPath
 
 
