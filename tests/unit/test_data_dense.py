@@ -14,6 +14,7 @@ from test_tl_map import latents
 import sclatent as sl
 from sclatent.data.blocks import dense
 from sclatent.io import _stored
+from sclatent.tl._map import clusters
 
 MODEL = {"nb": {"n_latent": 4, "n_hidden": 16, "epochs": 3}}
 
@@ -176,8 +177,11 @@ def _moved(latent: ad.AnnData) -> ad.AnnData:
     return out
 
 
-def test_clusters_are_those_of_scanpy():
+@pytest.mark.parametrize("edges_at_a_time", [clusters.EDGES, 1000])
+def test_clusters_are_those_of_scanpy(monkeypatch, edges_at_a_time):
     import scanpy as sc
+
+    monkeypatch.setattr(clusters, "EDGES", edges_at_a_time)
 
     made = sl.tl.map(latents(500, groups=4)[0])
     for resolution in (0.3, 1.0, 2.0):
