@@ -1,7 +1,7 @@
 """Leiden clusters of a neighbour graph: the same as scanpy's with igraph, in less memory.
 
-scanpy hands igraph the edges as a list of pairs of Python integers: of a million cells 4 GB. An array of all edges would
-take 160 bytes for each until igraph has them, and 40 from then on.
+scanpy hands igraph the edges as a list of pairs of Python integers: of a million cells 4 GB. An array of all edges
+takes 160 bytes for each until igraph has them, and 40 from then on.
 """
 
 from __future__ import annotations
