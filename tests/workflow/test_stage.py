@@ -122,6 +122,24 @@ def test_everything_that_is_said_goes_to_the_log(script, tmp_path):
     assert re.search(r"done: [\d.]+ s, [\d.]+ s of CPU, at most [\d.]+ GB of memory$", log[-1])
 
 
+def test_a_warning_of_ours_is_on_the_terminal_too(script, tmp_path):
+    body = (
+        "import logging, warnings\n"
+        "logging.getLogger('sclatent.io').warning('%s: left out 2 rows', 'a%d\\x1b[2J.tsv')\n"
+        "logging.getLogger('fontTools').warning('chatter')\n"
+        "warnings.warn('beware')\n"
+    )
+    code, out, err, log = finish(script(body), tmp_path)
+    assert (code, out) == (0, "")
+    said = [line for line in err.splitlines() if line]
+    assert len(said) == 1
+    assert said[0].startswith("try a: warning: a%d")
+    assert said[0].endswith(".tsv: left out 2 rows")
+    assert "\x1b" not in err
+    assert any(re.search(r"^[\d:]{8} warning: a%d.*: left out 2 rows$", line) for line in log)
+    assert any("warning: chatter" in line for line in log)
+
+
 def test_threads_are_set_before_numerical_libraries_are_imported(script, tmp_path):
     # the variables are read when the libraries are imported
     body = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import functools
 import gc
 import logging
@@ -20,9 +19,9 @@ from typing import Any, TypeVar
 import sclatent
 from sclatent.bridge.files import read_json
 from sclatent.bridge.guard import guard
+from sclatent.bridge.logs import into
 from sclatent.bridge.trouble import AtWork, about_disk, mark_of, remove_scratch
 from sclatent.settings import InputError, ModelSettings, SampleSettings, moved, sections_from_json, taken_by
-from sclatent.settings.errors import printable
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -161,10 +160,10 @@ def stage(snakemake: Any) -> Iterator[Stage]:
     """Frame a script: what it says goes to the rule's log, and a user's mistake ends it with one line.
 
     Enter it before anything heavy is imported, since numerical libraries read their number of threads when they are.
-    Messages, warnings, progress bars and what C libraries print go to the log. `InputError` becomes the last line of
-    the log, is printed on the terminal too, and ends the job without a traceback; any other exception keeps its
-    traceback, in the log and on the terminal. A job that a signal ends (a crash, too little memory) gets a line as
-    well, from a process that waits for it.
+    Messages, warnings, progress bars and what C libraries print go to the log; our own warnings are printed on the
+    terminal too. `InputError` becomes the last line of the log, is printed on the terminal as well, and ends the job
+    without a traceback; any other exception keeps its traceback, in the log and on the terminal. A job that a signal
+    ends (a crash, too little memory) gets a line as well, from a process that waits for it.
 
     Parameters
     ----------
@@ -189,10 +188,10 @@ def stage(snakemake: Any) -> Iterator[Stage]:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
         guard(snakemake.log[0], name)
     signal.signal(signal.SIGTERM, functools.partial(_terminated, name))
-    with _alone(snakemake.log[0]) as before, _into(snakemake.log[0]) as terminal:
+    with _alone(snakemake.log[0]) as before, into(snakemake.log[0], name) as terminal:
         log.info("%s (sclatent %s, threads: %d)", name, sclatent.__version__, job.threads)
         if before:
-            log.warning("%s: %s", name, before)
+            log.warning("%s", before)
         remove_scratch(job.output)
         try:
             yield job
@@ -237,49 +236,6 @@ def used(seconds: float) -> str:
     both = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     cpu, peak = sum(one.ru_utime + one.ru_stime for one in both), max(one.ru_maxrss for one in both)
     return f"{seconds:.1f} s, {cpu:.1f} s of CPU, at most {peak * 1024 / 1e9:.2f} GB of memory"  # Linux counts in KiB
-
-
-class _Printable(logging.Formatter):
-    """Writes a name of the user's as it is shown: it neither moves a terminal's cursor nor makes a line of its own."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        first, *more = super().format(record).split("\n")
-        return "\n".join([printable(first), *(f"    {printable(line)}" for line in more)])
-
-
-@contextlib.contextmanager
-def _into(path: str) -> Iterator[int]:
-    """Send standard output and error, down to the file descriptors, to `path`; yield a descriptor of the terminal."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = [os.dup(1), os.dup(2)]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Printable("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
-    root = logging.getLogger()
-    previous, level = root.handlers[:], root.level
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("sclatent").setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    with Path(path).open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    faulthandler.enable(file=2)
-    try:
-        yield saved[1]
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError):
-                stream.flush()
-        faulthandler.disable()
-        logging.captureWarnings(False)
-        root.handlers[:] = previous
-        root.setLevel(level)
-        os.dup2(saved[0], 1)
-        os.dup2(saved[1], 2)
-        for descriptor in saved:
-            os.close(descriptor)
 
 
 def _terminated(name: str, number: int, frame: object) -> None:
