@@ -40,7 +40,8 @@ S_START, G2M_START = 0.6 * np.pi, 1.325 * np.pi
 LIBRARY_SD = 0.35
 BASE_SD, TYPE_SD, BATCH_SD = 1.3, 1.0, 0.25
 MARKER_FRACTION = 0.15
-_CHUNK = 4096
+_CHUNK, _ENTRIES = 4096, 8_000_000  # cells, and cells × genes, whose rates are in memory at once
+_BALANCED = 2000  # cells by which the share of the cycling genes is set
 
 
 def simulate(
@@ -90,10 +91,10 @@ def simulate(
     Returns
     -------
     AnnData
-        ``X``: counts, CSR float32. ``obs``: ``cell_type``, ``batch``, ``true_library``, ``true_cycling``,
-        ``true_angle`` (radians, missing where resting), ``true_phase`` (missing where resting), and ``true_S``,
-        ``true_G2M``: the mean of :math:`\alpha_g c_{ig}` over the S and over the G2/M list genes. ``var``:
-        ``true_cycling``, ``on_list``,
+        ``X``: counts, CSR float32 (above 256 MB in a scratch file, where they cannot be written to). ``obs``:
+        ``cell_type``, ``batch``, ``true_library``, ``true_cycling``, ``true_angle`` (radians, missing where resting),
+        ``true_phase`` (missing where resting), and ``true_S``, ``true_G2M``: the mean of :math:`\alpha_g c_{ig}` over
+        the S and over the G2/M list genes. ``var``: ``true_cycling``, ``on_list``,
         ``list_phase``, ``true_peak`` (radians), ``true_amplitude``. ``varm``: ``simulated_base`` (genes × types, β) and
         ``simulated_batch`` (genes × batches, δ). ``uns["sclatent"]["simulation"]``: the arguments.
 
@@ -110,27 +111,9 @@ def simulate(
     from anndata import AnnData
     from scipy import sparse
 
-    _check(n_cells, n_genes, n_types, n_batches, resting, median_library, theta, amplitude, list_share)
-    rng = np.random.default_rng(seed)
-    var, base, shift = _genes(rng, n_genes, n_types, n_batches, amplitude, organism)
-    obs = _cells(rng, n_cells, n_types, n_batches, resting, median_library)
-    alpha = var[slots.TRUE_AMPLITUDE].to_numpy()
-    wave = _wave(obs, var)
-    for phase, column in (("S", slots.TRUE_S), ("G2M", slots.TRUE_G2M)):
-        genes = (var[slots.LIST_PHASE] == phase).to_numpy()
-        obs[column] = (wave[:, genes] * alpha[genes]).mean(axis=1) if genes.any() else 0.0
-    _balance(base, shift, obs, var, wave * alpha, list_share)
+    from sclatent.data.blocks import CountStore
 
-    cell = {"type": obs[slots.CELL_TYPE].cat.codes.to_numpy(), "batch": obs[slots.BATCH].cat.codes.to_numpy()}
-    chunks = []
-    for start in range(0, n_cells, _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        fraction = np.exp(_log_fraction(base, shift, wave[rows] * alpha, cell["type"][rows], cell["batch"][rows]))
-        mu = fraction * obs[slots.TRUE_LIBRARY].to_numpy()[rows, None]
-        if np.isfinite(theta):
-            mu *= rng.standard_gamma(theta, size=mu.shape) / theta
-        chunks.append(sparse.csr_matrix(rng.poisson(mu).astype(np.float32)))
-    arguments = {
+    arguments: dict[str, Any] = {
         "n_cells": n_cells,
         "n_genes": n_genes,
         "n_types": n_types,
@@ -143,8 +126,29 @@ def simulate(
         "organism": organism,
         "seed": int(seed),
     }
+    _check(**arguments)
+    rng = np.random.default_rng(seed)
+    var, base, shift = _genes(rng, n_genes, n_types, n_batches, amplitude, organism)
+    obs = _cells(rng, n_cells, n_types, n_batches, resting, median_library)
+    alpha = var[slots.TRUE_AMPLITUDE].to_numpy()
+    for phase, column in (("S", slots.TRUE_S), ("G2M", slots.TRUE_G2M)):
+        genes = (var[slots.LIST_PHASE] == phase).to_numpy()
+        wave = np.asfortranarray(_wave(obs, var[genes]))  # the last digits of a mean depend on the order in memory
+        obs[column] = (wave * alpha[genes]).mean(axis=1) if genes.any() else 0.0
+    _balance(base, shift, obs.iloc[:_BALANCED], var, list_share)
+
+    store = CountStore(n_genes)
+    chunk = max(1, min(_CHUNK, _ENTRIES // n_genes))
+    for start in range(0, n_cells, chunk):
+        cells = obs.iloc[start : start + chunk]
+        types, batches = (cells[c].cat.codes.to_numpy() for c in (slots.CELL_TYPE, slots.BATCH))
+        mu = np.exp(_log_fraction(base, shift, _wave(cells, var) * alpha, types, batches))
+        mu *= cells[slots.TRUE_LIBRARY].to_numpy()[:, None]
+        if np.isfinite(theta):
+            mu *= rng.standard_gamma(theta, size=mu.shape) / theta
+        store.append(sparse.csr_matrix(rng.poisson(mu).astype(np.float32)))
     adata = AnnData(
-        sparse.vstack(chunks, format="csr"),
+        store.matrix(),
         obs=obs.set_index(pd.Index([f"cell{i:0{len(str(n_cells))}d}" for i in range(n_cells)])),
         var=var,
     )
@@ -180,16 +184,9 @@ def oracle_log_fraction(adata: AnnData) -> Array:
 
 
 def _check(
-    n_cells: int,
-    n_genes: int,
-    n_types: int,
-    n_batches: int,
-    resting: float,
-    median_library: float,
-    theta: float,
-    amplitude: tuple[float, float],
-    list_share: float,
-) -> None:
+    n_cells: int, n_genes: int, n_types: int, n_batches: int, resting: float, median_library: float, theta: float,
+    amplitude: Array, list_share: float, **_: object,
+) -> None:  # fmt: skip
     for ok, line in (
         (n_cells >= 1 and n_types >= 1 and n_batches >= 1, "n_cells, n_types and n_batches must be at least 1"),
         (n_genes >= 8, f"n_genes must be at least 8, found {n_genes}"),
@@ -284,14 +281,14 @@ def _wave(obs: pd.DataFrame, var: pd.DataFrame) -> Array:
     return wave
 
 
-def _balance(base: Array, shift: Array, obs: pd.DataFrame, var: pd.DataFrame, cycle: Array, list_share: float) -> None:
-    """Shift β in place until both groups of cycling genes have the wanted share, averaged over at most 2,000 cells."""
-    some = slice(0, 2000)
-    types, batches = (obs[c].cat.codes.to_numpy()[some] for c in (slots.CELL_TYPE, slots.BATCH))
+def _balance(base: Array, shift: Array, obs: pd.DataFrame, var: pd.DataFrame, list_share: float) -> None:
+    """Shift β in place until both groups of cycling genes have the wanted share, averaged over the cells of `obs`."""
+    types, batches = (obs[c].cat.codes.to_numpy() for c in (slots.CELL_TYPE, slots.BATCH))
+    cycle = _wave(obs, var) * var[slots.TRUE_AMPLITUDE].to_numpy()
     on_list = var[slots.ON_LIST].to_numpy()
     off_list = var[slots.TRUE_CYCLING].to_numpy() & ~on_list
     for _ in range(50):
-        share = np.exp(_log_fraction(base, shift, cycle[some], types, batches)).mean(axis=0)
+        share = np.exp(_log_fraction(base, shift, cycle, types, batches)).mean(axis=0)
         found = np.array([share[on_list].sum(), share[off_list].sum()])
         if np.allclose(found, list_share, rtol=1e-6):
             break
