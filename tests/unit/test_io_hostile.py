@@ -314,6 +314,53 @@ def test_a_damaged_heap_of_texts_is_refused_at_once_wherever_it_lies(tmp_path, m
         sl.io.read_counts(path)
 
 
+def loom_of_texts(path, **how):
+    with h5py.File(path, "w") as file:
+        file["matrix"] = np.ones((3, 2))
+        file["row_attrs/Gene"] = np.array(["a", "b", "c"], h5py.string_dtype())
+        file.create_dataset("col_attrs/CellID", data=np.array(["x", "y"], h5py.string_dtype()), **how)
+    return path
+
+
+def test_something_after_the_free_space_of_a_heap(tmp_path):
+    path = loom_of_texts(tmp_path / "a.loom")
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    size = struct.unpack_from("<Q", content, heap + 8)[0]
+    content[heap + 8 : heap + 16] = struct.pack("<Q", size + 16)  # now the first 16 bytes behind it are part of it
+    place, found = heap + 16, 1
+    while found:
+        found, length = struct.unpack_from("<H6xQ", content, place)
+        place += (16 + (length + 7) // 8 * 8) if found else length
+    content[place : place + 16] = bytes(16)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.loom: a heap of texts at byte {heap:,} is damaged"):
+        sl.io.read_counts(path)
+
+
+def test_an_object_that_reaches_beyond_its_heap(tmp_path):
+    path = loom_of_texts(tmp_path / "a.loom")
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 24 : heap + 32] = struct.pack("<Q", 2**64 - 16)  # with its header no byte, counted in 64 bits
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.loom: a heap of texts at byte {heap:,} is damaged"):
+        sl.io.read_counts(path)
+
+
+@pytest.mark.parametrize("how", [{}, {"chunks": (1,)}])
+def test_a_text_longer_than_the_file_is_refused_before_there_is_room_for_it(tmp_path, how):
+    path = loom_of_texts(tmp_path / "a.loom", **how)
+    with h5py.File(path) as file:
+        array = file["col_attrs/CellID"].id
+        place = array.get_chunk_info(1).byte_offset if how else array.get_offset() + 16
+    content = bytearray(path.read_bytes())
+    content[place : place + 4] = struct.pack("<I", 2**32 - 1)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.loom: a text of col_attrs/CellID is damaged"):
+        sl.io.read_counts(path)
+
+
 @pytest.mark.parametrize("place", ["barcodes", "features/id", "features/name"])
 def test_a_name_with_a_nul_byte_is_one_line(tmp_path, place):
     path = tmp_path / "a.h5"

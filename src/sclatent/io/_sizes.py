@@ -12,6 +12,7 @@ import numpy as np
 
 from sclatent.data import blocks
 from sclatent.data.blocks import CountStore, csr_of, transposed
+from sclatent.io._formats.heaps import check_texts
 from sclatent.io._numbers import plain_floats
 from sclatent.settings import InputError
 
@@ -106,6 +107,7 @@ def _check_array(node: Any, path: Path) -> tuple[int, int]:
     elif block > SMALL and block > _RATIO * max(stored, 1):
         what = f"blocks of {' × '.join(map(str, node.chunks))} values"
     elif hasattr(node, "id") and node.dtype.kind == "O" and node.size:
+        check_texts(node, path)
         letters = _letters(node)
         if letters > SMALL + 2 * path.stat().st_size:
             what = f"{letters:,.0f} letters"

@@ -7,6 +7,9 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from sclatent.settings import InputError
 
@@ -16,13 +19,15 @@ _HEADER = 16
 """Bytes of the header of a heap, and of each object in it."""
 WINDOW = 1 << 22
 """Bytes of the file that are looked at at once."""
+_TEXT = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
+"""What stands for a text in an array: the library makes room for its length before it looks for it."""
 
 
 def check_heaps(path: Path) -> None:
-    """Stop at a heap with free space of no size, wherever in the file it lies.
+    """Stop at a heap with free space of no size, or with an object that reaches beyond it, wherever it lies.
 
-    The library walks from object to object by their sizes, so it never gets past such an object. The file is read once
-    from end to end, at the speed of the disk.
+    The library walks from object to object by their sizes, so it never gets past the former. The file is read once from
+    end to end, at the speed of the disk.
 
     Raises
     ------
@@ -38,6 +43,38 @@ def check_heaps(path: Path) -> None:
             f"{path}: a heap of texts at byte {at:,} is damaged: fetch the file again, or write it again from "
             "its source"
         )
+
+
+def check_texts(array: Any, path: Path) -> None:
+    """Stop if a text of an HDF5 array claims to be longer than the file.
+
+    Of packed arrays nothing is looked at: what was damaged there cannot be unpacked.
+
+    Raises
+    ------
+    InputError
+        If there is such a text.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        for start, n in _stretches(array):
+            for done in range(0, n - n % _TEXT.itemsize, WINDOW):
+                seen = os.pread(file.fileno(), min(WINDOW, n - done), start + done)
+                texts = np.frombuffer(seen[: len(seen) - len(seen) % _TEXT.itemsize], _TEXT)
+                if (texts["length"] > size).any():
+                    name = str(array.name).strip("/")
+                    raise InputError(f"{path}: a text of {name} is damaged: fetch the file again")
+
+
+def _stretches(array: Any) -> Iterator[tuple[int, int]]:
+    """Yield place and length of what lies in the file as it is."""
+    if array.chunks is None:
+        if array.id.get_offset() is not None:
+            yield array.id.get_offset(), array.id.get_storage_size()
+    elif array.id.get_create_plist().get_nfilters() == 0:
+        for i in range(array.id.get_num_chunks()):
+            chunk = array.id.get_chunk_info(i)
+            yield chunk.byte_offset, chunk.size
 
 
 @functools.lru_cache(maxsize=64)
@@ -70,8 +107,8 @@ def _is_damaged(file: int, size: int, at: int) -> bool:
             if len(seen) < _HEADER:
                 return False
         number, length = struct.unpack_from("<H6xQ", seen, place - start)
-        # free space counts its own header, and is the last; texts are padded to eight bytes
-        if number == 0:
-            return bool(length == 0)
-        place += _HEADER + (length + 7) // 8 * 8
-    return False  # an object that reaches beyond it is an error of the library's own
+        # free space counts its own header, and something may follow it; texts are padded to eight bytes
+        if number == 0 and length == 0:
+            return True
+        place += length if number == 0 else _HEADER + (length + 7) // 8 * 8
+    return place > end  # of such a size the library may go back instead of on
