@@ -361,6 +361,19 @@ def test_a_text_longer_than_the_file_is_refused_before_there_is_room_for_it(tmp_
         sl.io.read_counts(path)
 
 
+def test_lists_in_place_of_names(tmp_path):
+    path = tmp_path / "a.h5ad"
+    anndata.AnnData(np.ones((2, 3), "f4")).write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        about = dict(file["obs/_index"].attrs)
+        del file["obs/_index"]
+        lists = file["obs"].create_dataset("_index", (2,), h5py.vlen_dtype(np.uint8))
+        lists[0], lists[1] = [1, 2], [3]
+        lists.attrs.update(about)
+    with pytest.raises(InputError, match=r"a\.h5ad: obs/_index holds lists of varying length, which are not read"):
+        sl.io.read_counts(path)
+
+
 @pytest.mark.parametrize("place", ["barcodes", "features/id", "features/name"])
 def test_a_name_with_a_nul_byte_is_one_line(tmp_path, place):
     path = tmp_path / "a.h5"

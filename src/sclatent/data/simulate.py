@@ -86,7 +86,7 @@ def simulate(
     organism
         ``human`` or ``mouse``, for the names of the list genes.
     seed
-        Same seed and arguments, same counts.
+        Same seed, same counts.
 
     Returns
     -------
@@ -131,10 +131,7 @@ def simulate(
     var, base, shift = _genes(rng, n_genes, n_types, n_batches, amplitude, organism)
     obs = _cells(rng, n_cells, n_types, n_batches, resting, median_library)
     alpha = var[slots.TRUE_AMPLITUDE].to_numpy()
-    for phase, column in (("S", slots.TRUE_S), ("G2M", slots.TRUE_G2M)):
-        genes = (var[slots.LIST_PHASE] == phase).to_numpy()
-        wave = np.asfortranarray(_wave(obs, var[genes]))  # the last digits of a mean depend on the order in memory
-        obs[column] = (wave * alpha[genes]).mean(axis=1) if genes.any() else 0.0
+    _add_scores(obs, var)
     _balance(base, shift, obs.iloc[:_BALANCED], var, list_share)
 
     store = CountStore(n_genes)
@@ -147,11 +144,8 @@ def simulate(
         if np.isfinite(theta):
             mu *= rng.standard_gamma(theta, size=mu.shape) / theta
         store.append(sparse.csr_matrix(rng.poisson(mu).astype(np.float32)))
-    adata = AnnData(
-        store.matrix(),
-        obs=obs.set_index(pd.Index([f"cell{i:0{len(str(n_cells))}d}" for i in range(n_cells)])),
-        var=var,
-    )
+    names = pd.Index([f"cell{i:0{len(str(n_cells))}d}" for i in range(n_cells)])
+    adata = AnnData(store.matrix(), obs=obs.set_index(names), var=var)
     adata.varm[slots.SIM_BASE] = base.T.copy()
     adata.varm[slots.SIM_BATCH] = shift.T.copy()
     adata.uns[slots.UNS] = {"simulation": arguments}
@@ -263,6 +257,15 @@ def _cells(
             slots.TRUE_PHASE: _categories(np.where(cycling, phase, -1), list(slots.PHASES), ordered=True),
         }
     )
+
+
+def _add_scores(obs: pd.DataFrame, var: pd.DataFrame) -> None:
+    """Add the true mean of the S and of the G2/M genes of every cell."""
+    alpha = var[slots.TRUE_AMPLITUDE].to_numpy()
+    for phase, column in (("S", slots.TRUE_S), ("G2M", slots.TRUE_G2M)):
+        genes = (var[slots.LIST_PHASE] == phase).to_numpy()
+        wave = np.asfortranarray(_wave(obs, var[genes]))  # the last digits of a mean depend on the order in memory
+        obs[column] = (wave * alpha[genes]).mean(axis=1) if genes.any() else 0.0
 
 
 def _categories(codes: Codes, names: list[str], *, ordered: bool = False) -> pd.Categorical:

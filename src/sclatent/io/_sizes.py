@@ -107,6 +107,7 @@ def _check_array(node: Any, path: Path) -> tuple[int, int]:
     elif block > SMALL and block > _RATIO * max(stored, 1):
         what = f"blocks of {' × '.join(map(str, node.chunks))} values"
     elif hasattr(node, "id") and node.dtype.kind == "O" and node.size:
+        _check_lists(node, path)
         check_texts(node, path)
         letters = _letters(node)
         if letters > SMALL + 2 * path.stat().st_size:
@@ -117,6 +118,17 @@ def _check_array(node: Any, path: Path) -> tuple[int, int]:
             "fetch it again"
         )
     return size, stored
+
+
+def _check_lists(node: Any, path: Path) -> None:
+    """Stop at lists of varying length, which no format has: read from a damaged file they can end the process."""
+    import h5py
+
+    if not _is_text(node) and h5py.check_vlen_dtype(node.dtype) is not None:
+        raise InputError(
+            f"{path}: {_name(node)} holds lists of varying length, which are not read: write it again as text or "
+            "numbers, one for each place"
+        )
 
 
 def _elsewhere(path: Path, name: str, other: object) -> InputError:
@@ -136,7 +148,7 @@ def _letters(node: Any) -> float:
 def _is_text(node: Any) -> bool:
     import h5py
 
-    return h5py.check_string_dtype(node.dtype) is not None or h5py.check_vlen_dtype(node.dtype) is not None
+    return h5py.check_string_dtype(node.dtype) is not None
 
 
 def _check_codecs(node: Any, path: Path) -> None:
