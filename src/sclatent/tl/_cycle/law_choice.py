@@ -22,6 +22,9 @@ PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 
 DEEP = 1.5
 """Counts are deep if the variance of the median list gene is this many times that of a Poisson."""
+ONE = 1.0
+"""Fewer counts of the median list gene in a cell are not deep, however much they scatter: what is 0 in most cells is
+not normal about a curve, on whatever scale."""
 DEPTH_CELLS = 20_000
 """Cells that decide whether counts are deep."""
 
@@ -32,17 +35,20 @@ def plan_for(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> Plan:
 
 
 def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
-    """Return whether cells differ in the median list gene by more than counting noise.
+    """Return whether cells differ in the median list gene by more than counting noise, and hold one count of it.
 
     The variance of count / library is compared with that of Poisson counts. If counting noise dominates, the model has
     to describe counts; otherwise it has to describe how genes vary from cell to cell.
     """
     cells = evenly(np.arange(counts.shape[0]), DEPTH_CELLS)
     library = library[cells]
-    part = np.asarray(rows_at(counts, cells)[:, genes.position].todense(), dtype=np.float64) / library[:, None]
+    found = np.asarray(rows_at(counts, cells)[:, genes.position].todense(), dtype=np.float64)
+    part = found / library[:, None]
     by_chance = (part / library[:, None]).mean(axis=0)
     seen = by_chance > 0
-    return bool(seen.any() and np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)
+    if not seen.any() or np.median(found.mean(axis=0)[seen]) < ONE:
+        return False
+    return bool(np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)
 
 
 def with_genes_of_counts(growth: Growth, grown: Grown, guesses: list[Array]) -> Grown:
