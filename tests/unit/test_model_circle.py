@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import integrate
 from scipy.sparse import csr_matrix
+from torch import distributions
 
 from sclatent.model import LATENTS, CountData, CountVAE, train_vae
 from sclatent.model.parts.latents.circle import angle_of, circle_kl, code_of, log_wrapped_normal
@@ -43,6 +44,37 @@ def test_the_density_is_that_of_a_normal_number_taken_round_the_circle(sd: float
         lambda x: -density(x) * np.log(max(density(x), 1e-300)), -np.pi, np.pi, points=[0.0], limit=200
     )
     assert abs(float(circle_kl(torch.tensor(sd, dtype=torch.float64))) - (np.log(2 * np.pi) - entropy)) < 1e-6
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float32])
+def test_kl_and_density_are_those_of_long_sums_on_either_side_of_where_series_meet(kind: torch.dtype) -> None:
+    """Values and gradients, against plain sums over many windings and 4,096 points in float64."""
+    sd = torch.linspace(0.1, 5.5, 300, dtype=torch.float64)
+    grid = torch.linspace(-np.pi, np.pi, 4097, dtype=torch.float64)[:-1]
+
+    def slow(away: torch.Tensor, sd: torch.Tensor) -> torch.Tensor:
+        windings = 2 * np.pi * torch.arange(-12, 13, dtype=torch.float64)
+        return distributions.Normal(0.0, sd[..., None]).log_prob(away[..., None] + windings).logsumexp(-1)
+
+    def slow_kl(sd: torch.Tensor) -> torch.Tensor:
+        log_p = slow(grid.expand(len(sd), -1), sd[:, None])
+        return (log_p.exp() * (log_p + np.log(2 * np.pi))).sum(-1) * (2 * np.pi / len(grid))
+
+    tolerance = {"rtol": 1e-6, "atol": 1e-7} if kind is torch.float64 else {"rtol": 1e-5, "atol": 1e-5}
+    ours, theirs = sd.to(kind).requires_grad_(), sd.clone().requires_grad_()
+    found, expected = circle_kl(ours), slow_kl(theirs)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-6 if kind is torch.float32 else 2e-9)
+    slopes = (torch.autograd.grad(one.sum(), at)[0] for one, at in ((found, ours), (expected, theirs)))
+    torch.testing.assert_close(*(one.double() for one in slopes), **tolerance)
+    # float32 cannot tell the two sides of the antipode of a narrow density apart
+    away = torch.linspace(-3.1, 3.1, 41, dtype=torch.float64)[:, None].expand(-1, len(sd))
+    values = []
+    for f, to in ((log_wrapped_normal, kind), (slow, torch.float64)):
+        at = [away.to(to).requires_grad_(), sd.expand(len(away), -1).to(to).requires_grad_()]
+        log_p = f(*at)
+        values.append([log_p, *torch.autograd.grad(log_p.sum(), at)])
+    for ours, theirs in zip(*values, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance["rtol"] * 10, atol=tolerance["atol"] * 10)
 
 
 def test_the_kl_is_its_sampled_estimate_and_draws_have_the_moments() -> None:

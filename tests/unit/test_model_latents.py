@@ -9,7 +9,14 @@ from scipy import integrate, special
 from torch import Tensor, distributions
 
 from sclatent.model import LATENTS, CountVAE, Latent, Posterior
-from sclatent.model.parts.latents.implicit import beta_draw, gamma_draw, slope_of_beta, slope_of_gamma
+from sclatent.model.parts.latents.implicit import (
+    beta_draw,
+    beta_with_slopes,
+    gamma_draw,
+    gamma_with_slope,
+    slope_of_beta,
+    slope_of_gamma,
+)
 from sclatent.settings import ModelSettings
 from sclatent.settings.kinds import parts as kinds
 
@@ -139,6 +146,57 @@ def test_implicit_gradients(shape: float) -> None:
         expected = (special.betaincinv(shape + h, other, u) - special.betaincinv(shape - h, other, u)) / (2 * h)
         found = slope_of_beta(np.full_like(z, shape), b, x)
         np.testing.assert_allclose(found[inside], expected[inside], rtol=2e-3, atol=1e-9)
+
+
+def shapes_and_noise(n: int = 6000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All shapes that there are, of either kind beside any of the other, and noise up to where float32 draws end."""
+    rng = np.random.default_rng(0)
+    a, b = np.exp(rng.uniform(np.log(0.1), np.log(1000), (2, n)))
+    eps = np.stack([rng.normal(size=n), rng.uniform(-6.5, 6.5, n)])
+    a[:4], b[:4] = (0.1, 1000, 0.1, 1000), (0.1, 1000, 1000, 0.1)
+    return a, b, eps
+
+
+def assert_alike(found: np.ndarray, expected: np.ndarray, rtol: float, where: np.ndarray) -> None:
+    assert where.mean() > 0.5
+    np.testing.assert_allclose(found[where], expected[where], rtol=rtol)
+
+
+def test_gamma_draws_are_those_of_scipy_at_every_shape_and_in_the_tails() -> None:
+    """To what float32 holds."""
+    a, _, eps = shapes_and_noise()
+    z, slope = gamma_with_slope(a, eps)
+    lower, upper = special.gammaincinv(a, special.ndtr(eps)), special.gammainccinv(a, special.ndtr(-eps))
+    expected = np.where(eps < 0, lower, upper)
+    assert_alike(z, expected, 3e-7, expected > 1e-200)
+    assert_alike(slope, slope_of_gamma(np.broadcast_to(a, z.shape), expected), 3e-6, expected > 1e-30)
+
+
+def test_beta_draws_are_those_of_scipy_at_every_shape_and_in_the_tails() -> None:
+    a, b, eps = shapes_and_noise()
+    z, *slopes = beta_with_slopes(a, b, eps)
+    lower, upper = special.betaincinv(a, b, special.ndtr(eps)), special.betaincinv(b, a, special.ndtr(-eps))
+    expected = np.where(eps < 0, lower, 1 - upper)
+    inside = (expected > 1e-6) & (expected < 1 - 1e-6)
+    assert_alike(z, expected, 3e-7, inside)
+    one, other = np.broadcast_to(a, z.shape), np.broadcast_to(b, z.shape)
+    assert_alike(slopes[0], slope_of_beta(one, other, expected), 1e-5, inside)
+    assert_alike(slopes[1], -slope_of_beta(other, one, 1 - expected), 1e-5, inside)
+
+
+def test_nearly_all_draws_come_from_the_compiled_pass_and_those_it_has_not_from_scipy() -> None:
+    from sclatent.model.kernels import inverse_cdf
+
+    a, b, eps = shapes_and_noise()
+    found = [np.empty_like(eps) for _ in range(5)]
+    inverse_cdf.gamma_draws(0, len(a), a, eps, *found[:2])
+    inverse_cdf.beta_draws(0, len(a), a, b, eps, *found[2:])
+    near = abs(eps) <= inverse_cdf.FURTHEST
+    for one in found:
+        assert np.isnan(one[near]).mean() < 1e-3
+        assert np.isnan(one[~near]).all()
+    for one in (*gamma_with_slope(a, eps), *beta_with_slopes(a, b, eps)):
+        assert not np.isnan(one).any()
 
 
 def test_draws_at_the_smallest_shape_are_finite_in_float32() -> None:

@@ -11,7 +11,7 @@ VERSIONS: dict[str, int] = {
     "prepare": 5,
     "cycle": 12,
     "plot_cells": 7,
-    "train": 13,
+    "train": 14,
     "embed": 3,
     "evaluate": 4,
     "annotate": 5,

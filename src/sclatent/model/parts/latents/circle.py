@@ -18,12 +18,13 @@ A = TypeVar("A", Tensor, np.ndarray)
 TURN = 2 * math.pi
 SHORTEST = 0.05
 """Least length of the vector that gives an angle: its SD is then 2.4 radians, all but uniform."""
-WINDINGS = 4
-"""Times round the circle, to each side, over which the normal density is summed: ten of the largest SDs."""
 WIDEST = 5.0
 """The SD of the prior."""
-NARROW, POINTS = 0.5, 64
-"""Below this SD no density is lost to wrapping (1e-9); above it the entropy is a sum over so many points."""
+NARROW, TERMS = 0.5, 12
+"""Below this SD no density is lost to wrapping (1e-9); above it the entropy is a series of so many terms (1e-9)."""
+WIDE, WINDINGS, WAVES = 1.5, 1, 4
+"""Up to this SD the density is a sum of normal densities, so many times round to each side; above it, of so many
+cosines; what is left out is 1e-7 of the density where they meet, the most there is."""
 
 
 def wrapped(angle: Any) -> Any:
@@ -33,19 +34,35 @@ def wrapped(angle: Any) -> Any:
 
 def log_wrapped_normal(away: Tensor, sd: Tensor) -> Tensor:
     """Log density of a wrapped normal, `away` radians from its mean."""
+    away, sd = torch.broadcast_tensors(wrapped(away), sd)
+    # either sum is only taken where it is short; elsewhere its SD is that of the border, so that its gradient is finite
+    narrow, wide = sd.clamp(max=WIDE), sd.clamp(min=WIDE)
     windings = TURN * torch.arange(-WINDINGS, WINDINGS + 1, device=away.device, dtype=away.dtype)
-    scaled = (wrapped(away)[..., None] + windings) / sd[..., None]
-    return torch.logsumexp(-0.5 * scaled * scaled, -1) - sd.log() - 0.5 * math.log(TURN)
+    scaled = (away[..., None] + windings) / narrow[..., None]
+    turns = torch.logsumexp(-0.5 * scaled * scaled, -1) - narrow.log() - 0.5 * math.log(TURN)
+    k = torch.arange(1, WAVES + 1, device=away.device, dtype=away.dtype)
+    waves = (torch.exp(-0.5 * (k * wide[..., None]) ** 2) * torch.cos(k * away[..., None])).sum(-1)
+    return torch.where(sd < WIDE, turns, torch.log1p(2 * waves) - math.log(TURN))
 
 
 def circle_kl(sd: Tensor) -> Tensor:
-    """KL of a wrapped normal from the uniform distribution: log 2π less the entropy."""
+    """KL of a wrapped normal from the uniform distribution: log 2π less the entropy.
+
+    With x = exp(−σ²) it is log Π (1 − xᵏ) + 2 Σ (−1)ᵏ⁺¹ exp(−(k² + k) σ²/2) / (k (1 − xᵏ)), k from 1 on: the product
+    of Jacobi for the density makes its logarithm a series of cosines, whose means are known.
+    """
     narrow = 0.5 * math.log(TURN) - 0.5 - sd.log()
-    wide = sd.clamp(min=0.8 * NARROW)
-    grid = torch.linspace(-math.pi, math.pi, POINTS + 1, device=sd.device, dtype=sd.dtype)[:-1]
-    log_p = log_wrapped_normal(grid.expand(*sd.shape, POINTS), wide[..., None])
-    summed = (log_p.exp() * (log_p + math.log(TURN))).sum(-1) * (TURN / POINTS)
-    return torch.where(sd < NARROW, narrow, summed)
+    wide = sd.clamp(min=NARROW)
+    t = wide * wide
+    k = torch.arange(1, TERMS + 1, device=sd.device, dtype=sd.dtype)
+    signs = torch.where(k % 2 == 1, 2.0, -2.0) / k
+    series = (torch.exp(t[..., None] * (-0.5 * (k * k + k))) / torch.expm1(-t[..., None] * k) * -signs).sum(-1)
+    # the product is that of exp(−4π²/σ²) as well, up to a factor (Dedekind's eta): the smaller one needs two terms
+    dual = TURN * TURN / t
+    small = torch.exp(-torch.maximum(t, dual))
+    factor = 0.5 * (math.log(TURN) - t.log()) + (t - dual) / 24
+    product = torch.log1p(-small - small * small) + torch.where(t < TURN, factor, torch.zeros_like(t))
+    return torch.where(sd < NARROW, narrow, product + series)
 
 
 class CirclePosterior(Posterior):
