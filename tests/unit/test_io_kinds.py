@@ -385,12 +385,3 @@ def test_attributes_of_scenic_are_left_out(tmp_path):
 def test_a_loom_file_the_wrong_way_round(tmp_path):
     with pytest.raises(InputError, match="matrix is 7 × 5, and the attributes of its rows have 5 values"):
         read_counts(loom(tmp_path / "a.loom", matrix=MATRIX))
-
-
-def test_mudata_is_called_so(tmp_path):
-    of(MATRIX).write_h5ad(tmp_path / "a.h5mu")
-    with h5py.File(tmp_path / "a.h5mu", "a") as file:
-        file.create_group("mod/rna")
-        file.create_group("mod/prot")
-    with pytest.raises(InputError, match=r"MuData, with several tables of counts \(prot, rna\)"):
-        read_counts(tmp_path / "a.h5mu")

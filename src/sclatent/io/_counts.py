@@ -172,6 +172,11 @@ def _only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, 
     return matrix, var
 
 
+def are_antibodies(names: Sequence[str]) -> bool:
+    """Tell whether more than half of the names are those of antibodies, by what is put around them."""
+    return sum(_ANTIBODY.fullmatch(name) is not None for name in names) > len(names) / 2
+
+
 def keep_genes(matrix: Any, var: pd.DataFrame, keep: np.ndarray) -> tuple[Any, pd.DataFrame]:
     """Return counts (n_cells, n_genes) and genes of a mask (n_genes,)."""
     if sparse.isspmatrix_csr(matrix):

@@ -20,11 +20,13 @@ PEAKS, GENES = "Peaks", "Gene Expression"
 _COLUMNS = ("featuretypes", "featuretype", "modality", "featuremodality")
 """Columns that may hold feature types, in lower case without `_`, `.`, `-` and blanks."""
 _WORDS = {
-    GENES: ("geneexpression", "gene", "genes", "rna", "mrna", "gex"),
-    PEAKS: ("peaks", "peak", "atac", "chromatinaccessibility"),
+    GENES: ("geneexpression", "gene", "genes", "rna", "mrna", "gex", "expression", "transcriptome", "transcripts"),
+    PEAKS: ("peaks", "peak", "atac", "chromatinaccessibility", "chromatin", "accessibility"),
     "other": (
-        *("antibodycapture", "antibody", "protein", "proteins", "proteinexpression", "adt", "prot", "hto"),
-        *("crisprguidecapture", "multiplexingcapture", "custom", "antigencapture"),
+        *("antibodycapture", "antibody", "antibodies", "protein", "proteins", "proteinexpression", "adt", "adts"),
+        *("prot", "cite", "citeseq", "hto", "htos", "hashtag", "hashtags", "hashing", "multiplexingcapture"),
+        *("crisprguidecapture", "crispr", "guide", "guides", "grna", "sgrna", "custom", "antigencapture"),
+        *("airr", "vdj", "tcr", "bcr"),
     ),
 }
 _LISTED = 12
@@ -57,7 +59,7 @@ def choose_features(
     InputError
         If there is no such feature type, or if the file holds proteins, guides or peaks only.
     """
-    column = next((name for name in var.columns if folded(name) in _COLUMNS and _words(var[name])), None)
+    column = _column(var)
     if column is None:
         if features is not None:
             raise InputError(
@@ -71,8 +73,8 @@ def choose_features(
         wanted = [features]
     else:
         kind = PEAKS if modality == "atac" else GENES
-        wanted = [word for word in known if folded(word) in _WORDS[kind]]
-        if not wanted and (modality is not None or any(folded(word) not in _WORDS["other"] for word in known)):
+        wanted = [word for word in known if kind_of_word(word) == kind]
+        if not wanted and (modality is not None or any(kind_of_word(word) != "other" for word in known)):
             return matrix, var
     keep = types.isin(wanted).to_numpy()
     if not keep.any():
@@ -84,7 +86,25 @@ def choose_features(
     return keep_genes(matrix, var, keep)
 
 
+def kind_of_word(word: object) -> str | None:
+    """Return `GENES`, `PEAKS` or ``"other"`` for a word that names one, in any spelling; else None."""
+    return next((kind for kind, words in _WORDS.items() if folded(word) in words), None)
+
+
+def kind_of_features(var: pd.DataFrame) -> str | None:
+    """Return what all features of a table are (`GENES`, `PEAKS` or ``"other"``); genes if some are; None: not told."""
+    column = _column(var)
+    if column is None:
+        return None
+    kinds = {kind_of_word(value) for value in var[column].astype(str).unique()}
+    return next((kind for kind in (GENES, PEAKS, "other") if kind in kinds), None)
+
+
+def _column(var: pd.DataFrame) -> str | None:
+    """Return the column of feature types."""
+    return next((name for name in var.columns if folded(name) in _COLUMNS and _words(var[name])), None)
+
+
 def _words(values: pd.Series) -> bool:
     """Tell whether a column holds feature types: words for genes, peaks, proteins or guides, and not biotypes."""
-    known = {folded(value) for value in values.astype(str).unique()}
-    return bool(known & {word for words in _WORDS.values() for word in words})
+    return any(kind_of_word(value) is not None for value in values.astype(str).unique())

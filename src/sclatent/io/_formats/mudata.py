@@ -2,46 +2,59 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sclatent.data.modalities import RNA
 from sclatent.data.modalities.peaks import are_peaks
-from sclatent.io._counts import parsing
+from sclatent.io._counts import are_antibodies, parsing
+from sclatent.io._formats.features import GENES, PEAKS, kind_of_features, kind_of_word
 from sclatent.io._formats.h5ad import read_group, read_names, read_table
 from sclatent.io._formats.heaps import check_heaps
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
+from sclatent.settings.modalities import ATAC
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
-USUAL = {
-    "rna": ("rna", "gex", "gene_expression", "gene expression", "genes", "expression"),
-    "atac": ("atac", "peaks", "chromatin", "accessibility", "chromatin_accessibility"),
-}
+log = logging.getLogger(__name__)
+
+_KINDS = {RNA: GENES, ATAC: PEAKS}
+_IN_WORDS = {RNA: "genes (rna)", ATAC: "peaks (atac)"}
 _LOOKED_AT = 2000
 
 
 def read_mudata(path: Path, *, modality: str | None, layer: str | None, rounding: Rounding | None = None) -> AnnData:
     """Read the counts of one modality; columns of the whole file (no `:` in their name) come with them.
 
+    Parameters
+    ----------
+    path
+        ``.h5mu`` file.
+    modality
+        ``rna`` or ``atac`` of a dataset of both; None: genes, of a dataset of RNA alone.
+    layer
+        A layer of that table, or ``raw``; None for its ``X``.
+    rounding
+        How fractions become counts, if at all.
+
     Raises
     ------
     InputError
-        If `modality` is None, or no table or several may be it.
+        If no table, or several, may be that modality.
     """
     import h5py
 
     check_heaps(path)
     with parsing(path, "h5mu"), h5py.File(path, "r") as file:
-        tables = list(file["mod"].keys())
-        if modality is None:
-            raise InputError(
-                f"{path}: MuData, with several tables of counts ({', '.join(tables)}): name it under `modalities`, or "
-                "write the one of genes as h5ad"
-            )
-        name = _choose(file["mod"], tables, modality, path)
+        kinds = {name: _kind(name, table, path) for name, table in file["mod"].items()}
+        name = _choose(kinds, modality or RNA, path)
         adata = read_group(file["mod"][name], path, layer, "h5mu", rounding, modality=modality)
+        if modality in (None, RNA):
+            read = {name} | {other for other, kind in kinds.items() if modality and kind == PEAKS}
+            _tell(path, name, [other for other in kinds if other not in read])
         whole = read_table(file["obs"], path)
         for column in whole.columns:
             if ":" not in str(column) and column not in adata.obs:
@@ -49,16 +62,37 @@ def read_mudata(path: Path, *, modality: str | None, layer: str | None, rounding
         return adata
 
 
-def _choose(group: Any, tables: list[str], modality: str, path: Path) -> str:
-    """Return the table that has a usual name of the modality, or else features that look like it."""
-    named = [name for name in tables if name.lower() in USUAL[modality]]
-    if len(named) != 1:
-        peaks = {name: are_peaks(read_names(group[name]["var"])[:_LOOKED_AT]) for name in tables}
-        likely = [name for name in tables if peaks[name] == (modality == "atac")]
-        named = likely if not named else [name for name in named if name in likely]
-    if len(named) != 1:
+def _tell(path: Path, name: str, left: list[str]) -> None:
+    if left:
+        log.info("%s: read the genes of the table '%s'; left out the tables: %s", path, name, ", ".join(left))
+
+
+def _kind(name: str, table: Any, path: Path) -> str | None:
+    """Return what a table holds, by its name, its feature types or the names of its features; None if none tells."""
+    found = kind_of_word(name)
+    if found is None and "var" in table:
+        found = kind_of_features(read_table(table["var"], path))
+    if found is None and "var" in table:
+        features = read_names(table["var"])[:_LOOKED_AT]
+        found = PEAKS if are_peaks(features) else "other" if are_antibodies(features) else None
+    return found
+
+
+def _choose(kinds: dict[str, str | None], modality: str, path: Path) -> str:
+    """Return the one table that holds the modality: known as such, or for genes the only one of an unknown kind."""
+    wanted = _KINDS[modality]
+    likely = [name for name, kind in kinds.items() if kind == wanted]
+    if not likely and modality == RNA:
+        likely = [name for name, kind in kinds.items() if kind is None]
+    if len(likely) == 1:
+        return likely[0]
+    found = ", ".join(kinds) or "none"
+    if not likely:
         raise InputError(
-            f"{path}: it is not clear which table holds the counts of {modality} (found: {', '.join(tables)}): "
-            f"call it '{modality}', or write it as h5ad"
+            f"{path}: no table of {_IN_WORDS[modality]} in it (found: {found}): tables of genes (rna) and of peaks "
+            "(atac) are supported, others are left out"
         )
-    return named[0]
+    raise InputError(
+        f"{path}: it is not clear which table holds the counts of {modality} (found: {found}): "
+        f"write it as h5ad, or leave one of {', '.join(likely)} in the file"
+    )
