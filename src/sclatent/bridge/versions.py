@@ -19,7 +19,7 @@ VERSIONS: dict[str, int] = {
     "map": 2,
     "knob": 6,
     "traverse": 4,
-    "sample": 4,
+    "sample": 5,
     "bundle_samples": 1,
     "check_samples": 3,
     "plot_model": 7,

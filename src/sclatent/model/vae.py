@@ -239,6 +239,7 @@ class CountVAE(Network):
         *,
         of: str = RNA,
         scores: np.ndarray | None = None,
+        theta: np.ndarray | None = None,
         seed: int = 0,
     ) -> np.ndarray:
         """Draw counts (cells × genes), float32, from the likelihood at the coordinates `z` (cells × axes).
@@ -252,6 +253,8 @@ class CountVAE(Network):
         scores
             Normal scores (cells × genes) at which counts are read off their distributions; None: each is drawn by
             itself.
+        theta
+            Factors of the inverse dispersion (cells,), for likelihoods that have one; None: as it was learned.
         seed
             Same seed, same counts.
 
@@ -266,6 +269,8 @@ class CountVAE(Network):
         levels = np.full((len(z), len(self.n_levels)), -1) if categorical is None else np.asarray(categorical)
         known = torch.as_tensor(levels, dtype=torch.int64, device=self.device)
         shape = likelihood.shape(self._code(z), known)
+        if theta is not None:
+            shape = shape | {"theta": shape["theta"] * np.asarray(theta)[:, None]}
         mu = likelihood.sized(mu, **shape)
         if scores is not None:
             return likelihood.quantile(ndtr(scores), mu, **shape).astype(np.float32)

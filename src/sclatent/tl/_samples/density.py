@@ -19,7 +19,9 @@ from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._paths.knob_file import named_phases, read_path
 from sclatent.tl._paths.space import space_of_model
+from sclatent.tl._samples.dispersion import Dispersion, fit_dispersion
 from sclatent.tl._samples.mixture import Mixture, fit_mixture
+from sclatent.tl._samples.residual import CELLS as COUNTED
 from sclatent.tl._samples.residual import fit_residual
 from sclatent.tl._samples.scores import Scores, filled, fit_scores
 
@@ -89,10 +91,13 @@ class Density:
         (2H × coordinates) coefficients of that path.
     about
         Plain values: ``cells`` fitted to, ``components``, ``held_out`` (log density by what was tried);
-        ``beyond_axes`` (held-out log density that each number of factors adds); with several modalities ``measured``
+        ``beyond_axes`` (held-out log density that each number of factors adds); ``dispersion``
+        (how much better a θ by depth and levels tells the number of expressed genes); with several modalities ``measured``
         (how many of the cells have which); with a knob ``phases`` (angle of each), and ``no_knob`` (why there is none).
     residual
         (genes × factors) how counts go together beyond the axes.
+    dispersion
+        How the inverse dispersion changes with depth and levels; None if it does not.
     """
 
     combinations: Index
@@ -102,6 +107,7 @@ class Density:
     path: Array | None
     about: dict[str, Any]
     residual: Array
+    dispersion: Dispersion | None = None
 
     def save(self, path: Path | str) -> None:
         """Write one file, which holds no cell's counts; with it and the model, cells are drawn without the data.
@@ -120,6 +126,8 @@ class Density:
                 arrays[f"{name}.share"] = places.share
         if self.path is not None:
             arrays["path"] = self.path
+        if self.dispersion is not None:
+            arrays |= {f"dispersion.{key}": value for key, value in vars(self.dispersion).items()}
         about = np.frombuffer(json.dumps(self.about, sort_keys=True).encode(), np.uint8)
         with atomic(path) as scratch, scratch.open("wb") as file:
             np.savez(file, allow_pickle=False, about=about, **arrays)
@@ -141,8 +149,11 @@ class Density:
         with np.load(path) as file:
             arrays = dict(file)
 
+        def of(name: str) -> dict[str, Array]:
+            return {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{name}.")}
+
         def places(name: str) -> Places | None:
-            inside = {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{name}.")}
+            inside = of(name)
             if not inside:
                 return None
             share = inside.pop("share")
@@ -159,6 +170,7 @@ class Density:
             arrays.get("path"),
             json.loads(arrays["about"].tobytes()),
             arrays["residual"],
+            Dispersion(**inside) if (inside := of("dispersion")) else None,
         )
 
 
@@ -173,9 +185,10 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
     Fitted to draws from the posteriors of all cells but the test cells (where ``obs["split"]`` says which these are):
     a Gaussian mixture over the axes and the normal scores of library size and numeric covariates, with as many
     components as the density of held-out cells allows (scikit-learn). Where cells cannot lie everywhere along the
-    axes (amounts, shares, states), the posteriors of the cells themselves are kept instead. Beside it, what the counts
-    of genes share beyond the axes: a Gaussian copula of a few factors (Marchenko and Pastur 1967; Donoho, Gavish and
-    Johnstone 2018), where that gives held-out cells a higher density.
+    axes (amounts, shares, states), the posteriors of the cells themselves are kept instead. Beside it, how the
+    dispersion of counts changes with the depth of a cell and its levels, and what the counts of genes share beyond the
+    axes: a Gaussian copula of a few factors (Marchenko and Pastur 1967; Donoho, Gavish and Johnstone 2018), each where
+    held-out cells say so.
 
     Of several modalities each has a library size. A cell that was not measured for all of them lies where what was
     measured says, and the library size that it does not have is drawn given its place and the one that it has.
@@ -229,10 +242,15 @@ def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = 
             moved = _off_cycle(closed, cells, space.away(means, sds, draws - means))[:, on]
             off, _ = _places(trained, moved, beside[:, on], code[on], len(combinations), seed)
             path = closed.coefficients
-    with_rna = cells if data.measured is None else cells[data.measured[cells]]
-    residual, gains = fit_residual(trained.vae, data, with_rna, seed)
+    with_rna = np.flatnonzero(np.ones(len(cells), bool) if data.measured is None else data.measured[cells])
+    counted = evenly(with_rna, COUNTED)
+    own_code = code[counted]
+    dispersion, gained = fit_dispersion(trained.vae, data, cells[counted], own_code, len(combinations), seed)
+    about["dispersion"] = {name: round(gain, 4) for name, gain in gained.items()}
+    theta = None if dispersion is None else dispersion.factors(data.library[cells[counted]], own_code)
+    residual, gains = fit_residual(trained.vae, data, cells[counted], seed, theta=theta)
     about["beyond_axes"] = [round(gain, 4) for gain in gains]
-    return Density(combinations, scores, everyone, off, path, about, residual)
+    return Density(combinations, scores, everyone, off, path, about, residual, dispersion)
 
 
 def _cells(prepared: AnnData, data: CountData) -> Index:

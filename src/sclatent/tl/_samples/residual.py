@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from sclatent.data.modalities import RNA
 from sclatent.model import Batches
-from sclatent.tl._model.subset import evenly
 
 if TYPE_CHECKING:
     from sclatent.model import CountData, CountVAE
@@ -25,6 +24,7 @@ Array = npt.NDArray[Any]
 
 CELLS, FACTORS = 2000, 16
 """Cells that are looked at, and factors, at most."""
+BATCH = 256
 HELD_OUT = 5
 """Every fifth cell is held out while the number of factors is chosen."""
 LARGEST = 4.0
@@ -33,7 +33,9 @@ SHARED = 0.9
 """Share of a gene's scores that the factors make at most."""
 
 
-def fit_residual(vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], seed: int) -> tuple[Array, list[float]]:
+def fit_residual(
+    vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], seed: int, *, theta: Array | None = None
+) -> tuple[Array, list[float]]:
     """Return loadings (genes × factors) of the normal scores of counts, given where the cells lie.
 
     The scores are those of the randomised PIT at one draw from each cell's posterior: independent normal numbers, if
@@ -50,6 +52,8 @@ def fit_residual(vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], s
         Positions of the cells to fit to.
     seed
         Of the draws.
+    theta
+        Factor of the inverse dispersion of each of these cells.
 
     Returns
     -------
@@ -59,7 +63,7 @@ def fit_residual(vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], s
     """
     from threadpoolctl import threadpool_limits
 
-    scores = normal_scores(vae, data, evenly(cells, CELLS), seed)
+    scores = normal_scores(vae, data, cells, seed, theta=theta)
     held = np.arange(len(scores)) % HELD_OUT == 0
     with threadpool_limits(1):  # sums in one order, whatever the number of cores
         tried = factors(scores[~held])
@@ -69,18 +73,30 @@ def fit_residual(vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], s
     return found.astype(np.float32), gains
 
 
-def normal_scores(vae: CountVAE, data: CountData, cells: npt.NDArray[np.int64], seed: int, *, of: str = RNA) -> Array:
+def normal_scores(
+    vae: CountVAE,
+    data: CountData,
+    cells: npt.NDArray[np.int64],
+    seed: int,
+    *,
+    of: str = RNA,
+    theta: Array | None = None,
+) -> Array:
     """Return the normal scores of the counts (cells × genes) at one draw from the posterior of each cell.
 
-    `of` is the modality whose counts they are.
+    `of` is the modality whose counts they are, `theta` (cells,) the factors of its inverse dispersion.
     """
     import torch
     from scipy.special import ndtri
 
     likelihood = vae.modalities[of].likelihood
-    noise, rng, parts = torch.Generator(device=vae.device).manual_seed(seed), np.random.default_rng(seed), []
-    for batch in Batches(data, vae.device).stream(cells, 256):
+    noise, rng = torch.Generator(device=vae.device).manual_seed(seed), np.random.default_rng(seed)
+    parts: list[Array] = []
+    for batch in Batches(data, vae.device).stream(cells, BATCH):
         mu, shape = vae.predictive(batch, noise, of=of)
+        if theta is not None:
+            rows = slice(BATCH * len(parts), BATCH * (len(parts) + 1))
+            shape = shape | {"theta": shape["theta"] * theta[rows, None]}
         counts = batch if of == RNA else batch.others[of]
         x = likelihood.observed(counts.dense().double().cpu().numpy())
         below, upto = likelihood.interval(x, mu, **shape)

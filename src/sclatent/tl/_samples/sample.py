@@ -116,8 +116,7 @@ def sample(
     drawn.library |= sizes
     counts = {}
     for name, stream in zip(trained.vae.modalities, streams[1:], strict=True):
-        residual = density.residual if density is not None and name == RNA else None
-        counts[name] = _counts(trained, drawn, stream, residual, of=name)
+        counts[name] = _counts(trained, drawn, stream, density if name == RNA else None, of=name)
     asked_for = {"given": dict(given or {}), "axis": dict(axis or {}), "phase": phase, "library": in_words(library)}
     return annotated(trained, drawn, counts, density, {"n": int(n), "seed": int(seed), "prior": prior, **asked_for})
 
@@ -231,9 +230,9 @@ def _found(combinations: Index, wanted: Index) -> Index:
 
 
 def _counts(
-    trained: TrainedModel, drawn: Drawn, stream: np.random.SeedSequence, residual: Array | None, *, of: str
+    trained: TrainedModel, drawn: Drawn, stream: np.random.SeedSequence, density: Density | None, *, of: str
 ) -> csr_matrix:
-    """Draw counts (CSR float32) of a modality, that go together as `residual` says.
+    """Draw counts (CSR float32) of a modality, that scatter and go together as the density says.
 
     A thousand cells at a time, or fewer with many features, so that memory does not grow with cells × features.
     """
@@ -243,12 +242,15 @@ def _counts(
     starts = range(0, len(drawn.z), size)
     seeds = stream.generate_state(len(starts))
     parts = []
+    dispersion = None if density is None else density.dispersion
     for start, seed in zip(starts, seeds, strict=True):
         rows = slice(start, start + size)
         where = (drawn.z[rows], drawn.library[of][rows], drawn.codes[rows], drawn.values[rows])
-        scores = None
-        if residual is not None and residual.shape[1]:
-            scores = draw_scores(residual, len(where[0]), np.random.default_rng(seed))
-        counts = trained.vae.sample(*where, of=of, scores=scores, seed=int(seed))
+        scores = theta = None
+        if density is not None and density.residual.shape[1]:
+            scores = draw_scores(density.residual, len(where[0]), np.random.default_rng(seed))
+        if density is not None and dispersion is not None:
+            theta = dispersion.factors(where[1], _found(density.combinations, where[2]))
+        counts = trained.vae.sample(*where, of=of, scores=scores, theta=theta, seed=int(seed))
         parts.append(csr_matrix(counts, dtype=np.float32))
     return vstack(parts, format="csr", dtype=np.float32)
