@@ -92,8 +92,9 @@ class Density:
     about
         Plain values: ``cells`` fitted to, ``components``, ``held_out`` (log density by what was tried);
         ``beyond_axes`` (held-out log density that each number of factors adds); ``dispersion``
-        (how much better a θ by depth and levels tells the number of expressed genes); with several modalities ``measured``
-        (how many of the cells have which); with a knob ``phases`` (angle of each), and ``no_knob`` (why there is none).
+        (how much better a θ by depth and levels tells the number of expressed genes); with several modalities
+        ``measured`` (how many of the cells have which); with a knob ``phases`` (angle of each), and ``no_knob``
+        (why there is none).
     residual
         (genes × factors) how counts go together beyond the axes.
     dispersion

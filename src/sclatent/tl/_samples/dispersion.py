@@ -67,8 +67,8 @@ def fit_dispersion(
 ) -> tuple[Dispersion | None, dict[str, float]]:
     """Return by what θ is multiplied, and how much better that tells the number of genes that a cell expresses.
 
-    The numbers of expressed genes are matched by least squares of their logs, at one draw from the posterior of each
-    cell. Tried are a power of the library size with one factor for all cells (``all``), and with one for each
+    The numbers of expressed genes are matched by least squares of relative errors, at one draw from the posterior of
+    each cell. Tried are a power of the library size with one factor for all cells (``all``), and with one for each
     combination of levels (``levels``); what matches held-out cells best is taken, if it does so by two standard errors.
 
     Parameters
@@ -103,7 +103,7 @@ def fit_dispersion(
         design["levels"] = np.eye(n_combinations)[combination]
         design["levels"][:, design["levels"].sum(axis=0) < FEWEST] = 0.0
     design = {name: np.column_stack([depth - depth.mean(), np.ones(len(cells)), one]) for name, one in design.items()}
-    gains, errors, before = {}, {}, (found[held] - _along(curves[held], np.zeros(held.sum()))[0]) ** 2
+    gains, errors, before = {}, {}, (found[held] - 1) ** 2
     for name, known in design.items():
         fit = _fitted(found[~held], curves[~held], known[~held])
         better = before - (found[held] - _along(curves[held], known[held] @ fit)[0]) ** 2
@@ -120,10 +120,10 @@ def fit_dispersion(
 
 
 def expressed(vae: CountVAE, data: CountData, cells: Index, seed: int) -> tuple[Array, Array] | None:
-    """Return the log number of genes that each cell expresses (cells,), and what is expected (cells × grid).
+    """Return how many genes each cell expresses (cells,), and how many with θ multiplied by exp(`GRID`) (cells × grid).
 
-    The latter with θ multiplied by exp(`GRID`), at one draw from the posterior of each cell. None if the likelihood has
-    no θ.
+    The latter is expected at one draw from the posterior of each cell. Both are shares of what is expected with θ as it
+    is, so that deep cells count no more than others. None if the likelihood has no θ.
     """
     import torch
 
@@ -136,7 +136,9 @@ def expressed(vae: CountVAE, data: CountData, cells: Index, seed: int) -> tuple[
         found.append((batch.dense().cpu().numpy() > 0).sum(axis=1))
         scaled = (shape | {"theta": shape["theta"] * np.exp(change)} for change in GRID)
         parts.append(np.stack([mu.shape[1] - likelihood.zero(mu, **one).sum(axis=1) for one in scaled], axis=1))
-    return np.log(np.maximum(np.concatenate(found), 1)), np.log(np.maximum(np.concatenate(parts), TINY))
+    expected = np.concatenate(parts)
+    usual = np.maximum(expected[:, len(GRID) // 2], TINY)
+    return np.concatenate(found) / usual, expected / usual[:, None]
 
 
 def _fitted(found: Array, curves: Array, design: Array) -> Array:
