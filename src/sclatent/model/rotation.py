@@ -25,6 +25,8 @@ Array = npt.NDArray[np.float64]
 
 MAX_CELLS, LOCAL_CELLS = 2000, 100
 """Cells at which the decoder is asked for slopes across the cloud of cells, and for those at each cell."""
+WIDTH = 4096
+"""Features whose rates are float64 at a time."""
 STEP = 0.25
 """Half the distance over which the slope at a cell is taken (latent units)."""
 RIDGE = 0.003
@@ -180,7 +182,10 @@ def slopes(vae: CountVAE, data: CountData, mean: np.ndarray, directions: Array, 
     product = np.zeros((directions.shape[1], vae.modalities[of].n_genes))
     for start in range(0, len(mean), 256):
         rows = slice(start, start + 256)
-        product += z[rows].T @ log_fraction(rows)
+        rate = log_fraction(rows)
+        for first in range(0, rate.shape[1], WIDTH):  # a product of z and all of it would be of a copy in float64
+            columns = slice(first, first + WIDTH)
+            product[:, columns] += z[rows].T @ rate[:, columns]
     across = np.linalg.solve(z.T @ z + RIDGE * len(z) * np.eye(z.shape[1]), product)
     some = slice(None, None, -(-len(mean) // LOCAL_CELLS))
     steps = STEP * directions.T.astype(np.float32)
