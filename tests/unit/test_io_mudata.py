@@ -128,3 +128,10 @@ def test_proteins_are_no_modality_of_a_dataset(tmp_path, tables):
         sl.io.read_dataset(counts=path, modalities={"rna": None, "atac": None})
     with pytest.raises(InputError, match="prot"):
         sl.io.read_dataset(counts=path, modalities={"rna": None, "prot": None})
+
+
+def test_a_zarr_folder_is_told_what_to_do(tmp_path, tables):
+    with columns_stay():
+        mudata.MuData({"rna": tables["rna"].copy(), "prot": tables["prot"].copy()}).write_zarr(tmp_path / "x.zarr")
+    with pytest.raises(InputError, match=r"MuData in zarr, with several tables of counts \(.*\): write it as h5mu"):
+        sl.io.read_counts(tmp_path / "x.zarr")

@@ -86,7 +86,7 @@ def read_group(
             raise InputError(f"{path}: no '{name}' in it: this is no {kind} file of cells × genes")
     if "mod" in file:
         kinds = ", ".join(_group(file, "mod"))
-        raise InputError(f"{path}: MuData, with several tables of counts ({kinds}): write the one of genes as h5ad")
+        raise InputError(f"{path}: MuData in zarr, with several tables of counts ({kinds}): write it as h5mu")
     group, where = _place(file, path, layer)
     obs = read_table(file["obs"], path)
     var = read_table(file["var"], path)
