@@ -78,6 +78,11 @@ def test_levels_may_scatter_each_in_its_own_way():
     assert 0.7 < second - first < 2.3
 
 
+def test_a_few_cells_tell_nothing(deep):
+    cells, trained, _ = deep
+    assert sl.tl.density(cells[:49].copy(), trained).about["dispersion"] == {}
+
+
 def test_a_saved_density_keeps_it(deep, tmp_path):
     _, trained, density = deep
     density.save(tmp_path / "density.npz")

@@ -69,7 +69,8 @@ def fit_dispersion(
 
     The numbers of expressed genes are matched by least squares of relative errors, at one draw from the posterior of
     each cell. Tried are a power of the library size with one factor for all cells (``all``), and with one for each
-    combination of levels (``levels``); what matches held-out cells best is taken, if it does so by two standard errors.
+    combination of levels (``levels``); what matches held-out cells best is taken, if it does so by two standard errors
+    and the density of their counts does not fall: the zeros of very deep cells say little of how their counts scatter.
 
     Parameters
     ----------
@@ -89,29 +90,35 @@ def fit_dispersion(
     Returns
     -------
     tuple
-        None where nothing is gained, or where the likelihood has no θ; and the share of the squared error in held-out
-        cells that goes away, by what was tried.
+        None where nothing is gained, where the likelihood has no θ, or where fewer than ten cells would be held out;
+        and the share of the squared error in held-out cells that goes away, by what was tried.
     """
-    looked = expressed(vae, data, cells, seed)
+    held = np.arange(len(cells)) % HELD_OUT == 0
+    looked = expressed(vae, data, cells, seed) if held.sum() >= FEWEST else None
     if looked is None:
         return None, {}
     found, curves = looked
     depth = np.log(np.maximum(np.asarray(data.library[cells], np.float64), 1.0))
-    held = np.arange(len(cells)) % HELD_OUT == 0
     design = {"all": np.zeros((len(cells), 0))}
     if n_combinations > 1:
         design["levels"] = np.eye(n_combinations)[combination]
         design["levels"][:, design["levels"].sum(axis=0) < FEWEST] = 0.0
     design = {name: np.column_stack([depth - depth.mean(), np.ones(len(cells)), one]) for name, one in design.items()}
-    gains, errors, before = {}, {}, (found[held] - 1) ** 2
+    gains, errors, factors, before = {}, {}, {}, (found[held] - 1) ** 2
     for name, known in design.items():
         fit = _fitted(found[~held], curves[~held], known[~held])
+        factors[name] = np.exp(np.clip(known[held] @ fit, GRID[0], GRID[-1]))
         better = before - (found[held] - _along(curves[held], known[held] @ fit)[0]) ** 2
         gains[name] = float(better.mean() / max(before.mean(), TINY))
         errors[name] = float(better.std() / np.sqrt(held.sum()) / max(before.mean(), TINY))
     best = max(gains, key=lambda name: gains[name])
-    log.info("dispersion by depth and levels explains %s of the error in the number of expressed genes", gains)
+    told = {name: round(gain, 3) for name, gain in gains.items()}
+    log.info("dispersion by depth and levels explains %s of the error in the number of expressed genes", told)
     if gains[best] <= ENOUGH * errors[best]:
+        return None, gains
+    judges = cells[held]
+    if log_density(vae, data, judges, seed, factors[best]) < log_density(vae, data, judges, seed, np.ones(len(judges))):
+        log.info("one dispersion for all depths is kept: the counts of expressed genes would scatter wrongly")
         return None, gains
     fit = _fitted(found, curves, design[best])
     offsets = np.full(n_combinations + 1, fit[1])
@@ -139,6 +146,22 @@ def expressed(vae: CountVAE, data: CountData, cells: Index, seed: int) -> tuple[
     expected = np.concatenate(parts)
     usual = np.maximum(expected[:, len(GRID) // 2], TINY)
     return np.concatenate(found) / usual, expected / usual[:, None]
+
+
+def log_density(vae: CountVAE, data: CountData, cells: Index, seed: int, theta: Array) -> float:
+    """Return the mean log density of counts (nats per cell), θ multiplied by factors (cells,), at posterior draws."""
+    import torch
+
+    likelihood, total, start = vae.likelihood, 0.0, 0
+    noise = torch.Generator(device=vae.device).manual_seed(seed)
+    for batch in Batches(data, vae.device).stream(cells, BATCH):
+        mu, shape = vae.predictive(batch, noise)
+        shape = shape | {"theta": shape["theta"] * theta[start : start + len(mu), None]}
+        start += len(mu)
+        x = likelihood.observed(batch.dense().double().cpu().numpy())
+        below, upto = likelihood.interval(x, mu, **shape)
+        total += float(np.log(np.maximum(upto - below, TINY)).sum())
+    return total / len(cells)
 
 
 def _fitted(found: Array, curves: Array, design: Array) -> Array:
