@@ -20,7 +20,7 @@ VERSIONS: dict[str, int] = {
     "knob": 6,
     "traverse": 4,
     "sample": 5,
-    "bundle_samples": 2,
+    "bundle_samples": 1,
     "check_samples": 3,
     "plot_model": 7,
     "export": 4,
