@@ -7,11 +7,15 @@ from dataclasses import replace
 import anndata as ad
 import numpy as np
 import pytest
+import torch
 from scipy import sparse
+from scipy.stats import nbinom
 
 import sclatent as sl
+from sclatent.model import Batches
 from sclatent.tl._model.inputs import inputs
-from sclatent.tl._samples.dispersion import GRID, Dispersion, expressed, fit_dispersion
+from sclatent.tl._samples import dispersion
+from sclatent.tl._samples.dispersion import GRID, Dispersion, expressed, fit_dispersion, log_density
 
 GENES, CELLS = 150, 600
 MODEL = {"n_latent": 1, "epochs": 12, "refit": False, "decoder": "linear"}
@@ -130,3 +134,25 @@ def test_the_expected_number_is_that_of_drawn_counts(likelihood):
         if likelihood != "zinb":  # there `sample` raises the rates, so that counts sum to the library size
             expected = (curves[:, at] / found * np.diff(cells.X.indptr)).mean()
             assert drawn.mean() == pytest.approx(expected, rel=0.03)
+
+
+def test_the_density_of_the_counts_is_that_of_scipy_and_falls_with_a_wrong_dispersion(deep):
+    cells, trained, density = deep
+    data, rows = inputs(cells, trained.card), np.arange(50)
+    with torch.no_grad():
+        mu, shape = trained.vae.predictive(Batches(data).gather(rows), torch.Generator().manual_seed(0))
+    theta = 2 * shape["theta"]
+    expected = nbinom.logpmf(cells.X[rows].toarray(), theta, theta / (theta + mu)).sum(1).mean()
+    assert log_density(trained.vae, data, rows, 0, np.full(50, 2.0)) == pytest.approx(expected, rel=1e-6)
+    every = np.flatnonzero(cells.obs["split"] != "test")
+    right = density.dispersion.factors(data.library[every], 0 * every)
+    at = [log_density(trained.vae, data, every, 0, one) for one in (right, np.ones(len(every)), 1 / right)]
+    assert at[0] > at[1] > at[2]
+
+
+def test_one_dispersion_is_kept_where_the_density_of_the_counts_falls(deep, monkeypatch):
+    cells, trained, _ = deep
+    monkeypatch.setattr(dispersion, "log_density", lambda vae, data, cells, seed, theta: -np.abs(theta - 1).sum())
+    found = sl.tl.density(cells, trained)
+    assert found.dispersion is None
+    assert found.about["dispersion"]["all"] > 0.1
