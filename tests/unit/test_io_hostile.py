@@ -374,6 +374,18 @@ def test_lists_in_place_of_names(tmp_path):
         sl.io.read_counts(path)
 
 
+def test_lists_in_place_of_an_attribute(tmp_path):
+    path = tmp_path / "a.h5ad"
+    anndata.AnnData(np.ones((2, 3), "f4")).write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        del file["var"].attrs["encoding-type"]
+        lists = np.empty(1, dtype=object)
+        lists[0] = np.array([1, 2], np.uint8)
+        file["var"].attrs.create("encoding-type", lists, (1,), h5py.vlen_dtype(np.uint8))
+    with pytest.raises(InputError, match=r"a\.h5ad: the attribute 'encoding-type' of var is damaged"):
+        sl.io.read_counts(path)
+
+
 @pytest.mark.parametrize("place", ["barcodes", "features/id", "features/name"])
 def test_a_name_with_a_nul_byte_is_one_line(tmp_path, place):
     path = tmp_path / "a.h5"

@@ -9,7 +9,7 @@ VERSIONS: dict[str, int] = {
     "read": 4,
     "check": 3,
     "prepare": 5,
-    "cycle": 12,
+    "cycle": 13,
     "plot_cells": 7,
     "train": 14,
     "embed": 3,

@@ -141,14 +141,8 @@ def assemble(
         "total": float(cell_sums(counts).sum()),
     }
     adata.uns[slots.UNS] = {slots.UNS_READ: info}
-    log.info(
-        "%s: %d cells × %d genes, %.0f counts, read as %s",
-        path,
-        adata.n_obs,
-        adata.n_vars,
-        info["total"],
-        info["format"],
-    )
+    size = (path, adata.n_obs, adata.n_vars, info["total"], info["format"])
+    log.info("%s: %d cells × %d genes, %.0f counts, read as %s", *size)
     return adata
 
 

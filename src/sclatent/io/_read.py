@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from sclatent.data.textfiles import GZIP, HDF5, starts_with
 from sclatent.io._counts import parsing
 from sclatent.io._formats.features import PEAKS
-from sclatent.io._formats.heaps import check_heaps
+from sclatent.io._formats.hdf5 import open_hdf5
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 from sclatent.settings.errors import check_file
@@ -146,8 +146,7 @@ def _format(path: Path) -> str:
 def _hdf5(path: Path) -> str:
     import h5py
 
-    check_heaps(path)
-    with parsing(path, "HDF5"), h5py.File(path, "r") as file:
+    with open_hdf5(path, "HDF5") as file:
         if "obs" in file and "var" in file:
             return "h5mu" if "mod" in file else "h5ad"
         if isinstance(file.get("matrix"), h5py.Dataset) and "row_attrs" in file:

@@ -16,7 +16,7 @@ from sclatent.data.blocks import CountStore
 from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._formats.features import choose_features
-from sclatent.io._formats.heaps import check_heaps
+from sclatent.io._formats.hdf5 import open_hdf5
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_chunks, check_sizes, first_values, keys_of, read_sparse
@@ -62,8 +62,7 @@ def read_anndata(
             return read_group(file, path, layer, "zarr", rounding, features=features, modality=modality)
     import h5py
 
-    check_heaps(path)
-    with parsing(path, "h5ad"), h5py.File(path, "r") as file:
+    with open_hdf5(path, "h5ad") as file:
         if isinstance(file.get("obs"), h5py.Dataset):
             check_sizes(file, path)
             return _read_legacy(path, layer, rounding, features=features, modality=modality)

@@ -12,9 +12,9 @@ from scipy import sparse
 
 from sclatent.data.blocks import CountStore
 from sclatent.data.gene_ids import folded
-from sclatent.io._counts import assemble, parsing
+from sclatent.io._counts import assemble
 from sclatent.io._formats.features import choose_features
-from sclatent.io._formats.heaps import check_heaps
+from sclatent.io._formats.hdf5 import open_hdf5
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_sizes, first_values, keys_of
@@ -52,10 +52,7 @@ def read_loom(
     Attributes with one value per cell (gene) become columns of ``obs`` (``var``); an attribute of several columns
     becomes as many columns, numbered from 1. Where the file has no cell names they are ``cell1`` … in file order.
     """
-    import h5py
-
-    check_heaps(path)
-    with parsing(path, "loom"), h5py.File(path, "r") as file:
+    with open_hdf5(path, "loom") as file:
         dataset, where = _place(file, path, layer)
         if len(dataset.shape) != 2:
             raise InputError(f"{path}: {where} has {len(dataset.shape)} dimensions, expected genes × cells")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from sclatent.data.modalities import RNA
 from sclatent.data.modalities.peaks import are_peaks
-from sclatent.io._counts import are_antibodies, parsing
+from sclatent.io._counts import are_antibodies
 from sclatent.io._formats.features import GENES, PEAKS, kind_of_features, kind_of_word
 from sclatent.io._formats.h5ad import read_group, read_names, read_table
-from sclatent.io._formats.heaps import check_heaps
+from sclatent.io._formats.hdf5 import open_hdf5
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
 from sclatent.settings.modalities import ATAC
@@ -45,10 +45,7 @@ def read_mudata(path: Path, *, modality: str | None, layer: str | None, rounding
     InputError
         If no table, or several, may be that modality.
     """
-    import h5py
-
-    check_heaps(path)
-    with parsing(path, "h5mu"), h5py.File(path, "r") as file:
+    with open_hdf5(path, "h5mu") as file:
         kinds = {name: _kind(name, table, path) for name, table in file["mod"].items()}
         name = _choose(kinds, modality or RNA, path)
         adata = read_group(file["mod"][name], path, layer, "h5mu", rounding, modality=modality)

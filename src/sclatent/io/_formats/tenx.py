@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sclatent.io._counts import assemble, fits, keep_genes, parsing
+from sclatent.io._counts import assemble, fits, keep_genes
 from sclatent.io._formats.features import GENES, no_features
-from sclatent.io._formats.heaps import check_heaps
+from sclatent.io._formats.hdf5 import open_hdf5
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_sizes, keys_of, read_sparse
 from sclatent.settings import InputError, did_you_mean
@@ -28,11 +28,9 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None, roundin
 
     Files of other tools in this form (CellBender) may lack the feature types and hold groups of their own.
     """
-    import h5py
     import pandas as pd
 
-    check_heaps(path)
-    with parsing(path, "10x h5"), h5py.File(path, "r") as file:
+    with open_hdf5(path, "10x h5") as file:
         if "features" in keys_of(file.get("matrix")):
             group, version = file["matrix"], 3
             check_sizes(group, path)
