@@ -251,8 +251,7 @@ class CountVAE(Network):
         of
             The modality whose counts are drawn.
         scores
-            Normal scores (cells × genes) at which counts are read off their distributions; None: each is drawn by
-            itself.
+            Normal scores (cells × genes) at which counts are read off their distributions; None: drawn one by one.
         theta
             Factors of the inverse dispersion (cells,), for likelihoods that have one; None: as it was learned.
         seed
@@ -276,17 +275,13 @@ class CountVAE(Network):
             return likelihood.quantile(ndtr(scores), mu, **shape).astype(np.float32)
         return likelihood.draw(rng, mu, **shape).astype(np.float32)
 
-    # --- files ------------------------------------------------------------------------------------------------------
-
     def save(self, folder: Path | str, extra: dict[str, Any] | None = None) -> None:
         """Write ``model.safetensors`` and ``model.json`` (the architecture, and what `extra` holds) to `folder`.
 
         Parameters
         ----------
-        folder
-            Where the two files go.
-        extra
-            More keys of ``model.json``; ready for JSON.
+        folder, extra
+            Where the two files go; more keys of ``model.json``, ready for JSON.
         """
         saving.save_model(self, Path(folder), extra or {})
 
