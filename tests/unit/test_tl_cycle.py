@@ -293,6 +293,19 @@ def test_depth_is_told_by_scatter_not_by_counts():
         assert is_deep(sp.csr_matrix(rng.poisson(rate).astype(float)), library, genes) is deep
 
 
+@pytest.mark.parametrize(("resting", "verdict"), [(0.3, "cycle"), (0.9999, "no cycle")])
+def test_few_counts_that_scatter_much(resting, verdict):
+    """Their logarithms hardly change along the circle; their rates do, if there is one."""
+    world = simulate(1500, 800, resting=resting, median_library=1250.0, theta=0.1, seed=0)
+    found = cycle(world)
+    assert facts(found)["verdict"] == verdict
+    if verdict == "cycle":
+        assert facts(found)["law"] == "negative binomial"
+        cycles = world.obs["true_cycling"].to_numpy(bool)
+        truth, angle = (x[cycles] for x in (world.obs["true_angle"].to_numpy(), found.obs["cycle_angle"].to_numpy()))
+        assert mean_cosine(truth, angle) > 0.4
+
+
 def test_genes_do_not_join_by_chance(shared_data):
     from sclatent.data import cycle_genes
 

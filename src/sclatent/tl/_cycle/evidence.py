@@ -62,6 +62,11 @@ class Evidence:
         return float(norm.sf(z.sum() / np.sqrt(len(z))))
 
     @property
+    def hardly(self) -> bool:
+        """Whether the lists part, but their genes hardly change."""
+        return max(self.fold.values()) < FOLD and max(self.apart.values()) < ALPHA
+
+    @property
     def ends(self) -> tuple[str, ...]:
         """The ends of the circle that the data contain: both, that of one list (the clearer one), or none."""
         changes = max(self.fold.values()) >= FOLD

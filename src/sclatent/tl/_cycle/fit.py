@@ -11,9 +11,9 @@ from scipy.special import logsumexp
 
 from sclatent.data.blocks.dense import by_rows
 from sclatent.tl._cycle.em import Fit, resultant, start_from_angle
-from sclatent.tl._cycle.evidence import Evidence, weigh
-from sclatent.tl._cycle.grow import Growth, Plan, grid
-from sclatent.tl._cycle.law_choice import plan_for, with_genes_of_counts
+from sclatent.tl._cycle.evidence import LISTS, Evidence, weigh
+from sclatent.tl._cycle.grow import Grown, Growth, Plan, grid
+from sclatent.tl._cycle.law_choice import SHALLOW_PLAN, mostly_absent, plan_for, with_genes_of_counts
 from sclatent.tl._cycle.laws.counts import highest
 from sclatent.tl._cycle.laws.source import Source
 from sclatent.tl._cycle.scores import ListGenes, log_normalise
@@ -82,8 +82,7 @@ def find_circle(
         Seed of the choice of training cells.
     """
     counts, library = sp.csr_matrix(counts), np.asarray(library, np.float64)
-    if plan is None:
-        plan = plan_for(counts, library, genes)
+    given, plan = plan, plan or plan_for(counts, library, genes)
     source = Source(counts, library, batch)
     n = counts.shape[0]
     rows = np.arange(n)
@@ -92,10 +91,20 @@ def find_circle(
     some = source.part(rows)
     normalised = log_normalise(some.counts, some.library)
     phase = np.where(genes.phase == "S", 0, 1)
-    growth = Growth(some, normalised, genes.position, phase, plan)
     guesses = first_guesses(normalised, genes)
-    grown, best = growth.first(guesses)
-    evidence = weigh(some, normalised, genes, guesses[best], deep=plan.deep, temper=plan.temper)
+
+    def begin(plan: Plan) -> tuple[Growth, Grown, Evidence]:
+        growth = Growth(some, normalised, genes.position, phase, plan)
+        grown, best = growth.first(guesses)
+        weighed = weigh(some, normalised, genes, guesses[best], deep=plan.deep, temper=plan.temper)
+        return growth, grown, weighed
+
+    growth, grown, evidence = begin(plan)
+    if given is None and plan.deep and evidence.hardly and mostly_absent(some.counts, genes):
+        # logarithms of counts that are mostly 0 hardly change, by however much the rates do
+        again = begin(SHALLOW_PLAN)
+        if again[2].ends == LISTS:
+            plan, (growth, grown, evidence) = SHALLOW_PLAN, again
     table: dict[str, Array] = {}
     if evidence.ends:
         grown = growth.grow(grown)

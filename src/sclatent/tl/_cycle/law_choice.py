@@ -23,8 +23,7 @@ PLANS = {"log-normal": DEEP_PLAN, "negative binomial": SHALLOW_PLAN}
 DEEP = 1.5
 """Counts are deep if the variance of the median list gene is this many times that of a Poisson."""
 ONE = 1.0
-"""Fewer counts of the median list gene in a cell are not deep, however much they scatter: what is 0 in most cells is
-not normal about a curve, on whatever scale."""
+"""Where the median list gene has fewer counts in a cell, the law of shallow counts may have the last word."""
 DEPTH_CELLS = 20_000
 """Cells that decide whether counts are deep."""
 
@@ -35,20 +34,23 @@ def plan_for(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> Plan:
 
 
 def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
-    """Return whether cells differ in the median list gene by more than counting noise, and hold one count of it.
+    """Return whether cells differ in the median list gene by more than counting noise.
 
     The variance of count / library is compared with that of Poisson counts. If counting noise dominates, the model has
     to describe counts; otherwise it has to describe how genes vary from cell to cell.
     """
     cells = evenly(np.arange(counts.shape[0]), DEPTH_CELLS)
     library = library[cells]
-    found = np.asarray(rows_at(counts, cells)[:, genes.position].todense(), dtype=np.float64)
-    part = found / library[:, None]
+    part = np.asarray(rows_at(counts, cells)[:, genes.position].todense(), dtype=np.float64) / library[:, None]
     by_chance = (part / library[:, None]).mean(axis=0)
     seen = by_chance > 0
-    if not seen.any() or np.median(found.mean(axis=0)[seen]) < ONE:
-        return False
-    return bool(np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)
+    return bool(seen.any() and np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)
+
+
+def mostly_absent(counts: sp.csr_matrix, genes: ListGenes) -> bool:
+    """Return whether the median list gene has less than one count in a cell: its logarithms are far from normal."""
+    mean = np.asarray(counts[:, genes.position].mean(axis=0)).ravel()
+    return bool((mean > 0).any() and np.median(mean[mean > 0]) < ONE)
 
 
 def with_genes_of_counts(growth: Growth, grown: Grown, guesses: list[Array]) -> Grown:
