@@ -155,8 +155,7 @@ def section(used: dict[str, list[Used]], counts: float) -> str:
             "c × counts that are not 0. GB are the same, with only the counts held at once (at most 256 MB). Two rules "
             "have other terms: `train` has cells × epochs (`epochs: auto` takes fewer passes over more cells, at least "
             f"8), and `map` has the cells and their square, the latter up to {EXACT:,} cells, where neighbours are "
-            "searched exactly. Relative errors are fitted, and no factor is negative. With few sizes, memory is less "
-            "certain than time: from 100,000 cells and fewer, that of a million is predicted at half of what it was.",
+            "searched exactly. Relative errors are fitted, and no factor is negative.",
             "",
             "Each size predicted from the others (cells, and counts in brackets), all rules together:",
             "",

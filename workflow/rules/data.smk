@@ -40,7 +40,7 @@ rule read:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(450, 0.7),
+        mem_mb=memory(520, 0.6),
         runtime=minutes(15, 0.05),
     params:
         settings=section("counts", "modalities", "join", "metadata"),

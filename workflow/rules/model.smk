@@ -151,7 +151,7 @@ checkpoint select:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(400, 3),
+        mem_mb=memory(400, 2),
         runtime=minutes(10),
     params:
         version=VERSIONS["select"],
@@ -174,7 +174,7 @@ rule map:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(700, 22),
+        mem_mb=memory(700, 14),
         runtime=minutes(15, 0.5),
     params:
         settings=section("map"),
