@@ -12,6 +12,7 @@ import numpy as np
 
 from sclatent.data import blocks
 from sclatent.data.blocks import CountStore, csr_of, transposed
+from sclatent.io._formats.hdf5 import check_attributes
 from sclatent.io._formats.heaps import check_texts
 from sclatent.io._numbers import plain_floats
 from sclatent.settings import InputError
@@ -69,6 +70,7 @@ def _arrays(node: Any, path: Path, seen: set[int]) -> Iterator[Any]:
         if address in seen:
             return
         seen.add(address)
+        check_attributes(node, path)
         for value in node.attrs.values():
             if isinstance(value, h5py.Reference) and value:  # old files keep the levels of a column elsewhere
                 yield from _arrays(node.file[value], path, seen)

@@ -16,7 +16,7 @@ from sclatent.data.blocks import CountStore
 from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._formats.features import choose_features
-from sclatent.io._formats.hdf5 import open_hdf5
+from sclatent.io._formats.hdf5 import check_attributes, open_hdf5
 from sclatent.io._numbers import looks_whole, plain_floats
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_chunks, check_sizes, first_values, keys_of, read_sparse
@@ -214,6 +214,8 @@ def _place(file: Any, path: Path, layer: str | None) -> tuple[Any, str]:
     if "X" in _group(file, "raw"):
         places["raw"] = "raw"
     if layer is None or layer == "X":
+        if "X" in file:
+            check_attributes(file["X"], path)
         if "X" not in file or file["X"].attrs.get("encoding-type") == "null":
             raise InputError(
                 f"{path}: no X in it: set `layer` to one of {', '.join(places) or '(there is no layer either)'}"
@@ -243,6 +245,7 @@ def _matrix(group: Any, obs: pd.DataFrame, var: pd.DataFrame, path: Path, where:
         for at in range(0, group.shape[0], rows):
             store.append(sparse.csr_matrix(plain_floats(np.asarray(group[at : at + rows]), path)))
         return store.matrix()
+    check_attributes(group, path)
     about = group.attrs
     # `h5sparse_*` is what anndata wrote before 0.7
     form = str(about.get("encoding-type", about.get("h5sparse_format", "")))

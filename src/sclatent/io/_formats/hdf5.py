@@ -1,4 +1,4 @@
-"""Opening HDF5 files: what would keep or end the process is looked for before anything is read."""
+"""Opening HDF5 files: what would keep or end the process is looked for before it is read."""
 
 from __future__ import annotations
 
@@ -31,16 +31,26 @@ def open_hdf5(path: Path, what: str) -> Iterator[Any]:
 
     check_heaps(path)
     with parsing(path, what), h5py.File(path, "r") as file:
-        _check_attributes("", file, path)
-        file.visititems(lambda name, node: _check_attributes(name, node, path))
         yield file
 
 
-def _check_attributes(name: str, node: Any, path: Path) -> None:
-    """Stop at an attribute that holds lists of bytes: a damaged text, which ends the process when it is read."""
+def check_attributes(node: Any, path: Path) -> None:
+    """Stop at an attribute that holds lists of bytes: a damaged text, which ends the process when it is read.
+
+    Asked of what is about to be read, not of all that is in the file: a damaged group can end the process as well. A
+    node of a zarr store has no such attributes.
+
+    Raises
+    ------
+    InputError
+        If there is such an attribute.
+    """
+    if not hasattr(node, "id"):
+        return
     import h5py
 
     for key in node.attrs:
         kind = node.attrs.get_id(key).get_type()
         if isinstance(kind, h5py.h5t.TypeVlenID) and kind.get_super().get_size() == 1:
-            raise InputError(f"{path}: the attribute '{key}' of {name or 'the file'} is damaged: fetch the file again")
+            name = str(node.name).strip("/") or "the file"
+            raise InputError(f"{path}: the attribute '{key}' of {name} is damaged: fetch the file again")
