@@ -126,7 +126,7 @@ def _rows(
     draws: int,
     seed: int,
 ) -> list[dict[str, object]]:
-    def split(draw: np.ndarray, mask: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    def split(draw: np.ndarray | float, mask: np.ndarray | float, cell: np.ndarray | float) -> np.ndarray:
         """Return the three variances, those below taken off; what is left of nothing can come out negative."""
         return np.stack([cell - mask / masks, mask - draw / draws, draw]).clip(0)
 

@@ -47,7 +47,8 @@ def solve(parameters: Array, harmonics: int) -> tuple[Array, Array, Array]:
     alpha = beta * level * shape
     u = np.fft.rfft(alpha) / (beta + 1j * _FREQUENCY)
     s = beta * u / (gamma + 1j * _FREQUENCY)
-    return alpha, *(np.maximum(np.fft.irfft(one, BINS), SMALLEST) for one in (u, s))
+    on_grid = [np.maximum(np.fft.irfft(one, BINS), SMALLEST) for one in (u, s)]
+    return alpha, on_grid[0], on_grid[1]
 
 
 def log_means(parameters: Array, harmonics: int) -> Array:
