@@ -29,9 +29,8 @@ from cycle import read, row, settings
 
 from sclatent.data import cycle_genes, match_genes, simulate
 from sclatent.tl import cycle
-from sclatent.tl._cycle.law_choice import DEEP_PLAN, SHALLOW_PLAN, is_deep
+from sclatent.tl._cycle import law_choice
 from sclatent.tl._cycle.scores import find_list_genes, log_normalise, symbols
-from sclatent.tl._cycle.stage import _library
 
 Keys = dict[str, Any]
 Draw = tuple[str, str, ad.AnnData, Keys]
@@ -206,12 +205,16 @@ def judge(data: ad.AnnData, keys: Keys) -> tuple[str, str, str]:
     """Return the verdict before, that of now, and the p-values."""
     found = settings(**keys)
     counts = sp.csr_matrix(data.X)
-    library = _library(data, counts, found.library_size is not None)
     genes = find_list_genes(data.var, np.asarray(counts.sum(axis=0)).ravel(), found.organism, None)
     if genes.reason:
         return "no cycle", "no cycle", "too few genes"
-    plan = DEEP_PLAN if is_deep(counts, library, genes) else SHALLOW_PLAN
-    facts = cycle(data, plan=replace(plan, grow=(), beside=False), **found.parts(cycle)).uns["sclatent"]["cycle"]
+    plans = law_choice.DEEP_PLAN, law_choice.SHALLOW_PLAN
+    # the verdict comes before genes join
+    law_choice.DEEP_PLAN, law_choice.SHALLOW_PLAN = (replace(plan, grow=(), beside=False) for plan in plans)
+    try:
+        facts = cycle(data, **found.parts(cycle)).uns["sclatent"]["cycle"]
+    finally:
+        law_choice.DEEP_PLAN, law_choice.SHALLOW_PLAN = plans
     if "p_S" not in facts:
         return "no cycle", "no cycle", facts["reason"]
     before = "cycle" if max(facts["p_S"], facts["p_G2M"]) < 0.01 else "no cycle"

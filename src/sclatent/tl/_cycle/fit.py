@@ -13,7 +13,7 @@ from sclatent.data.blocks.dense import by_rows
 from sclatent.tl._cycle.em import Fit, resultant, start_from_angle
 from sclatent.tl._cycle.evidence import LISTS, Evidence, weigh
 from sclatent.tl._cycle.grow import Grown, Growth, Plan, grid
-from sclatent.tl._cycle.law_choice import SHALLOW_PLAN, mostly_absent, plan_for, with_genes_of_counts
+from sclatent.tl._cycle.law_choice import other_plan, plan_for, with_genes_of_counts
 from sclatent.tl._cycle.laws.counts import highest
 from sclatent.tl._cycle.laws.source import Source
 from sclatent.tl._cycle.scores import ListGenes, log_normalise
@@ -100,11 +100,9 @@ def find_circle(
         return growth, grown, weighed
 
     growth, grown, evidence = begin(plan)
-    if given is None and plan.deep and evidence.hardly and mostly_absent(some.counts, genes):
-        # logarithms of counts that are mostly 0 hardly change, by however much the rates do
-        again = begin(SHALLOW_PLAN)
-        if again[2].ends == LISTS:
-            plan, (growth, grown, evidence) = SHALLOW_PLAN, again
+    other = None if given else other_plan(plan, evidence, some.counts, genes)
+    if other and (again := begin(other))[2].ends == LISTS:
+        plan, (growth, grown, evidence) = other, again
     table: dict[str, Array] = {}
     if evidence.ends:
         grown = growth.grow(grown)

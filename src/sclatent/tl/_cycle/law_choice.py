@@ -9,6 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from sclatent.data.blocks import rows_at
+from sclatent.tl._cycle.evidence import Evidence
 from sclatent.tl._cycle.grow import Grown, Growth, Plan
 from sclatent.tl._cycle.scores import ListGenes
 from sclatent.tl._cycle.states import Array
@@ -47,10 +48,15 @@ def is_deep(counts: sp.csr_matrix, library: Array, genes: ListGenes) -> bool:
     return bool(seen.any() and np.median(part.var(axis=0)[seen] / by_chance[seen]) >= DEEP)
 
 
-def mostly_absent(counts: sp.csr_matrix, genes: ListGenes) -> bool:
-    """Return whether the median list gene has less than one count in a cell: its logarithms are far from normal."""
+def other_plan(plan: Plan, evidence: Evidence, counts: sp.csr_matrix, genes: ListGenes) -> Plan | None:
+    """Return the plan of shallow counts where that of deep ones cannot see a change; None where it can.
+
+    Logarithms of counts that are mostly 0 hardly change, by however much the rates do. So it is where the lists part,
+    their genes hardly change, and the median list gene has less than one count in a cell.
+    """
     mean = np.asarray(counts[:, genes.position].mean(axis=0)).ravel()
-    return bool((mean > 0).any() and np.median(mean[mean > 0]) < ONE)
+    few = bool((mean > 0).any() and np.median(mean[mean > 0]) < ONE)
+    return SHALLOW_PLAN if plan.deep and evidence.hardly and few else None
 
 
 def with_genes_of_counts(growth: Growth, grown: Grown, guesses: list[Array]) -> Grown:
