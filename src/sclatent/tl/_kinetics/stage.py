@@ -157,8 +157,9 @@ def _correlation(x: Array, y: Array, weight: Array) -> Array:
 
 def _layer(cells: AnnData, name: str):  # type: ignore[no-untyped-def]
     if name not in cells.layers:
+        known = [layer for layer in cells.layers if layer is not None]  # what anndata 0.13 calls X
         raise InputError(
-            f"kinetics: no layer '{name}'{did_you_mean(name, cells.layers)}: name the layers of unspliced and spliced "
+            f"kinetics: no layer '{name}'{did_you_mean(name, known)}: name the layers of unspliced and spliced "
             "counts, or `unspliced=None` where there are none"
         )
     matrix = cells.layers[name]
