@@ -86,7 +86,7 @@ def simulate(
     organism
         ``human`` or ``mouse``, for the names of the list genes.
     seed
-        Same seed, same counts.
+        Same seed and arguments, same counts.
 
     Returns
     -------

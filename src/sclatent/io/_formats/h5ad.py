@@ -118,15 +118,6 @@ def _group(file: Any, name: str) -> list[str]:
     return keys_of(file[name]) if name in file else []
 
 
-def read_names(group: Any) -> list[str]:
-    """Return the names of the rows of a table of anndata."""
-    from anndata.io import read_elem
-
-    # an array of texts, or since anndata 0.13 a group of texts and of which are missing
-    names = read_elem(group[group.attrs["_index"]])
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in names]
-
-
 def read_table(group: Any, path: Path) -> pd.DataFrame:
     """Return a table of anndata."""
     from anndata.io import read_elem

@@ -10,7 +10,7 @@ from sclatent.data.modalities import RNA
 from sclatent.data.modalities.peaks import are_peaks
 from sclatent.io._counts import are_antibodies
 from sclatent.io._formats.features import GENES, PEAKS, kind_of_features, kind_of_word
-from sclatent.io._formats.h5ad import read_group, read_names, read_table
+from sclatent.io._formats.h5ad import read_group, read_table
 from sclatent.io._formats.hdf5 import open_hdf5
 from sclatent.io._rounding import Rounding
 from sclatent.settings import InputError
@@ -67,12 +67,12 @@ def _tell(path: Path, name: str, left: list[str]) -> None:
 def _kind(name: str, table: Any, path: Path) -> str | None:
     """Return what a table holds, by its name, its feature types or the names of its features; None if none tells."""
     found = kind_of_word(name)
-    if found is None and "var" in table:
-        found = kind_of_features(read_table(table["var"], path))
-    if found is None and "var" in table:
-        features = read_names(table["var"])[:_LOOKED_AT]
-        found = PEAKS if are_peaks(features) else "other" if are_antibodies(features) else None
-    return found
+    if found is not None or "var" not in table:
+        return found
+    var = read_table(table["var"], path)
+    features = [str(name) for name in var.index[:_LOOKED_AT]]
+    by_names = PEAKS if are_peaks(features) else "other" if are_antibodies(features) else None
+    return kind_of_features(var) or by_names
 
 
 def _choose(kinds: dict[str, str | None], modality: str, path: Path) -> str:
