@@ -10,12 +10,14 @@ seen these counts, the more so the deeper the cell, so that deep cells seem to s
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sclatent.data.modalities import RNA
 from sclatent.model import Batches
 from sclatent.tl._samples.scores import FEWEST
 
@@ -126,21 +128,37 @@ def fit_dispersion(
     return Dispersion(offsets, float(fit[0]), np.array([depth.min(), depth.mean(), depth.max()])), gains
 
 
+def at_posteriors(
+    vae: CountVAE, data: CountData, cells: Index, seed: int, *, of: str = RNA, theta: Array | None = None
+) -> Iterator[tuple[Array, Array, dict[str, Array]]]:
+    """Yield counts, means and shape of the likelihood (some cells × genes) at one draw from the posterior of each cell.
+
+    `of` is the modality whose counts they are, `theta` (cells,) the factors of its inverse dispersion.
+    """
+    import torch
+
+    likelihood, start = vae.modalities[of].likelihood, 0
+    noise = torch.Generator(device=vae.device).manual_seed(seed)
+    for batch in Batches(data, vae.device).stream(cells, BATCH):
+        mu, shape = vae.predictive(batch, noise, of=of)
+        if theta is not None:
+            shape = shape | {"theta": shape["theta"] * theta[start : start + len(mu), None]}
+        start += len(mu)
+        counts = batch if of == RNA else batch.others[of]
+        yield likelihood.observed(counts.dense().double().cpu().numpy()), mu, shape
+
+
 def expressed(vae: CountVAE, data: CountData, cells: Index, seed: int) -> tuple[Array, Array] | None:
     """Return how many genes each cell expresses (cells,), and how many with θ multiplied by exp(`GRID`) (cells × grid).
 
     The latter is expected at one draw from the posterior of each cell. Both are shares of what is expected with θ as it
     is, so that deep cells count no more than others. None if the likelihood has no θ.
     """
-    import torch
-
-    likelihood = vae.likelihood
-    noise, parts, found = torch.Generator(device=vae.device).manual_seed(seed), [], []
-    for batch in Batches(data, vae.device).stream(cells, BATCH):
-        mu, shape = vae.predictive(batch, noise)
+    likelihood, parts, found = vae.likelihood, [], []
+    for x, mu, shape in at_posteriors(vae, data, cells, seed):
         if "theta" not in shape:
             return None
-        found.append((batch.dense().cpu().numpy() > 0).sum(axis=1))
+        found.append((x > 0).sum(axis=1))
         scaled = (shape | {"theta": shape["theta"] * np.exp(change)} for change in GRID)
         parts.append(np.stack([mu.shape[1] - likelihood.zero(mu, **one).sum(axis=1) for one in scaled], axis=1))
     expected = np.concatenate(parts)
@@ -150,16 +168,9 @@ def expressed(vae: CountVAE, data: CountData, cells: Index, seed: int) -> tuple[
 
 def log_density(vae: CountVAE, data: CountData, cells: Index, seed: int, theta: Array) -> float:
     """Return the mean log density of counts (nats per cell), θ multiplied by factors (cells,), at posterior draws."""
-    import torch
-
-    likelihood, total, start = vae.likelihood, 0.0, 0
-    noise = torch.Generator(device=vae.device).manual_seed(seed)
-    for batch in Batches(data, vae.device).stream(cells, BATCH):
-        mu, shape = vae.predictive(batch, noise)
-        shape = shape | {"theta": shape["theta"] * theta[start : start + len(mu), None]}
-        start += len(mu)
-        x = likelihood.observed(batch.dense().double().cpu().numpy())
-        below, upto = likelihood.interval(x, mu, **shape)
+    total = 0.0
+    for x, mu, shape in at_posteriors(vae, data, cells, seed, theta=theta):
+        below, upto = vae.likelihood.interval(x, mu, **shape)
         total += float(np.log(np.maximum(upto - below, TINY)).sum())
     return total / len(cells)
 

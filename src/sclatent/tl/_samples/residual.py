@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data.modalities import RNA
-from sclatent.model import Batches
+from sclatent.tl._samples.dispersion import at_posteriors
 
 if TYPE_CHECKING:
     from sclatent.model import CountData, CountVAE
@@ -24,7 +24,6 @@ Array = npt.NDArray[Any]
 
 CELLS, FACTORS = 2000, 16
 """Cells that are looked at, and factors, at most."""
-BATCH = 256
 HELD_OUT = 5
 """Every fifth cell is held out while the number of factors is chosen."""
 LARGEST = 4.0
@@ -86,19 +85,11 @@ def normal_scores(
 
     `of` is the modality whose counts they are, `theta` (cells,) the factors of its inverse dispersion.
     """
-    import torch
     from scipy.special import ndtri
 
-    likelihood = vae.modalities[of].likelihood
-    noise, rng = torch.Generator(device=vae.device).manual_seed(seed), np.random.default_rng(seed)
+    likelihood, rng = vae.modalities[of].likelihood, np.random.default_rng(seed)
     parts: list[Array] = []
-    for batch in Batches(data, vae.device).stream(cells, BATCH):
-        mu, shape = vae.predictive(batch, noise, of=of)
-        if theta is not None:
-            rows = slice(BATCH * len(parts), BATCH * (len(parts) + 1))
-            shape = shape | {"theta": shape["theta"] * theta[rows, None]}
-        counts = batch if of == RNA else batch.others[of]
-        x = likelihood.observed(counts.dense().double().cpu().numpy())
+    for x, mu, shape in at_posteriors(vae, data, cells, seed, of=of, theta=theta):
         below, upto = likelihood.interval(x, mu, **shape)
         level = ndtri(below + (upto - below) * rng.random(x.shape))
         parts.append(np.clip(level, -LARGEST, LARGEST).astype(np.float32))
