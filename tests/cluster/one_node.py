@@ -1,7 +1,8 @@
 """A real Slurm of one node for the tests: its own configuration, ports and keys, in a folder of its own.
 
-One partition, one stand-in GPU, no accounting database. A job whose address space passes what it asked for meets a
-limit (`VSizeFactor`): containers have no control groups that would end it.
+One partition, one stand-in GPU, no accounting database. A job that uses more memory than it asked for is killed by
+Slurm, which looks each second (`OverMemoryKill`): containers have no control groups that would end it. A limit of the
+address space is no stand-in for that: a library may wait forever for what it is not given.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ TaskPlugin=task/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill
 MpiDefault=none
 ReturnToService=2
 GresTypes=gpu
 MinJobAge=14400
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
-VSizeFactor={vsize}
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE OverSubscribe=FORCE:4 State=UP
 """
@@ -64,8 +66,8 @@ def program(name: str) -> str | None:
 class OneNode:
     """The three daemons; `environment` is what a process needs to speak to them."""
 
-    def __init__(self, folder: Path, vsize: int = 0) -> None:
-        self.folder, self.vsize = folder, vsize
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.environment = {
             "SLURM_CONF": str(folder / "slurm.conf"),
@@ -86,7 +88,7 @@ class OneNode:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
         text = CONFIGURATION.format(
             host=host, ports=_free_ports(2), user=getpass.getuser(), folder=self.folder, cpus=os.cpu_count(),
-            memory=max(memory - 1024, 512), vsize=self.vsize,
+            memory=max(memory - 1024, 512),
         )  # fmt: skip
         (self.folder / "slurm.conf").write_text(text)
         (self.folder / "gres.conf").write_text(f"NodeName={host} Name=gpu Count=1 File=/dev/null\n")
