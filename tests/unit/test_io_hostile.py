@@ -19,7 +19,7 @@ from sclatent.data.genes import cycle_genes
 from sclatent.data.programs import read_gmt
 from sclatent.io import fetch, read_counts, read_metadata
 from sclatent.io._counts import tidy
-from sclatent.io._formats import heaps
+from sclatent.io._formats import hdf5
 from sclatent.io._sizes import SMALL, check_sizes
 from sclatent.settings import InputError, load_dataset, read_yaml
 
@@ -298,29 +298,6 @@ def test_the_fuzz_run_finds_nothing(root, tmp_path):
     assert "100 inputs" in done.stdout
 
 
-@pytest.mark.parametrize("window", [heaps.WINDOW, 61])
-def test_a_damaged_heap_of_texts_is_refused_at_once_wherever_it_lies(tmp_path, monkeypatch, window):
-    monkeypatch.setattr(heaps, "WINDOW", window)  # with 61 bytes heaps lie across the ends of windows
-    path = tmp_path / "a.loom"
-    with h5py.File(path, "w") as file:
-        file["matrix"] = np.ones((3, 2))
-        file["row_attrs/Gene"] = np.array(["a", "b", "c"], h5py.string_dtype())
-        file["col_attrs/CellID"] = np.array(["x", "y"], h5py.string_dtype())
-    sound = sl.io.read_counts(path)
-    assert list(sound.var_names) == ["a", "b", "c"]
-    os.utime(path, ns=(1, 1))  # a file that has changed is looked at again
-    content = bytearray(path.read_bytes())
-    heap = content.index(b"GCOL")
-    place, found = heap + 16, 1
-    while found:
-        found, length = struct.unpack_from("<H6xQ", content, place)
-        place += (16 + (length + 7) // 8 * 8) if found else 0
-    content[place + 8 : place + 16] = bytes(8)  # the size of the free space
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"a\.loom: a heap of texts at byte {heap:,} is damaged"):
-        sl.io.read_counts(path)
-
-
 def loom_of_texts(path, **how):
     with h5py.File(path, "w") as file:
         file["matrix"] = np.ones((3, 2))
@@ -329,30 +306,79 @@ def loom_of_texts(path, **how):
     return path
 
 
-def test_something_after_the_free_space_of_a_heap(tmp_path):
-    path = loom_of_texts(tmp_path / "a.loom")
-    content = bytearray(path.read_bytes())
+def damaged_heap(content):
+    """Yield what can be wrong with a heap of texts, in which the library walks from object to object by their sizes."""
     heap = content.index(b"GCOL")
     size = struct.unpack_from("<Q", content, heap + 8)[0]
-    content[heap + 8 : heap + 16] = struct.pack("<Q", size + 16)  # now the first 16 bytes behind it are part of it
     place, found = heap + 16, 1
     while found:
         found, length = struct.unpack_from("<H6xQ", content, place)
-        place += (16 + (length + 7) // 8 * 8) if found else length
-    content[place : place + 16] = bytes(16)
+        place += (16 + (length + 7) // 8 * 8) if found else 0
+    endless = bytearray(content)
+    endless[place + 8 : place + 16] = bytes(8)  # the size of the free space
+    yield endless, "HDF5 does not come to an end with "
+    behind = bytearray(content)
+    behind[heap + 8 : heap + 16] = struct.pack("<Q", size + 16)  # now the first 16 bytes behind it are part of it
+    behind[place + length : place + length + 16] = bytes(16)
+    yield behind, "HDF5 "
+    beyond = bytearray(content)
+    beyond[heap + 24 : heap + 32] = struct.pack("<Q", 2**64 - 16)  # with its header no byte, counted in 64 bits
+    yield beyond, "HDF5 "
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_a_damaged_heap_of_texts(tmp_path, monkeypatch, which):
+    monkeypatch.setattr(hdf5, "_SECONDS", 1)
+    path = loom_of_texts(tmp_path / "a.loom")
+    assert list(sl.io.read_counts(path).var_names) == ["a", "b", "c"]
+    os.utime(path, ns=(1, 1))  # a file that has changed is looked at again
+    content, said = list(damaged_heap(path.read_bytes()))[which]
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"a\.loom: a heap of texts at byte {heap:,} is damaged"):
+    with pytest.raises(InputError, match=rf"a\.loom: {said}.*: the file is damaged"):
         sl.io.read_counts(path)
 
 
-def test_an_object_that_reaches_beyond_its_heap(tmp_path):
+@pytest.mark.parametrize("level", [b"\x00", b"\x01"])
+def test_a_list_of_a_group_that_leads_to_itself(tmp_path, monkeypatch, level):
+    monkeypatch.setattr(hdf5, "_SECONDS", 1)
     path = loom_of_texts(tmp_path / "a.loom")
     content = bytearray(path.read_bytes())
-    heap = content.index(b"GCOL")
-    content[heap + 24 : heap + 32] = struct.pack("<Q", 2**64 - 16)  # with its header no byte, counted in 64 bits
+    tree = content.index(b"TREE\x00")  # of the root: signature, type, level, number of entries, two neighbours, entries
+    content[tree + 5 : tree + 6] = level
+    content[tree + 32 : tree + 40] = struct.pack("<Q", tree)  # behind the first key: the first child
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf"a\.loom: a heap of texts at byte {heap:,} is damaged"):
+    with pytest.raises(
+        InputError, match=r"a\.loom: HDF5 (cannot list|does not come|crashes).* the file: the file is da"
+    ):
         sl.io.read_counts(path)
+
+
+def test_a_program_that_cannot_be_started_or_ends_is_no_fault_of_the_file(tmp_path, monkeypatch, caplog):
+    path = loom_of_texts(tmp_path / "a.loom")
+    assert sl.io.read_counts(path).n_obs == 2
+    walker = hdf5._program(os.getpid())
+    walker.kill()
+    walker.wait()
+    os.utime(path, ns=(1, 1))
+    assert sl.io.read_counts(path).n_obs == 2
+    assert hdf5._program(os.getpid()) is not walker
+    hdf5._program.cache_clear()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    os.utime(path, ns=(2, 2))
+    with caplog.at_level("INFO"):
+        assert sl.io.read_counts(path).n_obs == 2
+    assert "read without a first walk through it" in caplog.text
+
+
+def test_a_walk_reads_nothing_of_what_is_claimed_and_all_of_a_large_sound_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(hdf5, "_SECONDS", 2)
+    path = loom_of_texts(tmp_path / "a.loom")
+    with h5py.File(path, "a") as file:
+        file.create_dataset("layers/empty", (10**6, 10**6), "f8", chunks=(1000, 1000))
+        file.create_dataset("layers/text", (10**12,), h5py.string_dtype(), chunks=(10**6,))
+        for i in range(5):  # half a billion zeros in half a megabyte
+            file.create_dataset(f"layers/zeros{i}", data=np.zeros((10**4, 10**4), "u1"), compression="gzip")
+    assert hdf5._walked(path, path.stat().st_size, 0) == ""
 
 
 @pytest.mark.parametrize("how", [{}, {"chunks": (1,)}])

@@ -12,8 +12,7 @@ import numpy as np
 
 from sclatent.data import blocks
 from sclatent.data.blocks import CountStore, csr_of, transposed
-from sclatent.io._formats.hdf5 import check_attributes
-from sclatent.io._formats.heaps import check_texts
+from sclatent.io._formats.hdf5 import check_attributes, check_texts
 from sclatent.io._numbers import plain_floats
 from sclatent.settings import InputError
 
