@@ -35,7 +35,7 @@ def study(folder: Path) -> Path:
     (folder / "config").mkdir(parents=True)
     sl.io.write_h5ad(sl.simulate(300, 200, seed=0), folder / "tiny.h5ad")
     model = {"n_latent": 3, "n_hidden": 16, "epochs": 30}
-    dataset = {"counts": "tiny.h5ad", "batch": "batch", "models": {"nb": model}}
+    dataset = {"counts": "tiny.h5ad", "batch": "batch", "models": {"nb": model}, "seeds": [0, 1]}
     (folder / "config/tiny.yaml").write_text(yaml.safe_dump(dataset))
     (folder / "config/config.yaml").write_text("datasets: [config/tiny.yaml]\n")
     return folder

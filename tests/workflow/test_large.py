@@ -24,6 +24,7 @@ def atlas(study):
         labels=["cell_type"],
         genes={"n_top": 120},
         models={"nb": {"n_latent": 6, "n_hidden": 32, "epochs": 4}},
+        seeds=[0],
         traverse={"steps": 7},
     )
     study.select("large")
