@@ -16,6 +16,9 @@ import pandas as pd
 import zarr
 from scipy import sparse
 
+from sclatent.io._formats.hdf5 import check_walk
+from sclatent.settings import InputError
+
 CELLS = [f"AAACCTGAG{i:03d}-1" for i in range(40)]
 GENES = [*("MCM5", "PCNA", "TYMS", "FEN1", "TOP2A", "CCNB2"), *(f"GENE{i}" for i in range(24))]
 NAMES = [
@@ -192,6 +195,7 @@ def spoil(path: Path, kind: str, rng: np.random.Generator) -> Path:
     for _ in range(rng.integers(1, 4)):
         try:
             if kind in ("h5ad", "10x h5", "loom") and rng.random() < 0.75:
+                check_walk(path)
                 with h5py.File(path, "a") as file:
                     _spoil_hdf5(file, rng)
             elif kind == "zarr" and rng.random() < 0.75:
@@ -200,7 +204,7 @@ def spoil(path: Path, kind: str, rng: np.random.Generator) -> Path:
                 _spoil_text(_one_file(path, rng), kind, rng)
             else:
                 _spoil_bytes(_one_file(path, rng), rng)
-        except (OSError, KeyError, ValueError, RuntimeError, TypeError, UnicodeError):
+        except (InputError, OSError, KeyError, ValueError, RuntimeError, TypeError, UnicodeError):
             return path  # too broken by now for more
     if kind in ("text", "mtx", "metadata", "gmt", "genes") and rng.random() < 0.2:
         return _packed(path, rng)
