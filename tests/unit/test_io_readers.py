@@ -159,8 +159,62 @@ def test_10x_folder_with_parts_missing_or_foreign(tmp_path, matrix):
     with pytest.raises(InputError, match=r"no barcodes.tsv \(gzipped or not\)"):
         read_counts(folder)
     write_10x(folder, matrix, list("ABCDE"), prefix="GSM1_")
-    with pytest.raises(InputError, match=r"holds 2 sets of files .*give the path of one matrix file"):
+    with pytest.raises(InputError, match=r"holds 2 matrices \(GSM1_matrix.*give the path of the one with the counts"):
         read_counts(folder)
+
+
+def _renamed(folder, name):
+    """Give the matrix of a folder another name."""
+    (folder / "matrix.mtx.gz").rename(folder / name)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["UniqueAndMult-EM.mtx.gz", "spliced.mtx.gz", "counts.mtx.gz"])
+def test_a_matrix_of_another_name_beside_barcodes_and_features(tmp_path, matrix, name):
+    folder = _renamed(write_10x(tmp_path / "x", matrix, list("ABCDE")), name)
+    for path in (folder, folder / name):
+        assert np.array_equal(read_counts(path).X.toarray(), matrix)
+    (folder / "ambiguous.mtx.gz").write_bytes((folder / name).read_bytes())
+    with pytest.raises(InputError, match=r"holds 2 matrices .*ambiguous.mtx.gz.*give the path of the one"):
+        read_counts(folder)
+    assert np.array_equal(read_counts(folder / name).X.toarray(), matrix)  # what the line says to do
+    (folder / "barcodes.tsv.gz").rename(folder / "cells.tsv.gz")
+    with pytest.raises(InputError, match=rf"no barcodes.tsv .gzipped or not. beside {name}"):
+        read_counts(folder / name)
+
+
+def test_a_matrix_of_another_name_with_the_prefix_of_its_lists(tmp_path, matrix):
+    folder = write_10x(tmp_path / "x", matrix, list("ABCDE"), prefix="GSM1_a.")
+    write_10x(folder, matrix[:, ::-1], list("EDCBA"), prefix="GSM1_")
+    (folder / "GSM1_a.matrix.mtx.gz").rename(folder / "GSM1_a.counts.mtx.gz")
+    found = read_counts(folder / "GSM1_a.counts.mtx.gz")
+    assert list(found.var_names) == list("ABCDE")
+    assert np.array_equal(found.X.toarray(), matrix)
+
+
+def test_kallisto_with_several_matrices(tmp_path, matrix):
+    """``kb count --workflow nac`` writes one matrix per kind of count, cells × genes, beside common lists."""
+    for kind, counts in (("mature", matrix), ("nascent", 2 * matrix)):
+        with (tmp_path / f"cells_x_genes.{kind}.mtx").open("wb") as file:
+            io.mmwrite(file, sparse.coo_matrix(counts))
+    (tmp_path / "cells_x_genes.barcodes.txt").write_text("".join(f"AAAC{i}\n" for i in range(len(matrix))))
+    (tmp_path / "cells_x_genes.genes.txt").write_text("".join(f"ENSG0000000000{i}\n" for i in range(matrix.shape[1])))
+    (tmp_path / "cells_x_genes.genes.names.txt").write_text("A\nB\nC\nD\nE\n")
+    with pytest.raises(InputError, match=r"holds 2 matrices \(cells_x_genes.mature.mtx, cells_x_genes.nascent.mtx\)"):
+        read_counts(tmp_path)
+    found = read_counts(tmp_path / "cells_x_genes.nascent.mtx")
+    assert np.array_equal(found.X.toarray(), 2 * matrix)
+    assert list(found.var_names) == list("ABCDE")
+
+
+def test_a_folder_above_the_counts_says_where_they_are(tmp_path, matrix):
+    for name in ("raw_feature_bc_matrix", "filtered_feature_bc_matrix"):
+        write_10x(tmp_path / "run" / "outs" / name, matrix, list("ABCDE"))
+    write_10x(tmp_path / "Solo.out" / "Gene" / "raw", matrix, list("ABCDE"))
+    write_10x(tmp_path / "Solo.out" / "Gene" / "filtered", matrix, list("ABCDE"))
+    for above, meant in (("run", "outs/filtered_feature_bc_matrix"), ("Solo.out", "Gene/filtered")):
+        with pytest.raises(InputError, match=f"no zarr store: did you mean {meant} in it"):
+            read_counts(tmp_path / above)
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +27,9 @@ _TAKES = {
     "loom": ("layer", "features"),
     "text": ("orientation",),
 }
+
+_LEVELS, _ENTRIES = 3, 200
+"""How deep, and among how many files, what may be meant is looked for."""
 
 
 def read_counts(
@@ -122,8 +127,8 @@ def _format(path: Path) -> str:
             return "10x folder"
         if any((path / name).exists() for name in (".zgroup", "zarr.json")):
             return "zarr"
-        inside = sorted(p.name for p in path.iterdir() if "matrix" in p.name or ".mtx" in p.name)
-        hint = f": did you mean {inside[0]} in it?" if inside else ": what is there to read?"
+        inside = _inside(path)
+        hint = f": did you mean {inside} in it?" if inside else ": what is there to read?"
         raise InputError(f"{path}: a folder without matrix.mtx(.gz), and no zarr store{hint}")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty (0 bytes)")
@@ -141,6 +146,23 @@ def _format(path: Path) -> str:
     raise InputError(
         f"{path}: unknown ending: expected a 10x folder, .h5, .h5ad, .h5mu, .zarr, .loom, .csv, .tsv or .txt (also .gz)"
     )
+
+
+def _inside(folder: Path) -> str | None:
+    """Return what may be meant by a folder without counts of its own: ``outs/filtered_feature_bc_matrix``."""
+    from sclatent.io._formats.folder import is_10x_folder
+
+    level = [folder]
+    for _ in range(_LEVELS):
+        level = sorted((p for f in level for p in islice(f.iterdir(), _ENTRIES)), key=lambda p: ("raw" in p.name, p))
+        level = [p for p in level if not p.name.startswith(".") and os.access(p, os.R_OK)][:_ENTRIES]
+        folders = [p for p in level if p.is_dir() and os.access(p, os.X_OK)]
+        found = [p for p in folders if is_10x_folder(p)]
+        found += [p for p in level if p.suffix == ".h5ad" or ("matrix" in p.name and p.suffix == ".h5")]
+        if found:
+            return str(found[0].relative_to(folder))
+        level = folders
+    return None
 
 
 def _hdf5(path: Path) -> str:

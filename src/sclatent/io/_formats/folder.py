@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,6 +35,17 @@ class _Set(NamedTuple):
     symbols: str | None = None
 
 
+class _Files(NamedTuple):
+    """What is read together."""
+
+    matrix: Path
+    cells: Path
+    genes: Path
+    symbols: Path | None
+    by_cells: bool
+    """Whether the rows are cells, as this tool writes it."""
+
+
 _SETS = {
     _TENX: _Set(("barcodes.tsv",), ("features.tsv", "genes.tsv")),
     "quants_mat.mtx": _Set(("quants_mat_rows.txt",), ("quants_mat_cols.txt",)),
@@ -49,11 +61,12 @@ def read_10x_folder(
     """Read a folder of matrix, barcodes and genes (gzipped or not), or one such set by its matrix file.
 
     File names may carry a prefix, as in GEO (``GSM123_matrix.mtx.gz``). The sets of alevin (``quants_mat.mtx``) and of
-    kallisto and bustools (``cells_x_genes.mtx``) are read, too. The matrix may be genes × cells or cells × genes.
+    kallisto and bustools (``cells_x_genes.mtx``) are read, too. A matrix of another name is read if it is the only one,
+    or named, with the lists of names beside it. The matrix may be genes × cells or cells × genes.
     """
     import pandas as pd
 
-    mtx, barcodes, genes, symbols = _files(path)
+    mtx, barcodes, genes, symbols, by_cells = _files(path)
     with parsing(mtx, "Matrix Market"):
         header = read_header(mtx)
     sides = (header.n_rows, header.n_columns)
@@ -66,7 +79,7 @@ def read_10x_folder(
     if genome is not None:
         raise InputError(f"{path}: `genome: {genome}` applies to 10x h5 files only: give the folder of that genome")
     with parsing(mtx, "Matrix Market"):
-        turned = _cells_in_rows(header, len(obs), len(var), by_cells=not mtx.name.removesuffix(".gz").endswith(_TENX))
+        turned = _cells_in_rows(header, len(obs), len(var), by_cells=by_cells)
         fits(sides if turned else sides[::-1], obs, var, path, mtx.name)
         _refuse_spliced(var, genes)
         matrix = read_mtx(mtx, turned=not turned)
@@ -108,50 +121,63 @@ def _refuse_spliced(var: pd.DataFrame, path: Path) -> None:
 
 
 def is_10x_folder(path: Path) -> bool:
-    """Tell whether a folder holds a Matrix Market file under one of the names that the tools give it."""
+    """Tell whether a folder holds a Matrix Market file."""
     return bool(_matrices(path))
 
 
 def _matrices(folder: Path) -> list[Path]:
-    names = [name + packed for name in _SETS for packed in ("", ".gz")]
-    return sorted(p for p in folder.iterdir() if p.is_file() and p.name.endswith(tuple(names)))
+    """Return the matrices under one of the names that the tools give them, else all that there are."""
+    lying = sorted(p for p in folder.iterdir() if p.name.removesuffix(".gz").endswith(".mtx") and p.is_file())
+    return [p for p in lying if p.name.removesuffix(".gz").endswith(tuple(_SETS))] or lying
 
 
-def _files(path: Path) -> tuple[Path, Path, Path, Path | None]:
-    """Return the files of matrix, cells, genes and, where there is one, symbols."""
+def _files(path: Path) -> _Files:
+    """Return the files that belong together, of a folder or of a matrix in it."""
     folder = path if path.is_dir() else path.parent
     found = _matrices(path) if path.is_dir() else [path]
-    ending = next((name for name in _SETS if found[0].name.removesuffix(".gz").endswith(name)), None)
-    if ending is None:
-        raise InputError(
-            f"{path}: expected a name that ends in matrix.mtx or matrix.mtx.gz, beside barcodes.tsv and features.tsv "
-            "(or genes.tsv) of the same prefix: rename the files"
-        )
-    prefixes = {p.name.removesuffix(".gz").removesuffix(ending) for p in found}
-    if len(prefixes) > 1:
-        listed = ", ".join(p.name for p in found[:4])
-        raise InputError(f"{path}: holds {len(prefixes)} sets of files ({listed}): give the path of one matrix file")
-    prefix = prefixes.pop()
+    stems = {p.name.removesuffix(".gz") for p in found}
+    if len(stems) > 1:
+        listed = ", ".join(p.name for p in found[:4]) + (" …" if len(found) > 4 else "")
+        raise InputError(f"{path}: holds {len(stems)} matrices ({listed}): give the path of the one with the counts")
+    stem = stems.pop()
 
     def there(*names: str) -> Path | None:
-        packed = (folder / f"{prefix}{name}{end}" for name in names for end in (".gz", ""))
+        packed = (folder / f"{name}{end}" for name in names for end in (".gz", ""))
         lying = [candidate for candidate in packed if candidate.is_file()]
         if len(lying) > 1:
             log.warning("%s: holds %s: the first is read", folder, " and ".join(file.name for file in lying))
         return lying[0] if lying else None
 
-    def one(*names: str) -> Path:
-        if file := there(*names):
-            return file
-        other = "" if ending == _TENX else ": expected a name that ends in matrix.mtx, or the names of its tool"
-        raise InputError(
-            f"{folder}: no {' or '.join(prefix + n for n in names)} (gzipped or not) beside {found[0].name}{other}"
-        )
+    def beside(prefix: str, lists: _Set) -> tuple[Path | None, Path | None]:
+        cells, genes = (there(*(prefix + name for name in names)) for names in (lists.cells, lists.genes))
+        return cells, genes
 
-    beside = _SETS[ending]
-    return (
-        found[0] if not path.is_dir() else one(ending),
-        one(*beside.cells),
-        one(*beside.genes),
-        there(beside.symbols) if beside.symbols else None,
+    matrix = path if not path.is_dir() else there(stem)
+    assert matrix is not None
+    ending = next((name for name in _SETS if stem.endswith(name)), None)
+    tried = [(stem.removesuffix(ending), ending)] if ending else _lists_of(stem)
+    for prefix, ending in tried:
+        lists = _SETS[ending]
+        cells, genes = beside(prefix, lists)
+        if cells and genes:
+            symbols = there(prefix + lists.symbols) if lists.symbols else None
+            return _Files(matrix, cells, genes, symbols, by_cells=ending != _TENX)
+    prefix, ending = tried[-1]
+    cells, _ = beside(prefix, _SETS[ending])
+    missing = _SETS[ending].genes if cells else _SETS[ending].cells
+    raise InputError(
+        f"{folder}: no {' or '.join(prefix + name for name in missing)} (gzipped or not) beside {matrix.name}"
+        + ("" if ending == _TENX else ": expected a name that ends in matrix.mtx, or the names of its tool")
     )
+
+
+def _lists_of(stem: str) -> list[tuple[str, str]]:
+    """Return the prefixes and sets of lists that may belong to a matrix of no usual name, the most likely first.
+
+    STARsolo's ``UniqueAndMult-EM.mtx`` and ``spliced.mtx`` lie beside ``barcodes.tsv``, kallisto's
+    ``cells_x_genes.mature.mtx`` beside ``cells_x_genes.barcodes.txt``, and ``GSM1_counts.mtx`` beside
+    ``GSM1_barcodes.tsv``.
+    """
+    prefixes = ["", *(stem[: mark.end()] for mark in re.finditer("[-_.]", stem.removesuffix(".mtx")))]
+    tools = [name for name in _SETS if stem.startswith(name.removesuffix("mtx"))]
+    return [("", name) for name in tools] or [(prefix, _TENX) for prefix in prefixes[::-1]]
