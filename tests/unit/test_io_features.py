@@ -104,10 +104,23 @@ def test_antibodies_without_types_are_known_by_their_names(tmp_path, caplog):
     assert list(read_counts(write(tmp_path / "c.h5ad", ["x"] * 8, names=proteins)).var_names) == proteins
 
 
-@pytest.mark.parametrize("name", ["1-Mar", "2-Sep", "Mar-01", "Sept-7", "2.31E+13"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("1-Mar", "2-Sep", "01-mar", "Mar-01", "Sept-7", "X1.Mar", "1.Mrz", "2-sept.", "Dez 01", "1-mars"),
+        *("2021-03-01", "2021-03-01 00:00:00", "01.03.2021", "3/1/21", "2.31E+13", "2.31e+13", "2,31E+13"),
+    ],
+)
 def test_names_that_a_spreadsheet_changed_are_told(tmp_path, caplog, name):
     read_counts(write(tmp_path / "a.h5ad", ["x"] * 8, names=[name, *GENES, "MARCH1", "SEPT2"]))
     assert f"1 gene name(s) such as '{name}' were changed by a spreadsheet" in caplog.text
+
+
+def test_names_that_no_spreadsheet_changed(tmp_path, caplog):
+    """Genes of the worm, clones, and plain numbers."""
+    names = ["sep-1", "mars-1", "dec-2", "jun-1", "Oct-4", "RP11-34P13.7", "44256", "1.2.3.4"]
+    read_counts(write(tmp_path / "a.h5ad", ["x"] * len(names), names=names))
+    assert "spreadsheet" not in caplog.text
 
 
 @pytest.mark.parametrize("genome", [None, "mm10"])

@@ -356,6 +356,21 @@ def test_split_from_a_column(counts):
     assert "split_input" not in again.obs
 
 
+def test_levels_that_no_training_cell_has_are_told(counts, caplog):
+    donor = np.where(np.arange(counts.n_obs) % 3 == 2, "d3", "d1")
+    counts.obs["donor"] = pd.Categorical(donor, categories=["d1", "d3", "never"])
+    counts.obs["mine"] = np.where(donor == "d3", "test", np.where(np.arange(counts.n_obs) % 3, "train", "validation"))
+    for key in ("batch", "condition"):
+        caplog.clear()
+        prepared = prepare(counts, split={"column": "mine"}, **{key: "donor"})
+        n = int((prepared.obs["donor"] == "d3").sum())
+        assert f"no training cell has 'd3' in column 'donor': in the {n} cells that do, the model" in caplog.text
+        assert "never" not in caplog.text
+        caplog.clear()
+        prepare(counts, **{key: "donor"})
+        assert "no training cell" not in caplog.text
+
+
 def test_cells_without_a_model_count_go_and_it_is_said():
     rng = np.random.default_rng(0)
     dense = rng.poisson(0.8, (60, 30)).astype(np.float32)

@@ -22,7 +22,7 @@ from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
 from sclatent.pp._pass import drop_silent, part_of, pass_cells, pass_genes, silent
 from sclatent.pp._peaks import choose_peaks, pass_peaks
 from sclatent.pp._quality import Filters, qc_metrics
-from sclatent.pp._split import split_cells
+from sclatent.pp._split import split_cells, tell_untrained
 from sclatent.pp._variable import FLAVOR, highly_variable
 from sclatent.settings import (
     NO_FILE,
@@ -137,6 +137,7 @@ def prepare(
     given_size = None if library is None else library[passed]
     prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, choice.in_model, given_size, library_size, file)
     settle(prepared, renamed, {*batch, *condition, *covariates})
+    tell_untrained(choice.split.to_numpy(), given(prepared, [*batch, *condition]))
     prepared.uns[slots.UNS] |= slot(choose_peaks(prepared, _groups(prepared, batch), modalities, filters))
     _describe_genes(prepared, left, choice)
     metrics["passed"] = passed

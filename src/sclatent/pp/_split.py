@@ -100,3 +100,23 @@ def split_cells(obs: pd.DataFrame, settings: SplitSettings, file: str) -> pd.Cat
             )
     log.info("split: %s", ", ".join(f"{size} {part}" for part, size in sizes.items()))
     return pd.Categorical(values, categories=list(slots.SPLITS))
+
+
+def tell_untrained(split: np.ndarray, columns: pd.DataFrame) -> None:
+    """Say which levels of the columns that a model is conditioned on (cells × columns) no training cell has.
+
+    The decoder takes the average of the levels that it knows for them (`sclatent.model.network`).
+    """
+    train = split == slots.TRAIN
+    for name, values in columns.items():
+        new = ~values.isin(values[train].unique()).to_numpy()
+        if new.any():
+            levels = sorted(values[new].astype(str).unique())
+            listed = ", ".join(f"'{level}'" for level in levels[:5]) + (" …" if len(levels) > 5 else "")
+            log.warning(
+                "split: no training cell has %s in column '%s': in the %d cells that do, the model takes the average "
+                "of the levels that it was trained with",
+                listed,
+                name,
+                new.sum(),
+            )
