@@ -43,8 +43,7 @@ _SPREADSHEET = re.compile(
     r"X?\d{1,2}[-. ](?i:Jan|Feb|Mar|Apr|Sept?|Oct|Nov|Dec|Mrz|Mär|Mars?|Mrt|Marzo?|Avr|Okt|Dez|Dic|Déc)\.?"
     r"|(Mar|Sept?|Dec|Mrz|Mär|Dez|Dic|Déc)[-. ]\d{1,2}"
     # a date in figures, with the time of day that other programs add
-    r"|(\d{4}-\d\d-\d\d|\d{1,2}(?P<mark>[/.])\d{1,2}(?P=mark)(\d{2}|\d{4}))([ T]0?0:00(:00)?)?"
-    r"|\d([.,]\d+)?[Ee]\+\d+"
+    r"|(\d{4}-\d\d-\d\d|\d{1,2}(?P<mark>[/.])\d{1,2}(?P=mark)(\d\d|\d{4}))([ T]0?0:00(:00)?)?|\d([.,]\d+)?[Ee]\+\d+"
 )
 """What spreadsheets make of MARCH1, SEPT2, DEC1 and 2310009E13Rik: 1-Mar, 1.Mrz, 2021-03-01, 2.31E+13."""
 _NAMELESS = ("", "nan", "NaN", "NA", "None")

@@ -157,7 +157,7 @@ def _inside(folder: Path) -> str | None:
         level = sorted((p for f in level for p in islice(f.iterdir(), _ENTRIES)), key=lambda p: ("raw" in p.name, p))
         level = [p for p in level if not p.name.startswith(".") and os.access(p, os.R_OK)][:_ENTRIES]
         folders = [p for p in level if p.is_dir() and os.access(p, os.X_OK)]
-        found = [p for p in folders if is_10x_folder(p)]
+        found = [p for p in folders if is_10x_folder(p) or p.name.endswith("matrix")]
         found += [p for p in level if p.suffix == ".h5ad" or ("matrix" in p.name and p.suffix == ".h5")]
         if found:
             return str(found[0].relative_to(folder))

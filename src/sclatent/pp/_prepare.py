@@ -134,16 +134,15 @@ def prepare(
         drop_silent(prepared, filters, choice.in_model, *_SILENT, passed)
         choice = choose()
     prepared.obs[slots.SPLIT] = choice.split
-    given_size = None if library is None else library[passed]
-    prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, choice.in_model, given_size, library_size, file)
+    prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, choice.in_model, library, passed, library_size, file)
     settle(prepared, renamed, {*batch, *condition, *covariates})
     tell_untrained(choice.split.to_numpy(), given(prepared, [*batch, *condition]))
     prepared.uns[slots.UNS] |= slot(choose_peaks(prepared, _groups(prepared, batch), modalities, filters))
     _describe_genes(prepared, left, choice)
     metrics["passed"] = passed
-    about: dict[str, Any] = {slots.UNS_FILTERS: filters.table(), slots.UNS_QC: metrics[has_rna]}
-    about[slots.UNS_GENES] = _about_genes(known, choice, genes.n_top)
-    prepared.uns[slots.UNS] |= about | {slots.UNS_PREPARED: _about_columns(library_size, renamed)}
+    uns = {slots.UNS_FILTERS: filters.table(), slots.UNS_QC: metrics[has_rna]}
+    uns |= {slots.UNS_GENES: _about_genes(known, choice, genes.n_top)}
+    prepared.uns[slots.UNS] |= uns | {slots.UNS_PREPARED: _about_columns(library_size, renamed)}
     prepared.strings_to_categoricals()
     log.info("prepared: %d cells × %d genes, %d of them in the model", *prepared.shape, choice.in_model.sum())
     return prepared
@@ -256,13 +255,17 @@ def _tell_spikes(spikes: np.ndarray, symbols: list[str]) -> None:
 
 
 def _library_size(
-    prepared: AnnData, in_model: np.ndarray, size: np.ndarray | None, column: str | None, file: str
+    prepared: AnnData,
+    in_model: np.ndarray,
+    library: np.ndarray | None,
+    passed: np.ndarray,
+    column: str | None,
+    file: str,
 ) -> np.ndarray:
-    """Return the library sizes, float32 (n_cells,): those given, checked, or the counts of the model's genes."""
+    """Return the library sizes, float32 (n_cells,): those given for all cells, checked, or the model's counts."""
     total = cell_sums(prepared.X, in_model)
-    if size is None:
-        size = total
-    else:
+    size = total if library is None else library[passed]
+    if library is not None:
         check_library(size, total, prepared.obs_names, column, file)
     rounded = size.astype(np.float32)
     # above 2^24 float32 may round down, to less than the counts: the next number up is as good a library size
