@@ -140,7 +140,7 @@ def prepare(
     prepared.uns[slots.UNS] |= slot(choose_peaks(prepared, _groups(prepared, batch), modalities, filters))
     _describe_genes(prepared, left, choice)
     metrics["passed"] = passed
-    uns = {slots.UNS_FILTERS: filters.table(), slots.UNS_QC: metrics[has_rna]}
+    uns: dict[str, Any] = {slots.UNS_FILTERS: filters.table(), slots.UNS_QC: metrics[has_rna]}
     uns |= {slots.UNS_GENES: _about_genes(known, choice, genes.n_top)}
     prepared.uns[slots.UNS] |= uns | {slots.UNS_PREPARED: _about_columns(library_size, renamed)}
     prepared.strings_to_categoricals()
