@@ -5,7 +5,7 @@ from sclatent import bridge
 with bridge.stage(snakemake) as job:
     import sclatent as sl
 
-    counts = sl.io.read_h5ad(job.input.counts)
+    counts = bridge.read_h5ad(job.input.counts)
     trained = sl.tl.TrainedModel.load(Path(job.input.weights).parent)
     held_out, training = (counts[(counts.obs["split"] == "test") == unseen] for unseen in (True, False))
     # plain draws, as many as there are to judge by: cells that were set somewhere cannot look like all of them

@@ -6,9 +6,9 @@ with bridge.stage(snakemake) as job:
     import sclatent as sl
 
     verdict, knob = sl.tl.knob(
-        sl.io.read_h5ad(job.input.prepared),
-        sl.io.read_h5ad(job.input.cycle),
-        sl.io.read_h5ad(job.input.latent),
+        bridge.read_h5ad(job.input.prepared),
+        bridge.read_h5ad(job.input.cycle),
+        bridge.read_h5ad(job.input.latent),
         sl.tl.TrainedModel.load(Path(job.input.weights).parent),
         **job.parts(sl.tl.knob),
     )

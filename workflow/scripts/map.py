@@ -3,5 +3,5 @@ from sclatent import bridge
 with bridge.stage(snakemake) as job:
     import sclatent as sl
 
-    latent = sl.io.read_h5ad(job.input.latent, without=("layers",))
+    latent = bridge.read_h5ad(job.input.latent, without=("layers",))
     sl.io.write_h5ad(sl.tl.map(latent, **job.parts(sl.tl.map)), job.output.map)

@@ -5,7 +5,7 @@ with bridge.stage(snakemake) as job:
 
     selected, stability = sl.tl.select(
         job.by_seed(job.input.metrics, bridge.read_json),
-        job.by_seed(job.input.latents, sl.io.read_h5ad),
+        job.by_seed(job.input.latents, bridge.read_h5ad),
         job.by_seed(job.input.axes, bridge.read_table),
     )
     sl.io.write_json(selected, job.output.selected)

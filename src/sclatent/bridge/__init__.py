@@ -3,7 +3,7 @@
 Nothing heavy is imported here: the Snakefile imports this room in every job.
 """
 
-from sclatent.bridge.files import read_json, read_table
+from sclatent.bridge.files import read_h5ad, read_json, read_table
 from sclatent.bridge.parse import DEMO_COUNTS, read_config, source_files
 from sclatent.bridge.resources import for_each, memory, minutes, training_threads
 from sclatent.bridge.stage import Stage, stage
@@ -19,6 +19,7 @@ __all__ = [
     "memory",
     "minutes",
     "read_config",
+    "read_h5ad",
     "read_json",
     "read_table",
     "source_files",

@@ -9,6 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
+
+
+def read_h5ad(path: str | Path, **parts: Any) -> AnnData:
+    """Read a stage file for the next stage, the names of its cells packed.
+
+    Parameters
+    ----------
+    path
+        The file.
+    parts
+        Keywords of `sclatent.io.read_h5ad` that say what of it to read.
+
+    Returns
+    -------
+    AnnData
+        The stage file.
+    """
+    from sclatent.io import read_h5ad
+
+    return read_h5ad(path, packed=True, **parts)
 
 
 def read_json(path: str | Path) -> Any:

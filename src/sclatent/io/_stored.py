@@ -10,6 +10,7 @@ import numpy as np
 
 from sclatent.data import blocks
 from sclatent.data.blocks import csr_of, dense
+from sclatent.data.names import LONGEST, Names
 from sclatent.io._counts import parsing
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ _last: Any = lambda: None  # noqa: E731
 """A weak reference to the names of the file that was read last."""
 
 
-def read_h5ad(path: str | Path, *, names_only: bool = False, without: tuple[str, ...] = ()) -> AnnData:
+def read_h5ad(
+    path: str | Path, *, names_only: bool = False, without: tuple[str, ...] = (), packed: bool = False
+) -> AnnData:
     """Read a stage file.
 
     Parameters
@@ -35,7 +38,10 @@ def read_h5ad(path: str | Path, *, names_only: bool = False, without: tuple[str,
     names_only
         Leave out ``X``, ``layers`` and ``obsp``, for callers that need only what is known of cells and genes.
     without
-        Further parts to leave out, such as ``obsm``.
+        Further parts to leave out, such as ``obsm``, or ``uns/sclatent/qc``.
+    packed
+        Keep the names of cells in one piece of memory (`sclatent.data.names.Names`), a fifth of what Python's strings
+        take. Other programs may not know this type.
 
     Returns
     -------
@@ -58,18 +64,26 @@ def read_h5ad(path: str | Path, *, names_only: bool = False, without: tuple[str,
     left_out = {*without, *(("X", "layers", "obsp") if names_only else ())}
 
     def blockwise(read: Any, key: str, element: Any, *, iospec: Any) -> Any:
+        nonlocal known
         if iospec.encoding_type == "csr_matrix" and isinstance(element, h5py.Group):
             return _read_csr(element, dense.IN_MEMORY if "/obsp/" in element.name else blocks.IN_MEMORY)
         if iospec.encoding_type == "array" and isinstance(element, h5py.Dataset) and element.ndim == 2:
             return _read_array(element)
         if iospec.encoding_type == "string-array" and isinstance(element, h5py.Dataset) and element.ndim == 1:
-            name = element.name.rpartition("/")[2]
-            return _read_text(element, known if element.parent.attrs.get("_index") == name else None)
+            table, _, name = element.name.rpartition("/")
+            if element.parent.attrs.get("_index") != name:
+                return _read_text(element, None)
+            return _read_names(element, known) if packed and table != "/var" else _read_text(element, known)
         if iospec.encoding_type == "anndata":
             parts = [part for part in element if part not in left_out]
             return anndata.AnnData(**{part: read_dispatched(element[part], blockwise) for part in parts})
+        if iospec.encoding_type == "dict" and any(name.startswith(f"{element.name}/"[1:]) for name in left_out):
+            parts = [part for part in element if f"{element.name}/{part}"[1:] not in left_out]
+            return {part: read_dispatched(element[part], blockwise) for part in parts}
         if (iospec.encoding_type, iospec.encoding_version) == ("dataframe", "0.2.0") and len(element) <= _APART:
-            return _frame(element, {key: read_dispatched(element[key], blockwise) for key in element}, known)
+            table = _frame(element, {key: read_dispatched(element[key], blockwise) for key in element}, known)
+            known = table.index if element.name == "/obs" else known
+            return table
         return read(element)
 
     with parsing(path, "h5ad"), h5py.File(path, "r") as file:
@@ -130,6 +144,24 @@ def _read_text(dataset: Any, known: pd.Index | None) -> np.ndarray:
         if not same:
             out[part] = stretch
     return out
+
+
+def _read_names(dataset: Any, known: pd.Index | None) -> Names | np.ndarray:
+    """Read names by stretches, packed unless one is too long; return those behind `known` if that says the same."""
+    names = None if known is None else known.array
+    same = isinstance(names, Names) and len(names) == len(dataset)
+    out = names.packed if isinstance(names, Names) and same else np.empty(len(dataset), dtype="S1")
+    for part in dense.stretches(len(dataset), rows=_rows_of(dataset)):
+        stretch = np.asarray(dataset[part]).astype(np.bytes_)
+        stretch.tobytes().decode()  # what is no text ends here, as it does in `_read_text`
+        if stretch.itemsize > LONGEST:
+            return _read_text(dataset, None)
+        if same and not np.array_equal(stretch, out[part]):
+            same, out = False, out.copy()
+        if not same:
+            out = out.astype(max(out.dtype, stretch.dtype), copy=False)
+            out[part] = stretch
+    return names if isinstance(names, Names) and same else Names(out)
 
 
 def _rows_of(dataset: Any) -> int:

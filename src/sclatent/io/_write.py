@@ -16,6 +16,7 @@ from sclatent.data import blocks
 from sclatent.data.atomic import atomic
 from sclatent.data.blocks import dense, give_back, is_mapped, release
 from sclatent.data.blocks.dense import in_file
+from sclatent.data.names import Names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,6 +50,9 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
         if in_file(content):
             _write_array(store, key, content)
             return
+        if isinstance(getattr(getattr(content, "index", None), "array", None), Names):
+            _write_frame(store, key, content, shuffled)
+            return
         scalar = isinstance(content, str | bytes | int | float) or getattr(content, "ndim", 1) == 0
         write(store, key, content, dataset_kwargs={} if scalar else COMPRESSION)
 
@@ -79,6 +83,29 @@ def _write_array(store: Any, key: str, array: np.ndarray) -> None:
         on_disk[part] = array[part]
         give_back(array)
     on_disk.attrs["encoding-type"], on_disk.attrs["encoding-version"] = "array", "0.2.0"
+
+
+def _write_frame(store: Any, key: str, frame: pd.DataFrame, callback: Any) -> None:
+    """Write a table with packed names, as anndata does it with strings: to the same bytes."""
+    from anndata.experimental import write_dispatched
+
+    group = store.require_group(key)
+    group.attrs["column-order"] = [str(name) for name in frame.columns]
+    group.attrs["_index"] = name = "_index" if frame.index.name is None else str(frame.index.name)
+    _write_names(group, name, frame.index.array)
+    group[name].attrs["encoding-type"], group[name].attrs["encoding-version"] = "string-array", "0.2.0"
+    for column, values in frame.items():
+        write_dispatched(group, str(column), values.values, callback=callback)
+    group.attrs["encoding-type"], group.attrs["encoding-version"] = "dataframe", "0.2.0"
+
+
+def _write_names(group: Any, key: str, names: Names) -> None:
+    """Write packed names by stretches; HDF5 puts them into the file once its array is closed, as this returns."""
+    import h5py
+
+    on_disk = group.create_dataset(key, shape=len(names), dtype=h5py.string_dtype(), track_times=False, **COMPRESSION)
+    for part in _stretches(len(names), on_disk.chunks[0], dense.ROWS):
+        on_disk[part] = names.packed[part].astype(object)
 
 
 def _stretches(n: int, chunk: int, about: int) -> Iterator[slice]:

@@ -6,6 +6,7 @@ given back, so code that reads all of it works by stretches of rows (`stretches`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -36,21 +37,30 @@ def stretches(n: int, *arrays: np.ndarray, rows: int | None = None) -> Iterator[
 
 
 class Rows:
-    """Stretches of rows on their way to one array, which lies in a scratch file if it is larger than `IN_MEMORY`."""
+    """Stretches of rows on their way to one array, which lies in a scratch file if it is larger than `IN_MEMORY`.
 
-    def __init__(self) -> None:
-        self._store = ArrayStore(IN_MEMORY)
+    Parameters
+    ----------
+    n
+        Number of rows of the whole, by which the first stretch tells how large it will be.
+    """
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._store: ArrayStore | None = None
         self._last = np.zeros(0)
-        self._n = 0
 
     def append(self, rows: np.ndarray) -> None:
         """Add what follows; all stretches are of one type, and there is one at least."""
+        if self._store is None:
+            row = rows.itemsize * math.prod(rows.shape[1:])
+            self._store = ArrayStore(IN_MEMORY if row * self._n <= IN_MEMORY else 0)
         self._last = rows
-        self._n += len(rows)
         self._store.append(np.ascontiguousarray(rows).reshape(-1))
 
     def array(self) -> np.ndarray:
         """Return all rows; an array in a scratch file cannot be written to."""
+        assert self._store is not None
         return self._store.array(self._last.dtype).reshape(self._n, *self._last.shape[1:])
 
 
@@ -73,7 +83,7 @@ def by_rows(n: int, make: Callable[[slice], np.ndarray], *read: np.ndarray, rows
     ndarray
         (n, …), in memory, or in a scratch file if it is larger than `IN_MEMORY`.
     """
-    store = Rows()
+    store = Rows(n)
     for part in stretches(max(n, 1), *read, rows=rows):
         store.append(make(slice(part.start, min(part.stop, n))))
     return store.array()

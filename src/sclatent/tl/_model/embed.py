@@ -100,7 +100,7 @@ def _along_axes(
 
     Those of a modality that is `given` are missing where it is not `there` (cells,).
     """
-    mean, sd = Rows(), Rows()
+    mean, sd = Rows(data.n_cells), Rows(data.n_cells)
     kl = np.zeros(vae.settings.n_axes)
     for rows in stretches(data.n_cells):
         axes = vae.along_axes(data, np.arange(rows.start, rows.stop), given=given)
@@ -113,7 +113,7 @@ def _along_axes(
 
 def _states(vae: CountVAE, mean: np.ndarray) -> np.ndarray | None:
     """Return the probability of each state (cells × states), where the latent has states."""
-    out = Rows()
+    out = Rows(len(mean))
     with torch.no_grad():
         for rows in stretches(len(mean), mean):
             probability = vae.latent.states(torch.from_numpy(np.array(mean[rows])))
