@@ -9,6 +9,7 @@ import pytest
 
 import sclatent as sl
 from sclatent import bridge
+from sclatent.data.blocks import dense
 from sclatent.data.names import LONGEST, Names, NamesIndex
 from sclatent.io import _stored
 
@@ -110,6 +111,21 @@ def test_files_of_the_same_cells_share_packed_names_and_others_do_not(tmp_path, 
     plain = sl.io.read_h5ad(tmp_path / "a.h5ad")
     assert not isinstance(plain.obs_names, NamesIndex)
     assert isinstance(bridge.read_h5ad(tmp_path / "a.h5ad").obs_names, NamesIndex)
+
+
+@strings_of_python
+def test_long_columns_lie_in_scratch_files_and_are_written_to_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(_stored, "COLUMN", 100)
+    sl.io.write_h5ad(cells([f"cell{i}" for i in range(99)]), tmp_path / "a.h5ad")
+    plain, found = sl.io.read_h5ad(tmp_path / "a.h5ad"), bridge.read_h5ad(tmp_path / "a.h5ad")
+    assert dense.in_file(found.obs["a"].to_numpy())
+    assert dense.in_file(found.uns["sclatent"]["qc"]["a"].to_numpy())
+    assert not dense.in_file(found.obs["on"].to_numpy())  # 99 bytes
+    assert not dense.in_file(plain.obs["a"].to_numpy())
+    pd.testing.assert_frame_equal(found.obs.reset_index(drop=True), plain.obs.reset_index(drop=True))
+    for name, read in (("plain", plain), ("packed", found)):
+        sl.io.write_h5ad(read, tmp_path / name)
+    assert (tmp_path / "plain").read_bytes() == (tmp_path / "packed").read_bytes()
 
 
 def test_very_long_names_stay_strings(tmp_path):

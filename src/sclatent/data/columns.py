@@ -36,12 +36,19 @@ def as_text(column: pd.Series) -> pd.Series:
     """Return a column as text (object), None where there is no value; the whole number 3 is ``3``, never ``3.0``."""
     import pandas as pd
 
+    codes, words = _words(column)
+    return pd.Series(np.array([*words, None], dtype=object)[codes], index=column.index, name=column.name, dtype=object)
+
+
+def _words(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """Return the text of each value of a column, and which of them each cell has (-1 where there is none)."""
+    import pandas as pd
+
     codes, found = pd.factorize(column)
     values = np.asarray(found)
     if column.dtype == np.float32:
         values = values.astype(np.float32)  # else 0.1 is 0.10000000149
-    words = np.array([*map(_word, values), None], dtype=object)
-    return pd.Series(words[codes], index=column.index, name=column.name, dtype=object)
+    return codes, list(map(_word, values))
 
 
 def _word(value: Any) -> str:
@@ -65,13 +72,15 @@ def as_categories(column: pd.Series) -> pd.Series:
     """
     import pandas as pd
 
-    text = as_text(column)
-    there = set(text.dropna())
+    codes, words = _words(column)
+    there = set(words)
     given = list(map(_word, column.cat.categories)) if isinstance(column.dtype, pd.CategoricalDtype) else sorted(there)
     levels = [level for level in dict.fromkeys(given) if level in there]
     if levels == sorted(levels) and all(_WHOLE.fullmatch(level) for level in levels):
         levels.sort(key=int)
-    return pd.Series(pd.Categorical(text, categories=levels), index=column.index, name=column.name)
+    place = {level: k for k, level in enumerate(levels)}
+    of_cells = np.array([*(place[word] for word in words), -1])[codes]
+    return pd.Series(pd.Categorical.from_codes(of_cells, levels), index=column.index, name=column.name)
 
 
 def is_measured(column: pd.Series) -> bool:

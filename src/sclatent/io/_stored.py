@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sclatent.data import blocks
+from sclatent.data import blocks, slots
 from sclatent.data.blocks import csr_of, dense
 from sclatent.data.names import LONGEST, Names
 from sclatent.io._counts import parsing
@@ -22,6 +22,10 @@ _APART = 50
 """Columns of a table up to which each stays an array of its own."""
 SHARED = 10_000
 """Cells from which the names of one file serve the next: those of a million take 110 MB in every file."""
+COLUMN = 1 << 20
+"""Bytes of a column up to which it is in memory, of files that are read `packed`."""
+_OF_CELLS = ("/obs", f"/uns/{slots.UNS}/{slots.UNS_QC}")
+"""Tables with a row for each cell."""
 _last: Any = lambda: None  # noqa: E731
 """A weak reference to the names of the file that was read last."""
 
@@ -40,8 +44,8 @@ def read_h5ad(
     without
         Further parts to leave out, such as ``obsm``, or ``uns/sclatent/qc``.
     packed
-        Keep the names of cells in one piece of memory (`sclatent.data.names.Names`), a fifth of what Python's strings
-        take. Other programs may not know this type.
+        Keep what is known of cells small: their names in one piece of memory (`sclatent.data.names.Names`), a fifth of
+        what Python's strings take, and long columns of numbers in scratch files. Other programs may not know this type.
 
     Returns
     -------
@@ -73,7 +77,9 @@ def read_h5ad(
             table, _, name = element.name.rpartition("/")
             if element.parent.attrs.get("_index") != name:
                 return _read_text(element, None)
-            return _read_names(element, known) if packed and table != "/var" else _read_text(element, known)
+            return _read_names(element, known) if packed and table in _OF_CELLS else _read_text(element, known)
+        if packed and iospec.encoding_type == "array" and element.name.rpartition("/")[0] in _OF_CELLS:
+            return _read_column(element)
         if iospec.encoding_type == "anndata":
             parts = [part for part in element if part not in left_out]
             return anndata.AnnData(**{part: read_dispatched(element[part], blockwise) for part in parts})
@@ -130,6 +136,13 @@ def _read_array(dataset: Any) -> np.ndarray:
     if dataset.size * dataset.dtype.itemsize <= dense.IN_MEMORY:
         return np.asarray(dataset[()])
     return dense.by_rows(len(dataset), lambda part: dataset[part], rows=_rows_of(dataset))
+
+
+def _read_column(dataset: Any) -> np.ndarray:
+    """Read a column; a large one goes to a scratch file, since a stage works on some of the columns only."""
+    store = blocks.ArrayStore(COLUMN)
+    store.append(np.asarray(dataset[()]))
+    return store.array(dataset.dtype)
 
 
 def _read_text(dataset: Any, known: pd.Index | None) -> np.ndarray:

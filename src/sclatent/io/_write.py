@@ -47,7 +47,7 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
         if is_mapped(content):
             _write_csr(store, key, content)
             return
-        if in_file(content):
+        if in_file(content) and content.ndim > 1:
             _write_array(store, key, content)
             return
         if isinstance(getattr(getattr(content, "index", None), "array", None), Names):
@@ -55,6 +55,8 @@ def write_h5ad(adata: AnnData, path: str | Path) -> None:
             return
         scalar = isinstance(content, str | bytes | int | float) or getattr(content, "ndim", 1) == 0
         write(store, key, content, dataset_kwargs={} if scalar else COMPRESSION)
+        if in_file(content):  # a column
+            give_back(content)
 
     adata.strings_to_categoricals()  # as anndata's own writer does, which cannot be told to shuffle
     with atomic(path) as scratch, created(scratch) as file:
