@@ -80,7 +80,7 @@ def as_categories(column: pd.Series) -> pd.Series:
         levels.sort(key=int)
     place = {level: k for k, level in enumerate(levels)}
     of_cells = np.array([*(place[word] for word in words), -1])[codes]
-    return pd.Series(pd.Categorical.from_codes(of_cells, levels), index=column.index, name=column.name)
+    return pd.Series(pd.Categorical.from_codes(of_cells, pd.Index(levels)), index=column.index, name=column.name)
 
 
 def is_measured(column: pd.Series) -> bool:

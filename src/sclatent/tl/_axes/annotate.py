@@ -193,7 +193,7 @@ def _correlations(z: np.ndarray, variables: list[Variable], angles: np.ndarray) 
             alike.setdefault(np.packbits(variable.known).tobytes(), []).append(j)
     out: dict[int, np.ndarray] = {}
     for members in alike.values():
-        found = spearman(z, np.column_stack([variables[j].values for j in members]), angles)
+        found = spearman(z, [variables[j].values for j in members], angles)
         out |= dict(zip(members, found.T, strict=True))
     return out
 

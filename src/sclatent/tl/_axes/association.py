@@ -62,7 +62,9 @@ def standard(values: npt.NDArray) -> Array:
     return np.where(small, 0.0, values / np.where(small, 1.0, length))
 
 
-def spearman(latent: npt.NDArray, values: npt.NDArray, angles: npt.NDArray[np.bool_] | None = None) -> Array:
+def spearman(
+    latent: npt.NDArray, values: npt.NDArray | Sequence[npt.NDArray], angles: npt.NDArray[np.bool_] | None = None
+) -> Array:
     """Return Spearman's rank correlation of each axis with numbers, over cells where they are known.
 
     The axes are ranked one at a time: the ranks of all would take many times the memory of the axes.
@@ -72,7 +74,7 @@ def spearman(latent: npt.NDArray, values: npt.NDArray, angles: npt.NDArray[np.bo
     latent
         (cells, axes) posterior means.
     values
-        (cells,) numbers, NaN where missing; or several (cells, numbers), missing in the same cells.
+        (cells,) numbers, NaN where missing; or a list of several, missing in the same cells.
     angles
         (axes,) which axes are angles; None: none. Of an angle it is the multiple correlation of the number's ranks with
         its cosine and sine, never below 0.
@@ -81,19 +83,20 @@ def spearman(latent: npt.NDArray, values: npt.NDArray, angles: npt.NDArray[np.bo
     -------
     (axes,) or (axes, numbers) correlations; 0 where either side is constant, NaN with fewer than three cells.
     """
-    known = np.isfinite(values if values.ndim == 1 else values[:, 0])
-    out = np.full((latent.shape[1], *values.shape[1:]), np.nan)
-    if known.sum() < 3:
-        return out
-    columns = values.reshape(len(values), -1).T
-    ranks = np.column_stack([standard(rankdata(one[known])) for one in columns])
-    for k in range(len(out)):
-        axis = column_of(latent, k)[known]
-        if angles is not None and angles[k]:
-            out[k] = circular.with_numbers(circular.bases(axis[:, None]), ranks).reshape(out.shape[1:])
-        else:
-            out[k] = (standard(rankdata(axis)) @ ranks).reshape(out.shape[1:])
-    return out
+    columns: list[npt.NDArray] = [values] if isinstance(values, np.ndarray) else list(values)
+    known = np.isfinite(columns[0])
+    out = np.full((latent.shape[1], len(columns)), np.nan)
+    if known.sum() >= 3:
+        ranks = np.empty((int(known.sum()), len(columns)))
+        for j, column in enumerate(columns):
+            ranks[:, j] = standard(rankdata(column[known]))
+        for k in range(len(out)):
+            axis = column_of(latent, k)[known]
+            if angles is not None and angles[k]:
+                out[k] = circular.with_numbers(circular.bases(axis[:, None]), ranks).reshape(-1)
+            else:
+                out[k] = standard(rankdata(axis)) @ ranks
+    return out[:, 0] if isinstance(values, np.ndarray) else out
 
 
 def eta_squared(latent: npt.NDArray, codes: npt.NDArray, angles: npt.NDArray[np.bool_] | None = None) -> Array:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from sclatent.data import slots
 from sclatent.data.columns import as_categories, as_numbers, called, is_measured
@@ -14,7 +15,6 @@ from sclatent.tl._axes.association import Variable
 
 if TYPE_CHECKING:
     import anndata as ad
-    import pandas as pd
 
 WORDS = {
     slots.S_SCORE: "cell cycle: S",
@@ -84,7 +84,7 @@ def gather(
         if name not in seen:
             wanted.append((prepared.obs, name, role))
             seen.add(name)
-    variables = [_variable(frame[name].iloc[cells], name, role) for frame, name, role in wanted]
+    variables = [_variable(pd.Series(frame[name].array[cells]), name, role) for frame, name, role in wanted]
     return [v for v in variables if len(np.unique(v.values[v.known])) > 1]
 
 
