@@ -112,6 +112,7 @@ def assemble(
     Genes that share a name are kept and told apart by a suffix (``TBCE``, ``TBCE-1``), as scanpy and Seurat do, with a
     line in the log. A cell that is listed twice is an error: it is not known which of the two is meant.
     """
+    import pandas as pd
     from anndata import AnnData
 
     fits(matrix.shape, obs, var, path, where)
@@ -129,12 +130,15 @@ def assemble(
         raise InputError(
             f"{path}: {where} has genes where cells should be ('{gene}', …): store it as cells × genes (`adata.T`)"
         )
-    counts = to_counts(matrix, path, list(obs.index), list(var.index), where=where, other=other, rounding=rounding)
+    counts = to_counts(matrix, path, obs.index, var.index, where=where, other=other, rounding=rounding)
     repeated = _tell_apart(var, path)
     if repeated:
         # a join must not take the second TBCE of one sample for the second of another
         info = {**info, "repeated_names": repeated}
     adata = AnnData(counts, obs=obs, var=var)
+    del obs
+    # anndata asked whether a name is there twice, for which pandas made a table of all names: it is not needed again
+    adata.obs.index = pd.Index(adata.obs.index.to_numpy(), dtype=object)
     if rounding is not None:
         info = {**info, "round": rounding.told}
     info = {
@@ -225,7 +229,7 @@ def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
     """Return `table` in a shape that h5ad can hold: text names, columns it has names for, one type per column."""
     import pandas as pd
 
-    table = table.copy()
+    table = table.copy(deep=False)  # columns are replaced, never changed
     table.index = pd.Index(table.index.astype(str), dtype=object)
     # h5ad takes "/" for a path, and keeps `_index` to itself
     new = ["index" if column == "_index" else str(column).replace("/", "_") for column in table.columns]
@@ -238,7 +242,10 @@ def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
         log.info("%s: %s columns renamed, since h5ad cannot hold the names: %s", path, which, ", ".join(changed))
     table.columns = pd.Index(columns, dtype=object)
     for name in table.columns:
-        table[name] = _plain_column(table[name])
+        column = table[name]
+        plain = _plain_column(column)
+        if plain is not column:
+            table[name] = plain
     check_text(table, path, which)
     return table
 

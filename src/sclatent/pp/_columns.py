@@ -179,21 +179,20 @@ def _numbers(obs: pd.DataFrame, column: str, key: str, file: str) -> np.ndarray:
 
 def place_columns(
     prepared: AnnData,
-    metrics: pd.DataFrame,
+    computed: pd.DataFrame,
     grouped: Mapping[str, Sequence[str]],
     covariates: Sequence[str],
     file: str,
 ) -> dict[str, str]:
     """Give columns that came in the type that the dataset file says, and their place; add the quality metrics.
 
-    `grouped` are the columns of categories, by the key that names them.
+    `computed` are the metrics of these cells, `grouped` the columns of categories, by the key that names them.
 
     Returns
     -------
     Which columns have another name now, since the pipeline writes theirs.
     """
     obs = prepared.obs
-    computed = metrics.loc[prepared.obs_names]
     for key, columns in grouped.items():
         for column in columns:
             obs[column] = categories(obs, column, key, file)

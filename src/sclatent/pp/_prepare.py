@@ -104,7 +104,7 @@ def prepare(
     from anndata import AnnData
 
     filters = Filters(file)
-    matrix = to_counts(counts.X, file, list(counts.obs_names), list(counts.var_names))
+    matrix = to_counts(counts.X, file, counts.obs_names, counts.var_names)
     grouped = {"batch": batch, "condition": condition}
     _need_columns(counts.obs, grouped, split, file)
     has_rna = measured(counts, RNA)
@@ -118,7 +118,7 @@ def prepare(
 
     prepared = part_of(counts, matrix, passed, seen)
     drop_silent(prepared, filters, np.ones(prepared.n_vars, dtype=bool), *_EMPTY, passed)
-    renamed = place_columns(prepared, metrics, grouped, covariates, file)
+    renamed = place_columns(prepared, metrics[passed], grouped, covariates, file)
     left = known.of(seen)
     totals, spikes = (left.metrics[name].to_numpy() for name in (slots.TOTAL_COUNTS, slots.SPIKE_IN))
     of_cycle = find_cycle(left.ids, left.symbols, totals, cycle_genes(organism, cycle.genes))
@@ -282,4 +282,9 @@ def _variable(
 
 def _groups(prepared: AnnData, batch: Sequence[str]) -> np.ndarray | None:
     """Return the batch of each cell, of all batch columns together; None if there is none."""
-    return given(prepared, batch).astype(str).agg(" | ".join, axis=1).to_numpy() if batch else None
+    if not batch:
+        return None
+    columns = given(prepared, batch)
+    groups = columns.groupby(list(columns), observed=True, sort=False, dropna=False)
+    called = groups.head(1).astype(str).agg(" | ".join, axis=1).to_numpy(dtype=object)
+    return called[groups.ngroup().to_numpy()]
