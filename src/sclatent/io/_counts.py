@@ -230,7 +230,8 @@ def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
     import pandas as pd
 
     table = table.copy(deep=False)  # columns are replaced, never changed
-    table.index = pd.Index(table.index.astype(str), dtype=object)
+    names = table.index if table.index.inferred_type == "string" else table.index.astype(str)
+    table.index = pd.Index(names.to_numpy(), dtype=object)
     # h5ad takes "/" for a path, and keeps `_index` to itself
     new = ["index" if column == "_index" else str(column).replace("/", "_") for column in table.columns]
     # a column that keeps its name has the first claim to it

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -15,6 +15,9 @@ from scipy import sparse
 from sclatent.data.blocks import change_rows, row_blocks
 from sclatent.io._rounding import Rounder, Rounding, refuse_logs, refuse_rounded
 from sclatent.settings import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +125,8 @@ class Distance:
 def to_counts(
     matrix: Any,
     path: str | Path,
-    cells: Sequence[str],
-    genes: Sequence[str],
+    cells: Sequence[str] | pd.Index,
+    genes: Sequence[str] | pd.Index,
     *,
     where: str = "X",
     other: Callable[[], str] = str,
