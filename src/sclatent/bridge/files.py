@@ -25,7 +25,7 @@ def read_h5ad(path: str | Path, **parts: Any) -> AnnData:
     Returns
     -------
     AnnData
-        The stage file.
+        The stage file: cells × genes.
     """
     from sclatent.io import read_h5ad
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from sclatent.data import slots
-from sclatent.data.blocks import subset
 from sclatent.data.columns import check_text
 from sclatent.data.gene_ids import raw_ids
 from sclatent.data.normalise import cell_sums
+from sclatent.io._formats.features import only_genes
 from sclatent.io._formats.orientation import swapped
 from sclatent.io._numbers import to_counts
 from sclatent.io._rounding import Rounding
@@ -30,22 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NO_GENE = re.compile(
-    "__(no_feature|ambiguous|too_low_aQual|not_aligned|alignment_not_unique)|N_(unmapped|multimapping|noFeature|ambiguous)"
-)
-"""What HTSeq and STAR count besides genes."""
-_ANTIBODY = re.compile(
-    r"(ADT|HTO)[-_. ].+|Hashtag[-_. ]?\d.*|.+[-_. ](ADT|HTO|TotalSeq[-_ ]?[ABCD]?\d*|hashtag\d*)", re.IGNORECASE
-)
-"""Antibodies, by what is put around their names."""
-_SPREADSHEET = re.compile(
-    # a day and a month, in the languages of Europe; `sep-1` and `mars-1` are genes of the worm, so case counts
-    r"X?\d{1,2}[-. ](?i:Jan|Feb|Mar|Apr|Sept?|Oct|Nov|Dec|Mrz|Mär|Mars?|Mrt|Marzo?|Avr|Okt|Dez|Dic|Déc)\.?"
-    r"|(Mar|Sept?|Dec|Mrz|Mär|Dez|Dic|Déc)[-. ]\d{1,2}"
-    # a date in figures, with the time of day that other programs add
-    r"|(\d{4}-\d\d-\d\d|\d{1,2}(?P<mark>[/.])\d{1,2}(?P=mark)(\d\d|\d{4}))([ T]0?0:00(:00)?)?|\d([.,]\d+)?[Ee]\+\d+"
-)
-"""What spreadsheets make of MARCH1, SEPT2, DEC1 and 2310009E13Rik: 1-Mar, 1.Mrz, 2021-03-01, 2.31E+13."""
 _NAMELESS = ("", "nan", "NaN", "NA", "None")
 """What stands for the symbol of a gene that has none."""
 
@@ -117,7 +99,7 @@ def assemble(
 
     fits(matrix.shape, obs, var, path, where)
     obs, var = tidy(obs, path, "obs"), tidy(var, path, "var")
-    matrix, var = _only_genes(matrix, var, path)
+    matrix, var = only_genes(matrix, var, path)
     twice = obs.index[obs.index.duplicated()]
     if len(twice):
         raise InputError(
@@ -152,38 +134,6 @@ def assemble(
     size = (path, adata.n_obs, adata.n_vars, info["total"], info["format"])
     log.info("%s: %d cells × %d genes, %.0f counts, read as %s", *size)
     return adata
-
-
-def _only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, pd.DataFrame]:
-    """Leave out what HTSeq and STAR count besides genes, and antibodies beside genes; say which names are no names."""
-    dates = [name for name in var.index if _SPREADSHEET.fullmatch(name)]
-    if dates:
-        log.warning(
-            "%s: %d gene name(s) such as '%s' were changed by a spreadsheet (MARCH1 becomes 1-Mar): take the names "
-            "from the original file",
-            path,
-            len(dates),
-            dates[0],
-        )
-    for pattern, what in ((_NO_GENE, "sums over reads"), (_ANTIBODY, "antibodies by their names")):
-        odd = np.array([pattern.fullmatch(name) is not None for name in var.index])
-        if odd.any() and (pattern is _NO_GENE or odd.mean() < 0.5):
-            named = ", ".join(map(str, var.index[odd][:10])) + (" …" if odd.sum() > 10 else "")
-            log.warning("%s: left out rows that are %s, not genes: %s", path, what, named)
-            matrix, var = keep_genes(matrix, var, ~odd)
-    return matrix, var
-
-
-def are_antibodies(names: Sequence[str]) -> bool:
-    """Tell whether more than half of the names are those of antibodies, by what is put around them."""
-    return sum(_ANTIBODY.fullmatch(name) is not None for name in names) > len(names) / 2
-
-
-def keep_genes(matrix: Any, var: pd.DataFrame, keep: np.ndarray) -> tuple[Any, pd.DataFrame]:
-    """Return counts (n_cells, n_genes) and genes of a mask (n_genes,)."""
-    if sparse.isspmatrix_csr(matrix):
-        return subset(matrix, np.ones(matrix.shape[0], dtype=bool), keep), var[keep]
-    return matrix[:, np.flatnonzero(keep)], var[keep]
 
 
 def _tell_apart(var: pd.DataFrame, path: str | Path) -> list[str]:

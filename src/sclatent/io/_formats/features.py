@@ -1,13 +1,18 @@
-"""Rows of a file that holds several kinds of features (genes, proteins, peaks), told apart by their feature types."""
+"""Which rows are genes: of a file with several kinds of features (genes, proteins, peaks), and by their names."""
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from scipy import sparse
+
+from sclatent.data.blocks import subset
 from sclatent.data.gene_ids import folded
-from sclatent.io._counts import keep_genes
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -30,6 +35,23 @@ _WORDS = {
     ),
 }
 _LISTED = 12
+
+_NO_GENE = re.compile(
+    "__(no_feature|ambiguous|too_low_aQual|not_aligned|alignment_not_unique)|N_(unmapped|multimapping|noFeature|ambiguous)"
+)
+"""What HTSeq and STAR count besides genes."""
+_ANTIBODY = re.compile(
+    r"(ADT|HTO)[-_. ].+|Hashtag[-_. ]?\d.*|.+[-_. ](ADT|HTO|TotalSeq[-_ ]?[ABCD]?\d*|hashtag\d*)", re.IGNORECASE
+)
+"""Antibodies, by what is put around their names."""
+_SPREADSHEET = re.compile(
+    # a day and a month, in the languages of Europe; `sep-1` and `mars-1` are genes of the worm, so case counts
+    r"X?\d{1,2}[-. ](?i:Jan|Feb|Mar|Apr|Sept?|Oct|Nov|Dec|Mrz|Mär|Mars?|Mrt|Marzo?|Avr|Okt|Dez|Dic|Déc)\.?"
+    r"|(Mar|Sept?|Dec|Mrz|Mär|Dez|Dic|Déc)[-. ]\d{1,2}"
+    # a date in figures, with the time of day that other programs add
+    r"|(\d{4}-\d\d-\d\d|\d{1,2}(?P<mark>[/.])\d{1,2}(?P=mark)(\d\d|\d{4}))([ T]0?0:00(:00)?)?|\d([.,]\d+)?[Ee]\+\d+"
+)
+"""What spreadsheets make of MARCH1, SEPT2, DEC1 and 2310009E13Rik: 1-Mar, 1.Mrz, 2021-03-01, 2.31E+13."""
 
 
 def no_features(path: Path, key: str, wanted: str, known: list[str]) -> InputError:
@@ -108,3 +130,35 @@ def _column(var: pd.DataFrame) -> str | None:
 def _words(values: pd.Series) -> bool:
     """Tell whether a column holds feature types: words for genes, peaks, proteins or guides, and not biotypes."""
     return any(kind_of_word(value) is not None for value in values.astype(str).unique())
+
+
+def only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, pd.DataFrame]:
+    """Leave out what HTSeq and STAR count besides genes, and antibodies beside genes; say which names are no names."""
+    dates = [name for name in var.index if _SPREADSHEET.fullmatch(name)]
+    if dates:
+        log.warning(
+            "%s: %d gene name(s) such as '%s' were changed by a spreadsheet (MARCH1 becomes 1-Mar): take the names "
+            "from the original file",
+            path,
+            len(dates),
+            dates[0],
+        )
+    for pattern, what in ((_NO_GENE, "sums over reads"), (_ANTIBODY, "antibodies by their names")):
+        odd = np.array([pattern.fullmatch(name) is not None for name in var.index])
+        if odd.any() and (pattern is _NO_GENE or odd.mean() < 0.5):
+            named = ", ".join(map(str, var.index[odd][:10])) + (" …" if odd.sum() > 10 else "")
+            log.warning("%s: left out rows that are %s, not genes: %s", path, what, named)
+            matrix, var = keep_genes(matrix, var, ~odd)
+    return matrix, var
+
+
+def are_antibodies(names: Sequence[str]) -> bool:
+    """Tell whether more than half of the names are those of antibodies, by what is put around them."""
+    return sum(_ANTIBODY.fullmatch(name) is not None for name in names) > len(names) / 2
+
+
+def keep_genes(matrix: Any, var: pd.DataFrame, keep: np.ndarray) -> tuple[Any, pd.DataFrame]:
+    """Return counts (n_cells, n_genes) and genes of a mask (n_genes,)."""
+    if sparse.isspmatrix_csr(matrix):
+        return subset(matrix, np.ones(matrix.shape[0], dtype=bool), keep), var[keep]
+    return matrix[:, np.flatnonzero(keep)], var[keep]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sclatent.data.modalities import RNA
 from sclatent.data.modalities.peaks import are_peaks
-from sclatent.io._counts import are_antibodies
-from sclatent.io._formats.features import GENES, PEAKS, kind_of_features, kind_of_word
+from sclatent.io._formats.features import GENES, PEAKS, are_antibodies, kind_of_features, kind_of_word
 from sclatent.io._formats.h5ad import read_group, read_table
 from sclatent.io._formats.hdf5 import open_hdf5
 from sclatent.io._rounding import Rounding

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sclatent.io._counts import assemble, fits, keep_genes
-from sclatent.io._formats.features import GENES, no_features
+from sclatent.io._counts import assemble, fits
+from sclatent.io._formats.features import GENES, keep_genes, no_features
 from sclatent.io._formats.hdf5 import open_hdf5
 from sclatent.io._rounding import Rounding
 from sclatent.io._sizes import check_sizes, keys_of, read_sparse
