@@ -169,6 +169,23 @@ def test_a_hundred_axes_are_readable(stages):
             assert all(box.height >= 5 for box in labels)
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 10.0, 100.0])
+def test_numbers_below_the_bars_of_loadings_do_not_touch(stages, scale):
+    adata, _, latent, umap = stages
+    latent = latent.copy()
+    latent.varm["loadings"] = np.tile(np.linspace(-0.0144, 0.0172, adata.n_vars) * scale, (latent.n_vars, 1))
+    axes, traversals = pl_arrays.axes(adata, latent), pl_arrays.traversals(adata, steps=9)
+    figure = sl.pl.axes(latent, axes, map=umap, traversals=traversals)["card_axis_1"]
+    ax = next(ax for ax in figure.axes if ax.get_title("left") == "Top genes both ways")
+    with mpl.rc_context(_style.RC):  # as it is saved: ticks are made when they are drawn
+        figure.draw_without_rendering()
+        low, high = ax.get_xlim()
+        labels = [label for at, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=True) if low <= at <= high]
+        boxes = [label.get_window_extent() for label in labels]
+    assert len(boxes) > 1
+    assert all(a.x1 + 2 < b.x0 for a, b in pairwise(boxes)), [label.get_text() for label in labels]
+
+
 def words(figure):
     return " ".join(text.get_text() for text in figure.findobj(Text)) + str(figure.get_supxlabel())
 

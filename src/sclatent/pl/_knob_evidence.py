@@ -169,7 +169,7 @@ def _null(ax: Axes, held: Mapping[str, Any]) -> None:
         color=st.GREY,
         label=f"{len(null)} permutations",
     )
-    ax.axvline(swing, color=st.VERMILLION, lw=2, label=f"found: {swing:.2f}")
+    ax.axvline(swing, color=st.VERMILLION, lw=2, label=f"found: {swing:.2g}")
     ax.set(
         xlabel="log-rate gain of held-out genes\nat their phase",
         ylabel="permutations",

@@ -155,6 +155,7 @@ def _genes(ax: Axes, loading: npt.NDArray[np.float64], symbols: npt.NDArray[np.s
     ax.set_yticks(range(len(genes)), [st.shorten(symbols[g], 16) for g in genes], fontsize=6)
     ax.set(ylim=(len(genes) - 0.5, -0.5), title="Top genes both ways", xlabel="loading: log-rate change per SD")
     ax.axvline(0, color=st.INK, lw=0.6)
+    ax.locator_params(axis="x", nbins=4)  # 0.005 and the like are wide
     ax.tick_params(axis="y", length=0)
 
 
