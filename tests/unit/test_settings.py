@@ -303,6 +303,39 @@ def test_dataset_name_must_be_usable_in_paths(write):
     assert "dataset name 'my data'" in line(write("counts: x", "my data.yaml"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("genes: {n_top: true}", "cells: {max_percent_mito: false}", "cells: {min_genes: true}", "seeds: [true]"),
+        *("models: {nb: {patience: false}}", "models: {nb: {n_latent: true}}", "sample: {axis: {axis_1: true}}"),
+        *("sample: {library: true}", "models: {nb: {objective: {kind: dreg, draws: true}}}", "map: {resolution: true}"),
+    ],
+)
+def test_truth_values_are_no_numbers(write, text):
+    said = line(write(f"counts: x.h5\n{text}"))
+    assert re.search("valid (integer|number)", said), said
+    assert said.endswith(('"true"', '"false"')), said
+
+
+def test_truth_values_where_they_are_meant(write):
+    read = load_dataset(write("counts: x.h5\ncells: {doublets: true}\nmodels: {a: {refit: false}}\ngradients: true"))
+    assert (read.cells.doublets, read.models["a"].refit, read.gradients) == (True, False, True)
+
+
+@pytest.mark.parametrize("key", ["metadata: {}", "cycle: {{genes: {}}}", "axes: {{programs: {}}}"])
+def test_an_empty_path_and_a_folder_in_place_of_a_table(write, tmp_path, monkeypatch, key):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.h5").touch()
+    (tmp_path / "tables").mkdir()
+    for path in ("''", "' '"):
+        with pytest.raises(InputError, match=r"(metadata|cycle.genes|axes.programs): found ' ?', which is no path"):
+            missing_files(load_dataset(write(f"counts: x.h5\n{key.format(path)}")))
+        with pytest.raises(InputError, match=r"counts: found ' ?', which is no path: name a file"):
+            missing_files(load_dataset(write(f"counts: {path}")))
+    with pytest.raises(InputError, match=r"(metadata|genes|programs): tables is a folder: name the file in it"):
+        missing_files(load_dataset(write(f"counts: x.h5\n{key.format('tables')}")))
+
+
 def test_missing_files_are_named_with_a_near_match(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "matrix.h5").touch()

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from sclatent.settings.words import Plain, as_written, resolve
+from sclatent.settings.words import Plain, as_written, resolve, resolve_numbers
 
 
 class Settings(BaseModel):
@@ -29,7 +29,7 @@ class Settings(BaseModel):
             if field is None or str in types:
                 value = as_written(value)
             elif types & {int, float, bool} or isinstance(value, Plain):
-                value = resolve(value)
+                value = resolve(value) if bool in types or not types & {int, float} else resolve_numbers(value)
             out[key] = value
         return out
 

@@ -178,6 +178,8 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
     for key, path in named:
         if path is None or path in made:
             continue
+        if not path.strip():
+            raise InputError(f"{settings.file}: {key}: found '{path}', which is no path: name a file")
         check_path(path, f"{settings.file}: {key}: {path}")
         try:
             there = Path(path).exists() and (not path.endswith("/") or Path(path).is_dir())
@@ -193,6 +195,8 @@ def missing_files(settings: DatasetSettings, made: Iterable[str] = ()) -> None:
             hint = _not_expanded(path) or did_you_mean(Path(path).name, near)
             hint = hint or f" (paths are relative to {Path.cwd()})"
             raise InputError(f"{settings.file}: {key}: no such file: {path}{hint}")
+        if not key.endswith("counts") and Path(path).is_dir():
+            raise InputError(f"{settings.file}: {key}: {path} is a folder: name the file in it")
 
 
 def _not_expanded(path: str) -> str:

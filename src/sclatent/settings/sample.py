@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, field_validator
 from sclatent.settings._base import Settings
 from sclatent.settings.errors import did_you_mean
 from sclatent.settings.model import ModelSettings
-from sclatent.settings.words import as_written, resolve
+from sclatent.settings.words import as_written, resolve_numbers
 
 AXIS = re.compile(r"axis_([1-9][0-9]*)")
 
@@ -57,12 +57,12 @@ class SampleSettings(Settings):
     @field_validator("axis", "library", mode="before")
     @classmethod
     def _numbers(cls, value: Any) -> Any:
-        return resolve(value)
+        return resolve_numbers(value)
 
     @field_validator("phase", mode="before")
     @classmethod
     def _phase(cls, value: Any) -> Any:
-        return resolve(value)
+        return resolve_numbers(value)
 
 
 def _text(value: Any) -> Any:

@@ -49,6 +49,16 @@ def resolve(value: Any) -> Any:
     return float(value) if _YAML_FLOAT.fullmatch(value) else str(value)
 
 
+def resolve_numbers(value: Any) -> Any:
+    """Return what `resolve` does where no truth value is meant, which Python would take for 0 or 1."""
+    if isinstance(value, list):
+        return [resolve_numbers(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): resolve_numbers(item) for key, item in value.items()}
+    found = resolve(value)
+    return str(found).lower() if isinstance(found, bool) else found
+
+
 def as_written(value: Any) -> Any:
     """Return what a value of a YAML file is where text is meant: the text of the file."""
     if isinstance(value, list):
