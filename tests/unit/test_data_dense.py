@@ -12,6 +12,7 @@ import stage_results
 from test_tl_map import latents
 
 import sclatent as sl
+from sclatent import bridge
 from sclatent.data.blocks import dense
 from sclatent.io import _stored
 from sclatent.tl._map import clusters
@@ -25,6 +26,7 @@ def in_files(monkeypatch):
     monkeypatch.setattr(dense, "IN_MEMORY", 0)
     monkeypatch.setattr(dense, "ROWS", 50)
     monkeypatch.setattr(_stored, "SHARED", 10)
+    monkeypatch.setattr(_stored, "COLUMN", 0)
 
 
 def filed(array: np.ndarray) -> np.ndarray:
@@ -117,20 +119,23 @@ def test_parts_are_left_out_on_request(tmp_path):
 def run(tmp_path) -> dict:
     """Every stage that holds something of all cells, over files as in the pipeline."""
     parts = {"batch": "batch", "labels": "cell_type"}
-    prepared = sl.pp.prepare(sl.simulate(240, 110, seed=4), batch="batch", genes={"n_top": 90})
+    sl.io.write_h5ad(
+        sl.pp.prepare(sl.simulate(240, 110, seed=4), batch="batch", genes={"n_top": 90}), tmp_path / "p.h5ad"
+    )
+    prepared = bridge.read_h5ad(tmp_path / "p.h5ad")
     settings = sl.settings.ModelSettings(**MODEL["nb"])
     trained = sl.tl.train(prepared, model=settings, batch="batch")
     out = {"cycle": sl.tl.cycle(prepared, batch="batch"), "latent": sl.tl.embed(prepared, trained)}
     for name, made in out.items():
         sl.io.write_h5ad(made, tmp_path / f"{name}.h5ad")
-        out[name] = sl.io.read_h5ad(tmp_path / f"{name}.h5ad")
+        out[name] = bridge.read_h5ad(tmp_path / f"{name}.h5ad")
     cycle, latent = out["cycle"], out["latent"]
     out["axes"] = sl.tl.annotate(prepared, cycle, latent, **parts)
     out["metrics"] = sl.tl.evaluate(prepared, trained, latent=latent, samples=3)["n_active"]
     out["steps"] = sl.tl.traverse(prepared, cycle, latent, trained, traverse={"steps": 5})
     out["map"] = sl.tl.map(latent)
     sl.io.write_h5ad(out["map"], tmp_path / "map.h5ad")
-    mapped = sl.io.read_h5ad(tmp_path / "map.h5ad")
+    mapped = bridge.read_h5ad(tmp_path / "map.h5ad")
     atlas = sl.atlas.build(prepared, cycle, latent, mapped, out["axes"], **parts, card=trained.card)
     sl.io.write_h5ad(atlas, tmp_path / "atlas.h5ad")
     out["atlas"] = ad.read_h5ad(tmp_path / "atlas.h5ad")

@@ -144,8 +144,3 @@ def test_names_that_are_no_text_are_refused(tmp_path):
         file["obs/_index"][0] = b"\xff\xfe"
     with pytest.raises(sl.InputError, match=r"a\.h5ad: cannot be read as h5ad: it is not UTF-8 text"):
         bridge.read_h5ad(tmp_path / "a.h5ad")
-
-
-def test_parts_inside_of_uns_are_left_out_on_request(tmp_path):
-    sl.io.write_h5ad(cells(TEXTS), tmp_path / "a.h5ad")
-    assert set(bridge.read_h5ad(tmp_path / "a.h5ad", without=("uns/sclatent/qc",)).uns["sclatent"]) == {"read"}

@@ -42,7 +42,7 @@ def read_h5ad(
     names_only
         Leave out ``X``, ``layers`` and ``obsp``, for callers that need only what is known of cells and genes.
     without
-        Further parts to leave out, such as ``obsm``, or ``uns/sclatent/qc``.
+        Further parts to leave out, such as ``obsm``.
     packed
         Keep what is known of cells small: their names in one piece of memory (`sclatent.data.names.Names`), a fifth of
         what Python's strings take, and long columns of numbers in scratch files. Other programs may not know this type.
@@ -83,9 +83,6 @@ def read_h5ad(
         if iospec.encoding_type == "anndata":
             parts = [part for part in element if part not in left_out]
             return anndata.AnnData(**{part: read_dispatched(element[part], blockwise) for part in parts})
-        if iospec.encoding_type == "dict" and any(name.startswith(f"{element.name}/"[1:]) for name in left_out):
-            parts = [part for part in element if f"{element.name}/{part}"[1:] not in left_out]
-            return {part: read_dispatched(element[part], blockwise) for part in parts}
         if (iospec.encoding_type, iospec.encoding_version) == ("dataframe", "0.2.0") and len(element) <= _APART:
             table = _frame(element, {key: read_dispatched(element[key], blockwise) for key in element}, known)
             known = table.index if element.name == "/obs" else known
