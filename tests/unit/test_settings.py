@@ -25,6 +25,7 @@ from sclatent.settings import (
     load_datasets,
     missing_files,
     section_json,
+    sections_from_json,
     write_docs,
 )
 
@@ -478,3 +479,17 @@ def test_columns_of_samples_with_ordinary_names(write):
     columns = ("donor", "patient", "condition", "batch", "lane", "genotype", "age", "sex", "sampel", "organ", "pathway")
     given = load_dataset(write("counts: {path: a, " + ", ".join(f"{column}: x" for column in columns) + "}"))
     assert tuple(given.counts[0].columns) == columns
+
+
+def test_one_key_of_a_section_as_parameters(write):
+    """What a rule is told of a section that it needs one key of: the same text whatever the other keys are."""
+
+    def told(text):
+        return section_json(load_dataset(write(f"counts: x.h5\n{text}")), "split", "sample.given")
+
+    plain = told("")
+    assert told("sample: {n: 5, seed: 3}") == plain
+    given = told("batch: donor\nsample: {n: 5, given: {donor: d1}}")
+    assert given == told("batch: donor\nsample: {n: 9, seed: 1, given: {donor: d1}}")
+    assert given != plain
+    assert sections_from_json(given)["sample"].given == {"donor": "d1"}

@@ -164,6 +164,13 @@ def test_other_labels_judge_again_but_do_not_train_again(finished, changed):
     assert not {"read", "prepare", "cycle", "train", "embed", "evaluate"} & set(planned)
 
 
+def test_more_drawn_cells_name_no_axis_again(finished, changed):
+    changed(sample=TINY["sample"] | {"n": 60, "seed": 1})
+    planned = set(finished.planned())
+    assert planned <= {"sample", "check_samples", "export", "page", "plot_model", "all"}
+    assert {"sample", "check_samples"} <= planned
+
+
 @pytest.mark.parametrize(
     ("keys", "first"),
     [

@@ -79,7 +79,7 @@ rule check:
             "split",
             "genes",
             "axes",
-            "sample",
+            "sample.given",
         ),
         version=VERSIONS["check"],
     message:
