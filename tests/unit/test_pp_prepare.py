@@ -356,6 +356,17 @@ def test_split_from_a_column(counts):
     assert "split_input" not in again.obs
 
 
+def test_zeros_and_ones_in_place_of_counts_are_told(counts, caplog):
+    prepare(counts)
+    assert "are 1: this says whether" not in caplog.text
+    counts.X.data[:] = 1
+    prepare(counts)
+    assert f"all of the {counts.X.nnz} entries that are not 0 are 1: this says whether a gene was seen" in caplog.text
+    caplog.clear()
+    prepare(counts[:60])  # of few entries it may be chance
+    assert "are 1: this says whether" not in caplog.text
+
+
 def test_levels_that_no_training_cell_has_are_told(counts, caplog):
     donor = np.where(np.arange(counts.n_obs) % 3 == 2, "d3", "d1")
     counts.obs["donor"] = pd.Categorical(donor, categories=["d1", "d3", "never"])

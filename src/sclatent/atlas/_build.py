@@ -15,6 +15,7 @@ from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
 from sclatent.data.blocks import change_rows, dense, row_blocks
 from sclatent.data.columns import add_column, as_categories, called, is_measured
+from sclatent.data.expected import need_counts
 from sclatent.data.modalities import further
 from sclatent.data.normalise import cell_sums, log_scaled
 from sclatent.settings import InputError, takes_settings
@@ -95,6 +96,7 @@ def build(
     for path, other in files.items():
         if other is not None and not prepared.obs_names.equals(other.obs_names):
             raise InputError(f"{path} holds other cells than prepared.h5ad: run the stages of one dataset together")
+    need_counts(prepared)
     counts = _csr(prepared.X)
     judged = [called(prepared, column) for column in (*batch, *condition, *labels)]
     out = ad.AnnData(

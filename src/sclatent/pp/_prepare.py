@@ -12,6 +12,7 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.columns import add_column
+from sclatent.data.expected import in_memory
 from sclatent.data.gene_ids import gene_ids
 from sclatent.data.genes import cycle_genes
 from sclatent.data.modalities import RNA, measured, slot
@@ -21,8 +22,8 @@ from sclatent.pp._columns import check_library, given, given_library, need, plac
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
 from sclatent.pp._pass import drop_silent, part_of, pass_cells, pass_genes, silent
 from sclatent.pp._peaks import choose_peaks, pass_peaks
-from sclatent.pp._quality import Filters, qc_metrics
-from sclatent.pp._split import split_cells, tell_untrained
+from sclatent.pp._quality import Filters, qc_metrics, tell_binary
+from sclatent.pp._split import place_split, split_cells
 from sclatent.pp._variable import FLAVOR, highly_variable
 from sclatent.settings import (
     NO_FILE,
@@ -104,14 +105,14 @@ def prepare(
     from anndata import AnnData
 
     filters = Filters(file)
-    matrix = to_counts(counts.X, file, counts.obs_names, counts.var_names)
     grouped = {"batch": batch, "condition": condition}
-    _need_columns(counts.obs, grouped, split, file)
+    counts = _checked(counts, grouped, split, file)
+    matrix = to_counts(counts.X, file, counts.obs_names, counts.var_names)
     has_rna = measured(counts, RNA)
     library = None if library_size is None else given_library(counts.obs, has_rna, library_size, file)
     known = _know_genes(counts.var, *gene_symbols(counts, genes.symbols, file), genes.keep, file)
     metrics, known.metrics = qc_metrics(AnnData(matrix, obs=counts.obs[[]], var=counts.var), known.symbols)
-    _tell_spikes(known.metrics[slots.SPIKE_IN].to_numpy(), known.symbols)
+    _tell_oddities(metrics[has_rna], known)
     passed = pass_cells(matrix, counts.obs, metrics, cells, batch, split.seed, filters, known.has_mito, ~has_rna)
     pass_peaks(counts, passed, modalities, filters)
     seen = pass_genes(matrix, passed, counts.var_names, known.kept, genes.min_cells, filters)
@@ -133,10 +134,9 @@ def prepare(
         # a library size of zero has no rate: such cells go, and split and genes are drawn and chosen again
         drop_silent(prepared, filters, choice.in_model, *_SILENT, passed)
         choice = choose()
-    prepared.obs[slots.SPLIT] = choice.split
+    place_split(prepared, choice.split, given(prepared, [*batch, *condition]))
     prepared.obs[slots.LIBRARY_SIZE] = _library_size(prepared, choice.in_model, library, passed, library_size, file)
     settle(prepared, renamed, {*batch, *condition, *covariates})
-    tell_untrained(choice.split.to_numpy(), given(prepared, [*batch, *condition]))
     prepared.uns[slots.UNS] |= slot(choose_peaks(prepared, _groups(prepared, batch), modalities, filters))
     _describe_genes(prepared, left, choice)
     metrics["passed"] = passed
@@ -219,13 +219,15 @@ def _about_columns(library_size: str | None, renamed: dict[str, str]) -> dict[st
     return {"library_size": what, "rest": library_size is not None, slots.RENAMED: renamed}
 
 
-def _need_columns(obs: pd.DataFrame, grouped: Mapping[str, Sequence[str]], split: SplitSettings, file: str) -> None:
-    """Look for every column that must come in, before minutes are spent."""
+def _checked(counts: AnnData, grouped: Mapping[str, Sequence[str]], split: SplitSettings, file: str) -> AnnData:
+    """Return the counts in memory, with every column that must come in: looked for before minutes are spent."""
+    obs = counts.obs
     for key, columns in grouped.items():
         for column in columns:
             need(obs, column, key, file)
     if split.column is not None:
         need(obs, split.column, "split.column", file)
+    return in_memory(counts)
 
 
 def _describe_genes(prepared: AnnData, known: _Known, choice: _Choice) -> None:
@@ -242,8 +244,10 @@ def _describe_genes(prepared: AnnData, known: _Known, choice: _Choice) -> None:
         add_column(prepared.var, name, values, "gene selection")
 
 
-def _tell_spikes(spikes: np.ndarray, symbols: list[str]) -> None:
-    """Say in the log that there are spike-ins."""
+def _tell_oddities(metrics: pd.DataFrame, known: _Known) -> None:
+    """Say in the log that there are spike-ins, or no counts above 1."""
+    tell_binary(metrics)
+    spikes, symbols = known.metrics[slots.SPIKE_IN].to_numpy(), known.symbols
     if spikes.any():
         log.info(
             "%d spike-ins (%s, …) are among the genes: the model does not see them, and their share of each cell's "

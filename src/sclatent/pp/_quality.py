@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MANY = 10_000
+"""Entries, of which some are above 1 in every matrix of counts."""
+
 
 def auto_min_genes(n_genes: int) -> int:
     """Return the default of ``cells.min_genes``: the smaller of 200 and 5 % of the genes (rounded down, at least 1).
@@ -106,6 +109,17 @@ def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd
         sums += var[list(sums)]
     sums = sums.astype({name: var[name].dtype for name in sums})
     return pd.concat(tables).set_axis(adata.obs_names), about.join(sums).set_axis(adata.var_names)
+
+
+def tell_binary(metrics: pd.DataFrame) -> None:
+    """Say that no gene was counted twice in any cell: that is no matrix of counts, if there are many entries."""
+    total = float(metrics[slots.TOTAL_COUNTS].sum())
+    if total >= MANY and bool((metrics[slots.TOTAL_COUNTS] == metrics[slots.N_GENES]).all()):
+        log.warning(
+            "all of the %d entries that are not 0 are 1: this says whether a gene was seen in a cell, not how often: "
+            "give the counts themselves, or use `likelihood: bernoulli`",
+            total,
+        )
 
 
 def filter_cells(

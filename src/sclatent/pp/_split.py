@@ -14,6 +14,7 @@ from sclatent.settings import InputError, SplitSettings, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
+    from anndata import AnnData
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +103,14 @@ def split_cells(obs: pd.DataFrame, settings: SplitSettings, file: str) -> pd.Cat
     return pd.Categorical(values, categories=list(slots.SPLITS))
 
 
-def tell_untrained(split: np.ndarray, columns: pd.DataFrame) -> None:
-    """Say which levels of the columns that a model is conditioned on (cells × columns) no training cell has.
+def place_split(prepared: AnnData, split: pd.Categorical, columns: pd.DataFrame) -> None:
+    """Write the split into ``obs``, and say which levels of the columns (cells × columns) no training cell has.
 
-    The decoder takes the average of the levels that it knows for them (`sclatent.model.network`).
+    The columns are those that a model is conditioned on: for such levels the decoder takes the average of those that it
+    knows (`sclatent.model.network`).
     """
-    train = split == slots.TRAIN
+    prepared.obs[slots.SPLIT] = split
+    train = np.asarray(split) == slots.TRAIN
     for name, values in columns.items():
         new = ~values.isin(values[train].unique()).to_numpy()
         if new.any():

@@ -11,6 +11,7 @@ import pandas as pd
 
 from sclatent.data import slots
 from sclatent.data.blocks.dense import by_rows, column_of, rows_at
+from sclatent.data.expected import need_split
 from sclatent.settings import NO_FILE, AxesSettings, takes_settings
 from sclatent.tl._axes import circular
 from sclatent.tl._axes.association import (
@@ -102,7 +103,7 @@ def annotate(
     """
     if not latent.obs_names.equals(prepared.obs_names):
         prepared = prepared[latent.obs_names]
-    cells = np.flatnonzero((prepared.obs[slots.SPLIT] != slots.TEST).to_numpy())
+    cells = np.flatnonzero((need_split(prepared) != slots.TEST).to_numpy())
     z = by_rows(len(cells), lambda part: rows_at(latent.X, cells[part]), latent.X)
     asked = {"batch": batch, "covariate": covariates, "label": list(dict.fromkeys((*condition, *labels)))}
     variables = gather(prepared, cycle, asked, cells, file)

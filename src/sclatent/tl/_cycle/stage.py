@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from sclatent.data import slots
 from sclatent.data.blocks import dense
 from sclatent.data.columns import as_text, called
+from sclatent.data.expected import need_counts
 from sclatent.data.genes import peak_order
 from sclatent.data.modalities import RNA, measured, with_unknown
 from sclatent.data.normalise import cell_sums, gene_sums
@@ -87,6 +88,7 @@ def _find(
     """Find the position of every cell, all of which have RNA; `given`: whether the input has library sizes."""
     import anndata as ad
 
+    need_counts(prepared)
     counts = sp.csr_matrix(prepared.X)
     library = _library(prepared, counts, given)
     totals = gene_sums(counts)

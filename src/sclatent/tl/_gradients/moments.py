@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.expected import need_split
 from sclatent.model import CountData, CountVAE, early_model
 from sclatent.settings import InputError
 from sclatent.tl._model.inputs import inputs
@@ -35,7 +36,7 @@ class Moment:
 
 def training_cells(what: str, prepared: AnnData, trained: TrainedModel) -> tuple[CountData, np.ndarray]:
     """Return the cells as the model sees them, and the positions of the training cells; `what` asks."""
-    split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
+    split = need_split(prepared).to_numpy()
     cells = np.flatnonzero(split == slots.TRAIN)
     if not len(cells):
         raise InputError(f"{what}: no training cells: check `split`")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sclatent.data import slots
+from sclatent.data.expected import need_split
 from sclatent.data.modalities import RNA, measured
 from sclatent.tl._modalities.fit import of_modalities
 from sclatent.tl._model.calibration import calibration
@@ -69,7 +70,7 @@ def evaluate(
         what `of_modalities` says of each of them, and of one from the other.
     """
     data = inputs(prepared, trained.card)
-    split = prepared.obs[slots.SPLIT].astype(str).to_numpy()
+    split = need_split(prepared).to_numpy()
     result: dict[str, Any] = {
         "model": trained.card["model"],
         "seed": trained.card["seed"],

@@ -12,6 +12,7 @@ from scipy.sparse import csr_matrix, issparse
 from sclatent.data import slots
 from sclatent.data.blocks import change_rows, is_mapped, release
 from sclatent.data.columns import as_numbers, as_text, called
+from sclatent.data.expected import need_counts
 from sclatent.data.modalities import RNA, counts_of, further, measured
 from sclatent.data.normalise import cell_sums
 from sclatent.model import CountData, MappedCounts
@@ -108,8 +109,14 @@ def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
     Raises
     ------
     InputError
-        A gene or column is missing, or the library size is below the sum over the model's genes.
+        A gene or column is missing, ``X`` holds no counts, or the library size is below the sum over the model's genes.
     """
+    need_counts(prepared)
+    return as_seen(prepared, card)
+
+
+def as_seen(prepared: AnnData, card: dict[str, Any]) -> CountData:
+    """Return what `inputs` does of values that need not be counts: `query` fills in what a model expects."""
     position = _positions(prepared, card)
     whole = len(position) == prepared.n_vars and bool((np.diff(position) == 1).all())
     counts = prepared.X

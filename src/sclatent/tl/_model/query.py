@@ -16,7 +16,7 @@ from sclatent.settings import InputError
 from sclatent.settings.kinds.registry import unknown_kind
 from sclatent.tl._model.conditions import asked
 from sclatent.tl._model.embed import active_axes
-from sclatent.tl._model.inputs import inputs
+from sclatent.tl._model.inputs import as_seen
 from sclatent.tl._model.train import TrainedModel
 
 if TYPE_CHECKING:
@@ -103,8 +103,8 @@ def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", 
     mean = np.zeros((cells.n_obs, trained.vae.latent.n_axes), np.float32)
     for _ in range(1 + ROUNDS if len(missing) else 0):
         completed, share = _fill(completed, counts, mean, have, trained)
-        mean, _ = trained.vae.posterior(inputs(completed, card))
-    mean, sd, kl = trained.vae.along_axes(inputs(completed, card))
+        mean, _ = trained.vae.posterior(as_seen(completed, card))
+    mean, sd, kl = trained.vae.along_axes(as_seen(completed, card))
     var = pd.DataFrame({"kl": kl.mean(0, dtype=np.float64), "active": active_axes(trained.vae, mean)})
     var.index = pd.Index([f"axis_{k + 1}" for k in range(mean.shape[1])])
     report = {
@@ -155,7 +155,7 @@ def _fill(
     """Put the expected counts of the missing genes after those that were measured; return the mean share they have."""
     import anndata
 
-    data = inputs(completed, trained.card)
+    data = as_seen(completed, trained.card)
     seen = np.asarray(counts.sum(axis=1, dtype=np.float64)).ravel()
     parts, shares = [], []
     for start in range(0, len(mean), size):

@@ -16,6 +16,7 @@ import torch
 import sclatent
 from sclatent.data import slots
 from sclatent.data.atomic import atomic
+from sclatent.data.expected import need_split
 from sclatent.model import (
     CountData,
     CountVAE,
@@ -164,7 +165,7 @@ def train(
         for, or one of several processes was lost.
     """
     where = pick_device(model.device if device == "auto" else device, f"{file}: models.{name}.", model.devices)
-    cells = {part: np.flatnonzero((prepared.obs[slots.SPLIT] == part).to_numpy()) for part in slots.SPLITS}
+    cells = {part: np.flatnonzero((need_split(prepared) == part).to_numpy()) for part in slots.SPLITS}
     card = describe(prepared, [*batch, *condition], covariates, library_size, cells[slots.TRAIN])
     data = modelled(prepared, card, modalities, cells[slots.TRAIN])
     _check_axes(model, len(card["genes"]), name)

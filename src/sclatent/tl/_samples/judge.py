@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sclatent.data.expected import need_counts
 from sclatent.data.modalities import RNA, further, measured
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._samples.judge_genes import CELLS, FEWEST, Look, look, of_genes
@@ -98,6 +99,8 @@ def check_samples(real: AnnData, drawn: AnnData, *, training: AnnData | None = N
     views, kinds = _views(drawn), {"real": real, "drawn": drawn}
     if training is not None:
         kinds["training"] = training
+    for cells in kinds.values():
+        need_counts(cells)
     taken = {name: [take(cells, what) for what, cells in kinds.items()] for name, (_, take) in views.items()}
     tables = {name: _table(judge, *taken[name], seed=seed) for name, (judge, _) in views.items()}
     if len(views) == 1:
