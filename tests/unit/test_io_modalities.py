@@ -199,3 +199,44 @@ def test_several_samples_match_within_each(tmp_path, both):
     assert out.n_obs == 2 * rna.n_obs
     assert (out.obs["measured"] == "rna+atac").all()
     assert set(out.obs["sample"]) == {"a", "b"}
+
+
+def _two_samples(folder, rna, first, second):
+    modalities: dict[str, dict[str, list[dict[str, str]]]] = {"rna": {"counts": []}, "atac": {"counts": []}}
+    for name, peaks in (("a", first), ("b", second)):
+        for kind, adata in (("rna", rna), ("atac", peaks)):
+            path = folder / f"{kind}_{name}.h5ad"
+            adata.write_h5ad(path)
+            modalities[kind]["counts"].append({"path": str(path), "name": name})
+    return {"counts": modalities["rna"].pop("counts"), "modalities": modalities}
+
+
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("spelled", ["{}-{}-{}", "{}_{}_{}", "GRCh38_{}:{}-{}"])
+def test_a_peak_is_the_same_however_its_place_is_written(tmp_path, both, spelled, ids, caplog):
+    rna, atac = both
+    peaks = ad.AnnData(atac.X, obs=atac.obs[[]])
+    places = [("chr1", 100 * i, 100 * i + 50) for i in range(atac.n_vars)]
+    peaks.var_names = [f"{chrom}:{start}-{end}" for chrom, start, end in places]
+    other = peaks[:, 1:].copy()
+    other.var_names = [spelled.format(*place) for place in places[1:]]
+    if ids:
+        for adata in (peaks, other):
+            adata.var["gene_ids"] = adata.var_names.to_numpy()
+    with caplog.at_level("INFO"):
+        out = sl.io.read_dataset(**_two_samples(tmp_path, rna, peaks, other))
+    assert list(further(out)["atac"].index) == list(peaks.var_names[1:])
+    counts = counts_of(out, "atac").toarray()
+    assert np.array_equal(counts[: atac.n_obs], counts[atac.n_obs :])
+    assert f"{atac.n_vars - 1} peaks (inner)" in caplog.text
+
+
+def test_samples_whose_peaks_were_called_apart(tmp_path, both):
+    rna, atac = both
+    first, second = (ad.AnnData(atac.X, obs=atac.obs[[]]) for _ in range(2))
+    first.var_names = [f"chr1:{100 * i}-{100 * i + 50}" for i in range(atac.n_vars)]
+    second.var_names = [f"chr1:{100 * i + 1}-{100 * i + 50}" for i in range(atac.n_vars)]
+    with pytest.raises(
+        InputError, match=r"modalities.atac.counts: the samples have no peak in common \(a: 'chr1:0-50', b"
+    ):
+        sl.io.read_dataset(**_two_samples(tmp_path, rna, first, second))

@@ -24,10 +24,10 @@ def functions(name: str) -> list:
 
 
 def declared(name: str) -> set[str]:
-    """Return the settings that a rule declares in its ``params``."""
+    """Return the settings that a rule declares in its ``params``; of ``sample.given`` the section."""
     rule = re.search(rf"^(?:rule|checkpoint) {name}:\n(.*?)(?=^rule|^checkpoint|\Z)", RULES, flags=re.M | re.S).group(1)
     params = re.search(r"settings=section\((.*?)\)", rule, flags=re.S)
-    return set(re.findall(r'"(\w+)"', params.group(1))) if params else set()
+    return set(re.findall(r'"(\w+)[.\w]*"', params.group(1))) if params else set()
 
 
 @pytest.mark.parametrize("name", [path.stem for path in SCRIPTS])

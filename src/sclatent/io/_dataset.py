@@ -14,7 +14,7 @@ from sclatent.io._counts import tidy
 from sclatent.io._download import fetch
 from sclatent.io._join import join_samples
 from sclatent.io._metadata import join_metadata
-from sclatent.io._modalities import ATAC, join_modalities
+from sclatent.io._modalities import ATAC, join_modalities, with_names_of_places
 from sclatent.io._read import read_counts
 from sclatent.settings import NO_FILE, ModalitiesSettings, Sample, takes_settings
 
@@ -75,7 +75,11 @@ def _read_samples(
     parts = [_read_sample(sample, modality) for sample in samples]
     names = [sample.name or "counts" for sample in samples]
     reads = {name: a.uns[slots.UNS][slots.UNS_READ] for name, a in zip(names, parts, strict=True)}
-    return (parts[0] if len(parts) == 1 else join_samples(parts, names, join, file)), reads
+    if len(parts) == 1:
+        return parts[0], reads
+    if modality == ATAC:
+        return join_samples(with_names_of_places(parts), names, join, file, what="peak"), reads
+    return join_samples(parts, names, join, file), reads
 
 
 def _read_sample(sample: Sample, modality: str | None) -> AnnData:

@@ -26,7 +26,7 @@ _SUFFIXED = re.compile(r"(.+)[-.]\d{1,2}")
 """As scanpy (``TBCE-1``) and R (``TBCE.1``) tell repeated names apart."""
 
 
-def join_samples(samples: list[AnnData], names: list[str], join: str, file: str) -> AnnData:
+def join_samples(samples: list[AnnData], names: list[str], join: str, file: str, *, what: str = "gene") -> AnnData:
     """Stack samples over their common genes, or over all of them.
 
     Genes are matched by id without version where every sample has ids, whatever the column is called; else by name.
@@ -41,6 +41,8 @@ def join_samples(samples: list[AnnData], names: list[str], join: str, file: str)
         ``inner``: common genes, or ``outer``: all.
     file
         What messages call the place of the settings.
+    what
+        What a column of the counts is: a ``gene`` or a ``peak``.
 
     Raises
     ------
@@ -51,12 +53,12 @@ def join_samples(samples: list[AnnData], names: list[str], join: str, file: str)
     import pandas as pd
     from anndata import AnnData
 
-    keys, by = _keys(samples, names, file)
+    keys, by = _keys(samples, names, file, what)
     genes = keys[0]
     for other in keys[1:]:
         genes = genes[genes.isin(other)] if join == "inner" else genes.append(other[~other.isin(genes)])
-    log.info("%d samples joined by gene %s: %d genes (%s)", len(samples), by, len(genes), join)
-    _tell_losses(samples, names, keys, genes, by, join)
+    log.info("%d samples joined by %s %s: %d %ss (%s)", len(samples), what, by, len(genes), what, join)
+    _tell_losses(samples, names, keys, genes, by, join, what)
 
     stacked, tables = CountStore(len(genes)), []
     for name, adata, key in zip(names, samples, keys, strict=True):
@@ -88,7 +90,7 @@ def _placed(block: sparse.csr_matrix, to: np.ndarray, n_genes: int) -> sparse.cs
     return block
 
 
-def _keys(samples: list[AnnData], names: list[str], file: str) -> tuple[list[pd.Index], str]:
+def _keys(samples: list[AnnData], names: list[str], file: str, what: str) -> tuple[list[pd.Index], str]:
     """Return what each sample's genes are matched by, and what to call it."""
     by_id = _id_keys(samples, names, file)
     if by_id is not None and _common(by_id):
@@ -96,6 +98,11 @@ def _keys(samples: list[AnnData], names: list[str], file: str) -> tuple[list[pd.
     by_name = _name_keys(samples, names, file)
     if not _common(by_name):
         shown = ", ".join(f"{name}: '{a.var_names[0]}'" for name, a in zip(names[:2], samples, strict=False))
+        if what == "peak":
+            raise InputError(
+                f"{file}: modalities.atac.counts: the samples have no peak in common ({shown}, …): call the peaks of "
+                "all samples together, and count each sample in these"
+            )
         raise InputError(
             f"{file}: counts: the samples have no gene in common ({shown}, …): do they use the same names?"
         )
@@ -172,7 +179,7 @@ def _name_keys(samples: list[AnnData], names: list[str], file: str) -> list[pd.I
 
 
 def _tell_losses(
-    samples: list[AnnData], names: list[str], keys: list[pd.Index], genes: pd.Index, by: str, join: str
+    samples: list[AnnData], names: list[str], keys: list[pd.Index], genes: pd.Index, by: str, join: str, what: str
 ) -> None:
     """Say how many genes an inner join loses, and which symbols an outer one holds twice because ids differ."""
     smallest = min(len(key) for key in keys)
@@ -185,8 +192,9 @@ def _tell_losses(
         if lost:
             say = log.warning if len(genes) < smallest / 2 else log.info
             say(
-                "only %d genes are common to all samples; the smallest sample has %d; lost: %s",
+                "only %d %ss are common to all samples; the smallest sample has %d; lost: %s",
                 len(genes),
+                what,
                 smallest,
                 lost,
             )

@@ -12,7 +12,7 @@ from scipy import sparse
 from sclatent.data import slots
 from sclatent.data.columns import add_column, same
 from sclatent.data.modalities import RNA, measured_words, slot
-from sclatent.data.modalities.peaks import are_peaks, with_coordinates
+from sclatent.data.modalities.peaks import CHROM, are_peaks, coordinates, with_coordinates
 from sclatent.settings import InputError, ModalitiesSettings
 from sclatent.settings.modalities import ATAC
 
@@ -93,6 +93,23 @@ def join_modalities(rna: AnnData, atac: AnnData, modalities: ModalitiesSettings,
     add_column(out.obs, slots.MEASURED, pd.Categorical(words), "the join of modalities")
     out.uns[slots.UNS] = slot({ATAC: peaks})
     return out
+
+
+def with_names_of_places(samples: list[AnnData]) -> list[AnnData]:
+    """Return samples in which a peak has one name: that of the first sample where ``chr1-5-9`` is ``chr1:5-9``."""
+    import pandas as pd
+
+    called: dict[tuple[str, float, float], str] = {}
+    for adata in samples:
+        places = coordinates(list(adata.var_names))
+        if places[CHROM].isna().any() or places.duplicated().any():
+            continue  # what cannot be read is told later; a place twice is not one peak
+        spelled = list(places.itertuples(index=False, name=None))
+        names = [called.setdefault(place, name) for place, name in zip(spelled, adata.var_names, strict=True)]
+        adata.var_names = pd.Index(names, dtype=object)
+        if "gene_ids" in adata.var and are_peaks(list(adata.var["gene_ids"].astype(str))):
+            adata.var["gene_ids"] = names
+    return samples
 
 
 def _placed(matrix: sparse.csr_matrix, rows: np.ndarray) -> sparse.csr_matrix:
