@@ -47,7 +47,8 @@ def need_split(cells: AnnData) -> pd.Series:
     """Return which cells train, choose and judge, or stop if the cells were not prepared."""
     if slots.SPLIT not in cells.obs:
         raise InputError(f"obs has no column '{slots.SPLIT}': pass prepared cells, as sl.pp.prepare returns them")
-    return cells.obs[slots.SPLIT].astype(str)
+    split: pd.Series = cells.obs[slots.SPLIT]
+    return split
 
 
 def in_memory(cells: AnnData) -> AnnData:

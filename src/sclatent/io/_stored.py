@@ -10,7 +10,7 @@ import numpy as np
 
 from sclatent.data import blocks, slots
 from sclatent.data.blocks import csr_of, dense
-from sclatent.data.names import LONGEST, Names
+from sclatent.data.blocks.names import LONGEST, Names
 from sclatent.io._counts import parsing
 
 if TYPE_CHECKING:
@@ -44,8 +44,9 @@ def read_h5ad(
     without
         Further parts to leave out, such as ``obsm``.
     packed
-        Keep what is known of cells small: their names in one piece of memory (`sclatent.data.names.Names`), a fifth of
-        what Python's strings take, and long columns of numbers in scratch files. Other programs may not know this type.
+        Keep what is known of cells small: their names in one piece of memory (`sclatent.data.blocks.names.Names`), a
+        fifth of what Python's strings take, and long columns of numbers in scratch files. Other programs may not know
+        this type.
 
     Returns
     -------

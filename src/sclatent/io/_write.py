@@ -16,7 +16,7 @@ from sclatent.data import blocks
 from sclatent.data.atomic import atomic
 from sclatent.data.blocks import dense, give_back, is_mapped, release
 from sclatent.data.blocks.dense import in_file
-from sclatent.data.names import Names
+from sclatent.data.blocks.names import Names
 
 if TYPE_CHECKING:
     import pandas as pd

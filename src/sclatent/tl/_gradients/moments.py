@@ -36,7 +36,7 @@ class Moment:
 
 def training_cells(what: str, prepared: AnnData, trained: TrainedModel) -> tuple[CountData, np.ndarray]:
     """Return the cells as the model sees them, and the positions of the training cells; `what` asks."""
-    split = need_split(prepared).to_numpy()
+    split = need_split(prepared).astype(str).to_numpy()
     cells = np.flatnonzero(split == slots.TRAIN)
     if not len(cells):
         raise InputError(f"{what}: no training cells: check `split`")

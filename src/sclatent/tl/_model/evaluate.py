@@ -70,7 +70,7 @@ def evaluate(
         what `of_modalities` says of each of them, and of one from the other.
     """
     data = inputs(prepared, trained.card)
-    split = need_split(prepared).to_numpy()
+    split = need_split(prepared).astype(str).to_numpy()
     result: dict[str, Any] = {
         "model": trained.card["model"],
         "seed": trained.card["seed"],

@@ -10,7 +10,7 @@ import pytest
 import sclatent as sl
 from sclatent import bridge
 from sclatent.data.blocks import dense
-from sclatent.data.names import LONGEST, Names, NamesIndex
+from sclatent.data.blocks.names import LONGEST, Names, NamesIndex
 from sclatent.io import _stored
 
 strings_of_python = pytest.mark.skipif(
@@ -73,6 +73,7 @@ def test_an_index_of_packed_names_does_what_one_of_strings_does(dtype):
         assert list(ours[pick]) == list(theirs[pick])
     assert list(ours.append(pd.Index(["more"]))) == [*TEXTS, "more"]
     assert list(ours.astype(str)) == TEXTS
+    assert list(ours.str.upper()) == list(theirs.str.upper())
 
 
 def test_tables_of_packed_names_are_looked_up_by_name():

@@ -143,6 +143,11 @@ class NamesIndex(pd.Index):
         return cast(Names, self.array)
 
     @property
+    def str(self) -> Any:  # type: ignore[override]
+        """Functions of text, such as ``str.upper``, which give an index of strings."""
+        return pd.Index(np.asarray(self), dtype=object).str
+
+    @property
     def is_unique(self) -> bool:
         """Whether no name is there twice."""
         return self.text.unique_names
@@ -153,7 +158,7 @@ class NamesIndex(pd.Index):
 
     def __contains__(self, key: Any) -> bool:
         hash(key)
-        return isinstance(key, str) and bool((self.text.packed == key.encode()).any())
+        return isinstance(key, builtins.str) and bool((self.text.packed == key.encode()).any())
 
     def _get_engine_target(self) -> np.ndarray:
         return np.asarray(self)  # to look up many names pandas makes a table of strings, as for any other index
