@@ -489,6 +489,7 @@ def test_one_key_of_a_section_as_parameters(write):
 
     plain = told("")
     assert told("sample: {n: 5, seed: 3}") == plain
+    assert sections_from_json(plain)["sample"] is None
     given = told("batch: donor\nsample: {n: 5, given: {donor: d1}}")
     assert given == told("batch: donor\nsample: {n: 9, seed: 1, given: {donor: d1}}")
     assert given != plain

@@ -100,8 +100,8 @@ def section_json(settings: DatasetSettings, *sections: str, model: str | None = 
     settings
         The whole dataset file.
     *sections
-        Names of sections, such as ``cells`` and ``genes``, or of one key of a section (``sample.given``): then nothing
-        is said of the section where that key is not given.
+        Names of sections, such as ``cells`` and ``genes``, or of one key of a section (``sample.given``): where
+        that is not given, it is as if the section were not.
     model
         Name of the model whose settings are included.
 
@@ -113,9 +113,8 @@ def section_json(settings: DatasetSettings, *sections: str, model: str | None = 
     named = sections or tuple(DatasetSettings.model_fields)
     dumped = settings.model_dump(mode="json", include={name.partition(".")[0] for name in named})
     for section, key in (name.split(".") for name in named if "." in name):
-        value = (dumped.pop(section) or {}).get(key)
-        if value:
-            dumped[section] = {key: value}
+        value = (dumped[section] or {}).get(key)
+        dumped[section] = {key: value} if value else None
     if model is not None:
         dumped["models"] = {model: settings.models[model].model_dump(mode="json")}
     return json.dumps({"name": settings.name, **dumped}, sort_keys=True)
