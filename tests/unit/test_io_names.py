@@ -90,8 +90,11 @@ def test_a_last_line_without_an_end_is_said(tmp_path, caplog, last, said):
 
 def test_a_folder_of_matrices_of_other_names(tmp_path):
     path = folder(tmp_path / "m")
+    usual = read_counts(path)
     (path / "matrix.mtx").rename(path / "DGE.mtx")
-    with pytest.raises(InputError, match=r"did you mean DGE.mtx in it"):
+    assert (read_counts(path).X != usual.X).nnz == 0
+    (path / "barcodes.tsv").rename(path / "cell_metadata.csv")
+    with pytest.raises(InputError, match=r"no barcodes\.tsv \(gzipped or not\) beside DGE\.mtx"):
         read_counts(path)
 
 
