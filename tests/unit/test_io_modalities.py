@@ -240,3 +240,16 @@ def test_samples_whose_peaks_were_called_apart(tmp_path, both):
         InputError, match=r"modalities.atac.counts: the samples have no peak in common \(a: 'chr1:0-50', b"
     ):
         sl.io.read_dataset(**_two_samples(tmp_path, rna, first, second))
+
+
+def test_what_is_said_of_a_sample_holds_in_both_modalities(tmp_path, both):
+    rna, atac = both
+    given = _two_samples(tmp_path, rna[:-3].copy(), atac[2:].copy(), atac[2:].copy())
+    for sample, lane in zip(given["counts"], (1, 2), strict=True):
+        sample["lane"] = lane
+    for sample, kit in zip(given["modalities"]["atac"]["counts"], ("v1", "v2"), strict=True):
+        sample["kit"] = kit
+    out = sl.io.read_dataset(**given)
+    assert set(out.obs["measured"]) == {"rna", "atac", "rna+atac"}
+    for column, first, second in (("lane", 1, 2), ("kit", "v1", "v2")):
+        assert (out.obs[column].to_numpy() == np.where(out.obs["sample"] == "a", first, second)).all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,10 +56,12 @@ def read_dataset(
     InputError
         One line for everything that is wrong with the files.
     """
-    adata, reads = _read_samples(counts, join, file, None if modalities is None else RNA)
+    further_files = [] if modalities is None else list(modalities.atac.counts or ())
+    known = _columns([*counts, *further_files])
+    adata, reads = _read_samples(counts, known, join, file, None if modalities is None else RNA)
     info: dict[str, Any] = {"samples": reads, "join": join}
     if modalities is not None:
-        peaks, info[ATAC] = _read_samples(modalities.atac.counts or (), join, file, ATAC)
+        peaks, info[ATAC] = _read_samples(further_files, known, join, file, ATAC)
         adata = join_modalities(adata, peaks, modalities, file)
     if metadata is not None:
         info["metadata"] = join_metadata(adata, Path(metadata))
@@ -68,11 +70,19 @@ def read_dataset(
     return adata
 
 
+def _columns(samples: Sequence[Sample]) -> dict[str | None, dict[str, Any]]:
+    """Return what the dataset file says of each sample, wherever it says so: it is the same in every modality."""
+    out: dict[str | None, dict[str, Any]] = {}
+    for sample in samples:
+        out[sample.name] = {**sample.columns, **out.get(sample.name, {})}
+    return out
+
+
 def _read_samples(
-    samples: Sequence[Sample], join: str, file: str, modality: str | None
+    samples: Sequence[Sample], known: Mapping[str | None, Mapping[str, Any]], join: str, file: str, modality: str | None
 ) -> tuple[AnnData, dict[str, Any]]:
     """Return the counts of one modality, samples joined, and how each sample was read."""
-    parts = [_read_sample(sample, modality) for sample in samples]
+    parts = [_read_sample(sample, known[sample.name], modality) for sample in samples]
     names = [sample.name or "counts" for sample in samples]
     reads = {name: a.uns[slots.UNS][slots.UNS_READ] for name, a in zip(names, parts, strict=True)}
     if len(parts) == 1:
@@ -82,7 +92,7 @@ def _read_samples(
     return join_samples(parts, names, join, file), reads
 
 
-def _read_sample(sample: Sample, modality: str | None) -> AnnData:
+def _read_sample(sample: Sample, known: Mapping[str, Any], modality: str | None) -> AnnData:
     path = fetch(sample.path, url=sample.url, sha256=sample.sha256)
     adata = read_counts(
         path,
@@ -94,7 +104,7 @@ def _read_sample(sample: Sample, modality: str | None) -> AnnData:
         round_seed=sample.round_seed,
         modality=modality,
     )
-    columns = list(sample.columns.items())
+    columns = list({**known, **sample.columns}.items())
     if sample.name is not None:
         columns.append((slots.SAMPLE, sample.name))
     for name, value in columns:
