@@ -57,6 +57,21 @@ def test_logarithms_are_refused_where_counts_are_meant(prepared, trained, logs, 
         TAKE_COUNTS[name](cells, trained, prepared)
 
 
+@pytest.mark.parametrize("where", ["layers", "raw", "nowhere"])
+def test_prepare_says_where_the_counts_are(logs, where):
+    cells = logs[:, :].copy()
+    counts = cells.layers.pop("counts")
+    if where == "layers":
+        cells.layers["logs"], cells.layers["umi"] = cells.X.copy(), counts
+    if where == "raw":
+        cells.raw = ad.AnnData(counts, obs=cells.obs, var=cells.var)
+    with pytest.raises(InputError, match="X holds a fraction") as error:
+        sl.pp.prepare(cells)
+    told = {"layers": "; whole numbers are in layers['umi']: make", "raw": "; whole numbers are in raw.X: make"}
+    assert told.get(where, "") in str(error.value)
+    assert ("whole numbers are in" in str(error.value)) == (where != "nowhere")
+
+
 def test_the_counts_of_an_atlas_are_taken(prepared, trained, logs):
     cells = logs.copy()
     cells.X = cells.layers["counts"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.sparse import csr_matrix, issparse
@@ -29,18 +29,33 @@ def need_counts(cells: AnnData) -> None:
     matrix = cells.X
     if matrix is None:
         raise InputError("the cells have no X: pass cells whose X holds the counts")
-    if not issparse(matrix) or matrix.format != "csr":
-        matrix = csr_matrix(matrix[: max(1, LOOKED_AT // max(1, cells.n_vars))])
-    values = np.asarray(matrix.data[:LOOKED_AT])
-    wrong = ~np.isfinite(values) | (values < 0) | (values != np.floor(values))
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        cell = cells.obs_names[int(np.searchsorted(matrix.indptr, first, side="right")) - 1]
+    if (found := _no_count(matrix)) is not None:
+        row, value = found
         there = f": they are in layers['{slots.COUNTS}']" if slots.COUNTS in cells.layers else ""
         raise InputError(
-            f"X holds {values[first]:g}, no count (cell '{cell}'): pass prepared cells, or cells whose X holds the "
-            f"counts{there}"
+            f"X holds {value:g}, no count (cell '{cells.obs_names[row]}'): pass prepared cells, or cells whose X holds "
+            f"the counts{there}"
         )
+
+
+def where_counts_are(cells: AnnData) -> str:
+    """Say which layers hold whole numbers, after a semicolon; nothing if none does."""
+    whole = [f"layers['{name}']" for name, layer in cells.layers.items() if _no_count(layer) is None]
+    if cells.raw is not None and _no_count(cells.raw.X) is None:
+        whole.append("raw.X")
+    return f"; whole numbers are in {' and '.join(whole)}: make the counts X" if whole else ""
+
+
+def _no_count(matrix: Any) -> tuple[int, float] | None:
+    """Return the row and the value of the first of the `LOOKED_AT` values that is no count; None if all are."""
+    if not issparse(matrix) or matrix.format != "csr":
+        matrix = csr_matrix(matrix[: max(1, LOOKED_AT // max(1, matrix.shape[1]))])
+    values = np.asarray(matrix.data[:LOOKED_AT])
+    wrong = ~np.isfinite(values) | (values < 0) | (values != np.floor(values))
+    if not wrong.any():
+        return None
+    first = int(np.argmax(wrong))
+    return int(np.searchsorted(matrix.indptr, first, side="right")) - 1, float(values[first])
 
 
 def need_split(cells: AnnData) -> pd.Series:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.columns import add_column
-from sclatent.data.expected import in_memory
+from sclatent.data.expected import in_memory, where_counts_are
 from sclatent.data.gene_ids import gene_ids
 from sclatent.data.genes import cycle_genes
 from sclatent.data.modalities import RNA, measured, slot
@@ -107,7 +108,8 @@ def prepare(
     filters = Filters(file)
     grouped = {"batch": batch, "condition": condition}
     counts = _checked(counts, grouped, split, file)
-    matrix = to_counts(counts.X, file, counts.obs_names, counts.var_names)
+    other = functools.partial(where_counts_are, counts)
+    matrix = to_counts(counts.X, file, counts.obs_names, counts.var_names, other=other)
     has_rna = measured(counts, RNA)
     library = None if library_size is None else given_library(counts.obs, has_rna, library_size, file)
     known = _know_genes(counts.var, *gene_symbols(counts, genes.symbols, file), genes.keep, file)
