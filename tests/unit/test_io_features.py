@@ -137,3 +137,14 @@ def test_genes_of_several_genomes_are_told(tmp_path, caplog, genome):
     adata = read_counts(tmp_path / "a.h5", genome=genome)
     assert adata.n_vars == (8 if genome is None else 3)
     assert ("several genomes (5 of GRCh38, 3 of mm10): all are read" in caplog.text) == (genome is None)
+
+
+def test_genomes_that_only_names_tell(tmp_path, caplog):
+    names = [*(f"GRCh38_{gene}" for gene in GENES), *(f"mm10___{gene.capitalize()}" for gene in GENES[:3])]
+    read_counts(write(tmp_path / "a.h5ad", ["x"] * 8, names=names))
+    assert "genes of several genomes by their names (GRCh38: 5, mm10: 3): all are read" in caplog.text
+    caplog.clear()
+    read_counts(
+        write(tmp_path / "b.h5ad", ["x"] * 8, names=[f"GRCh38_{i}{gene}" for i, gene in enumerate(GENES + OTHERS)])
+    )
+    assert "genomes" not in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data.blocks import subset
-from sclatent.data.gene_ids import folded
+from sclatent.data.gene_ids import GENOME_PREFIX, folded
 from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -143,6 +144,10 @@ def only_genes(matrix: Any, var: pd.DataFrame, path: str | Path) -> tuple[Any, p
             len(dates),
             dates[0],
         )
+    genomes = Counter(found[1] for name in var.index if (found := GENOME_PREFIX.match(name)))
+    if len(genomes) > 1 and "genome" not in var:
+        counts = ", ".join(f"{genome}: {n}" for genome, n in genomes.items())
+        log.warning("%s: holds genes of several genomes by their names (%s): all are read", path, counts)
     for pattern, what in ((_NO_GENE, "sums over reads"), (_ANTIBODY, "antibodies by their names")):
         odd = np.array([pattern.fullmatch(name) is not None for name in var.index])
         if odd.any() and (pattern is _NO_GENE or odd.mean() < 0.5):
