@@ -4,7 +4,7 @@ with bridge.stage(snakemake) as job:
     import sclatent as sl
 
     axes = bridge.read_table(job.input.axes)
-    latent = bridge.read_h5ad(job.input.latent, without=("layers",))
+    latent = bridge.read_h5ad(job.input.latent)
     map, traversals = bridge.read_h5ad(job.input.map, without=("obsp",)), bridge.read_h5ad(job.input.traversals)
     stability = bridge.read_table(job.input.stability)
     figures = sl.pl.axes(latent, axes, map=map, traversals=traversals, stability=stability)
