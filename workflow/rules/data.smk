@@ -40,7 +40,7 @@ rule read:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(520, 0.6),
+        mem_mb=memory(560, 0.45),
         runtime=minutes(15, 0.05),
     params:
         settings=section("counts", "modalities", "join", "metadata"),
@@ -67,7 +67,7 @@ rule check:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(300, 0.2),
+        mem_mb=memory(300, 0.12),
         runtime=minutes(10),
     params:
         settings=section(
@@ -139,7 +139,7 @@ rule cycle:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(950, 0.9),
+        mem_mb=memory(980, 0.6),
         runtime=minutes(15, 0.1),
     params:
         settings=section("organism", "batch", "library_size", "cycle"),

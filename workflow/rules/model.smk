@@ -67,7 +67,7 @@ rule embed:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(900, 3),
+        mem_mb=memory(900, 1.7),
         runtime=minutes(20, 0.1),
     params:
         version=VERSIONS["embed"],
@@ -96,7 +96,7 @@ rule evaluate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(1000, 2),
+        mem_mb=memory(1000, 1.5),
         runtime=minutes(15, 0.2),
     params:
         version=VERSIONS["evaluate"],
@@ -123,7 +123,7 @@ rule annotate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(600, 0.6),
+        mem_mb=memory(600, 0.25),
         runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "condition", "covariates", "labels", "axes"),
@@ -151,7 +151,7 @@ checkpoint select:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(400, 2),
+        mem_mb=memory(400, 1.3),
         runtime=minutes(10),
     params:
         version=VERSIONS["select"],

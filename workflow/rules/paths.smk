@@ -18,7 +18,7 @@ rule knob:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(1500, 1),
+        mem_mb=memory(1500, 0.6),
         runtime=minutes(15, 0.2),
     params:
         settings=section("organism", "batch", "labels", "library_size", "cycle"),
@@ -46,7 +46,7 @@ rule traverse:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(800, 1.1),
+        mem_mb=memory(800, 0.7),
         runtime=minutes(15, 0.2),
     params:
         settings=section("traverse"),

@@ -22,7 +22,7 @@ rule export:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(800, 0.4),
+        mem_mb=memory(800, 0.2),
         runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "condition", "labels"),
@@ -84,7 +84,7 @@ rule page:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(450, 0.15),
+        mem_mb=memory(450, 0.09),
         runtime=minutes(20, 0.05),
     params:
         version=VERSIONS["page"],
@@ -116,7 +116,7 @@ rule compare:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(500, 0.3),
+        mem_mb=memory(500, 0.14),
         runtime=minutes(20, 0.1),
     params:
         settings=section("batch", "labels"),
