@@ -13,8 +13,8 @@ from scipy.sparse import csr_matrix
 
 from sclatent.model.kernels.sparse_rows import gene_sums, row_sums, take_rows
 
-CHUNK = 4096
-"""Rows that are looked at together where all are."""
+CHUNK, FEW = 4096, 256
+"""Rows that are looked at together where all are, and where some are: around each of these a file brings more."""
 
 
 class Rows(NamedTuple):
@@ -194,9 +194,9 @@ class CountSource(ABC):
         """
         return _Subset(self, np.asarray(index))
 
-    def _chunks(self, index: np.ndarray) -> Iterator[tuple[int, Rows]]:
-        for start in range(0, len(index), CHUNK):
-            yield start, self.rows(np.asarray(index[start : start + CHUNK], dtype=np.int64))
+    def _chunks(self, index: np.ndarray, size: int = CHUNK) -> Iterator[tuple[int, Rows]]:
+        for start in range(0, len(index), size):
+            yield start, self.rows(np.asarray(index[start : start + size], dtype=np.int64))
 
 
 class _Subset(CountSource):
@@ -213,6 +213,9 @@ class _Subset(CountSource):
     def rows(self, index: np.ndarray) -> Rows:
         """Return the rows at positions `index`."""
         return self.source.rows(self.index[index])
+
+    def _chunks(self, index: np.ndarray, size: int = FEW) -> Iterator[tuple[int, Rows]]:
+        yield from super()._chunks(index, size)
 
     def fingerprint(self) -> str:
         """Return that of the source, with the positions."""

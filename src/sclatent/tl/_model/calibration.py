@@ -52,7 +52,7 @@ def calibration(
     histogram = np.zeros((n_genes, BINS))
     names = ("x", "x2", "zero", "mean", "mean2", "variance", "p_zero")
     sums = {name: np.zeros(n_genes) for name in names}
-    for batch in Batches(data, vae.device).stream(picked, 128):
+    for batch in Batches(data.subset(picked), vae.device).stream(np.arange(n), 128):
         x = vae.likelihood.observed(batch.dense().cpu().numpy().astype(np.float64))
         mu, shape = vae.predictive(batch, noise)
         below, upto = vae.likelihood.interval(x, mu, **shape)

@@ -70,7 +70,7 @@ def evaluate(
         what `of_modalities` says of each of them, and of one from the other.
     """
     data = inputs(prepared, trained.card)
-    split = need_split(prepared).astype(str).to_numpy()
+    split = need_split(prepared)
     result: dict[str, Any] = {
         "model": trained.card["model"],
         "seed": trained.card["seed"],
@@ -92,9 +92,13 @@ def evaluate(
                 )
         else:
             result[name] = summarise(
-                trained.vae, data, evenly(np.flatnonzero(split == name), JUDGED), samples=samples, seed=seed
+                trained.vae,
+                data,
+                evenly(np.flatnonzero((split == name).to_numpy()), JUDGED),
+                samples=samples,
+                seed=seed,
             )
-    test_cells = evenly(np.flatnonzero(split == slots.TEST), JUDGED)
+    test_cells = evenly(np.flatnonzero((split == slots.TEST).to_numpy()), JUDGED)
     result[slots.TEST] |= of_modalities(trained.vae, data, test_cells, samples=samples, seed=seed)
     if refine:
         result["refined"] = refined_held_out(trained.vae, data, test_cells, steps=refine, samples=samples, seed=seed)
@@ -102,7 +106,7 @@ def evaluate(
         latent = embed(prepared, trained)
     result["n_active"] = int(latent.var["active"].sum())
     result["kl_per_axis"] = [round(float(kl), 6) if np.isfinite(kl) else None for kl in latent.var["kl"]]
-    test = np.flatnonzero((split == slots.TEST) & measured(prepared, RNA))
+    test = np.flatnonzero((split == slots.TEST).to_numpy() & measured(prepared, RNA))
     if len(test):
         result["calibration"] = pack(*calibration(trained.vae, data, test, trained.card["genes"], seed=seed))
     return result

@@ -46,6 +46,7 @@ def summarise(
 @torch.no_grad()
 def _kl(vae: CountVAE, data: CountData, index: np.ndarray, seed: int) -> np.ndarray:
     """KL of each of the cells `index`, nats; from draws where the latent has no closed form per axis."""
+    data, index = data.subset(index), np.arange(len(index))
     kl = vae.along_axes(data, index).kl.sum(1)
     if np.isfinite(kl).all():
         return kl
@@ -74,7 +75,7 @@ def held_out(
     draws at a time.
     """
     noise = torch.Generator(device=vae.device).manual_seed(seed)
-    batches = Batches(data, vae.device)
+    batches, index = Batches(data.subset(index), vae.device), np.arange(len(index))  # no sums over all other cells
     size = size if not data.others else max(1, min(size, ENTRIES // max(o.n_genes for o in data.others.values())))
     parts = (batch if of is None else only(batch, of) for batch in batches.stream(index, size))
     pairs = [vae.marginal(batch, samples, noise) for batch in parts]
