@@ -96,7 +96,7 @@ rule evaluate:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(1000, 1.5),
+        mem_mb=memory(1000, 1.2),
         runtime=minutes(15, 0.2),
     params:
         version=VERSIONS["evaluate"],
