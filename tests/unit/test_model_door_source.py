@@ -72,7 +72,7 @@ def test_the_bytes_of_a_model_do_not_depend_on_where_the_counts_are(decoder: str
 
 
 def test_a_batch_reads_no_more_than_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sclatent.model.source.CHUNK", 16)
+    monkeypatch.setattr(CountSource, "at_once", 16)
     source = OnDisk.write(tmp_path / "counts", matrix())
     data = CountData(source, np.asarray(matrix().sum(1)).ravel())
     settings = ModelSettings(n_latent=2, n_hidden=8, epochs=2, batch_size=16)

@@ -13,9 +13,6 @@ from scipy.sparse import csr_matrix
 
 from sclatent.model.kernels.sparse_rows import gene_sums, row_sums, take_rows
 
-CHUNK, FEW = 4096, 256
-"""Rows that are looked at together where all are, and where some are: around each of these a file brings more."""
-
 
 class Rows(NamedTuple):
     """Some rows with N counts: ``offsets`` (rows + 1,), ``rows`` and ``columns`` (N,) int64, ``values`` float32."""
@@ -55,6 +52,9 @@ class Wrong(NamedTuple):
 
 class CountSource(ABC):
     """Counts of cells × genes. What is not in memory says only its ``shape``, `rows` and `fingerprint`."""
+
+    at_once = 4096
+    """Rows that are looked at together."""
 
     @property
     @abstractmethod
@@ -194,13 +194,15 @@ class CountSource(ABC):
         """
         return _Subset(self, np.asarray(index))
 
-    def _chunks(self, index: np.ndarray, size: int = CHUNK) -> Iterator[tuple[int, Rows]]:
-        for start in range(0, len(index), size):
-            yield start, self.rows(np.asarray(index[start : start + size], dtype=np.int64))
+    def _chunks(self, index: np.ndarray) -> Iterator[tuple[int, Rows]]:
+        for start in range(0, len(index), self.at_once):
+            yield start, self.rows(np.asarray(index[start : start + self.at_once], dtype=np.int64))
 
 
 class _Subset(CountSource):
     """Some rows of another source."""
+
+    at_once = 256  # around each of them a file brings more
 
     def __init__(self, source: CountSource, index: np.ndarray) -> None:
         self.source, self.index = source, np.flatnonzero(index) if index.dtype == bool else index
@@ -213,9 +215,6 @@ class _Subset(CountSource):
     def rows(self, index: np.ndarray) -> Rows:
         """Return the rows at positions `index`."""
         return self.source.rows(self.index[index])
-
-    def _chunks(self, index: np.ndarray, size: int = FEW) -> Iterator[tuple[int, Rows]]:
-        yield from super()._chunks(index, size)
 
     def fingerprint(self) -> str:
         """Return that of the source, with the positions."""
