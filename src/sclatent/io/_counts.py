@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
+from sclatent.data.blocks.names import NamesIndex
 from sclatent.data.columns import check_text
 from sclatent.data.gene_ids import raw_ids
 from sclatent.data.normalise import cell_sums
@@ -100,8 +101,8 @@ def assemble(
     fits(matrix.shape, obs, var, path, where)
     obs, var = tidy(obs, path, "obs"), tidy(var, path, "var")
     matrix, var = only_genes(matrix, var, path)
-    twice = obs.index[obs.index.duplicated()]
-    if len(twice):
+    if not obs.index.is_unique:
+        twice = obs.index[obs.index.duplicated()]
         raise InputError(
             f"{path}: {twice.nunique()} cell name(s) occur more than once, such as '{twice[0]}': cell names must be "
             "unique; if the file holds several samples, put the sample into the name"
@@ -113,6 +114,7 @@ def assemble(
             f"{path}: {where} has genes where cells should be ('{gene}', …): store it as cells × genes (`adata.T`)"
         )
     counts = to_counts(matrix, path, obs.index, var.index, where=where, other=other, rounding=rounding)
+    total = float(cell_sums(counts).sum())
     repeated = _tell_apart(var, path)
     if repeated:
         # a join must not take the second TBCE of one sample for the second of another
@@ -120,7 +122,7 @@ def assemble(
     adata = AnnData(counts, obs=obs, var=var)
     del obs
     # anndata asked whether a name is there twice, for which pandas made a table of all names: it is not needed again
-    adata.obs.index = pd.Index(adata.obs.index.to_numpy(), dtype=object)
+    adata.obs.index = pd.Index(np.asarray(adata.obs.index), dtype=object)
     if rounding is not None:
         info = {**info, "round": rounding.told}
     info = {
@@ -128,10 +130,10 @@ def assemble(
         "path": str(path),
         "n_cells": adata.n_obs,
         "n_genes": adata.n_vars,
-        "total": float(cell_sums(counts).sum()),
+        "total": total,
     }
     adata.uns[slots.UNS] = {slots.UNS_READ: info}
-    size = (path, adata.n_obs, adata.n_vars, info["total"], info["format"])
+    size = (path, adata.n_obs, adata.n_vars, total, info["format"])
     log.info("%s: %d cells × %d genes, %.0f counts, read as %s", *size)
     return adata
 
@@ -180,8 +182,9 @@ def tidy(table: pd.DataFrame, path: str | Path, which: str) -> pd.DataFrame:
     import pandas as pd
 
     table = table.copy(deep=False)  # columns are replaced, never changed
-    names = table.index if table.index.inferred_type == "string" else table.index.astype(str)
-    table.index = pd.Index(names.to_numpy(), dtype=object)
+    if not isinstance(table.index, NamesIndex):
+        names = table.index if table.index.inferred_type == "string" else table.index.astype(str)
+        table.index = pd.Index(names.to_numpy(), dtype=object)
     # h5ad takes "/" for a path, and keeps `_index` to itself
     new = ["index" if column == "_index" else str(column).replace("/", "_") for column in table.columns]
     # a column that keeps its name has the first claim to it

@@ -207,7 +207,7 @@ def _genes(prepared: AnnData, cycle: AnnData, used: npt.NDArray[np.bool_]) -> st
     best = best[np.argsort(cycle.var.loc[known[best], "peak"].to_numpy(dtype=float), kind="stable")]
     known = known[best]
     columns = prepared.var_names.get_indexer(known)
-    counts = change_rows(sp.csr_matrix(prepared.X), lambda rows, block: block[used[rows]][:, columns], len(columns))
+    counts = change_rows(sp.csr_matrix(prepared.X), lambda rows, block: block[:, columns][used[rows]], len(columns))
     counts, factor = counts.tocsc(), (middle / np.maximum(library, 1))[used]
     terms = ["a0", *(f"{letter}{h}" for h in range(1, harmonics + 1) for letter in "ab")]
     curve = design(_GRID, harmonics) @ cycle.var.loc[known, terms].to_numpy(dtype=float).T

@@ -125,14 +125,17 @@ class RowSorter:
         Rows and columns of the matrix.
     n_values
         Number of entries, about; it decides into how many parts they are sorted.
+    in_memory
+        Bytes up to which they stay in memory; by default `IN_MEMORY`.
     """
 
-    def __init__(self, shape: tuple[int, int], n_values: int) -> None:
-        self.shape = shape
+    def __init__(self, shape: tuple[int, int], n_values: int, in_memory: int | None = None) -> None:
+        self.shape, self._in_memory = shape, in_memory
         parts = min(_MOST_PARTS, n_values // BLOCK + 1)
         self._rows = max(1, -(-shape[0] // parts))
         n = max(1, -(-shape[0] // self._rows))
-        self._parts = [[ArrayStore(IN_MEMORY // n // 3) for _ in range(3)] for _ in range(n)]
+        most = IN_MEMORY if in_memory is None else in_memory
+        self._parts = [[ArrayStore(most // n // 3) for _ in range(3)] for _ in range(n)]
 
     def add(self, rows: np.ndarray, columns: np.ndarray, values: np.ndarray) -> None:
         """Add entries; all values are of one type."""
@@ -147,7 +150,7 @@ class RowSorter:
 
     def matrix(self) -> sparse.csr_matrix:
         """Return the matrix."""
-        out = CountStore(self.shape[1])
+        out = CountStore(self.shape[1], self._in_memory)
         for i, stores in enumerate(self._parts):
             rows, columns, values = (store.array(dtype) for store, dtype in zip(stores, "iif", strict=True))
             n = min(self._rows, self.shape[0] - i * self._rows)
@@ -156,9 +159,9 @@ class RowSorter:
         return out.matrix()
 
 
-def transposed(matrix: sparse.csr_matrix) -> sparse.csr_matrix:
-    """Return the transpose of a CSR matrix as one."""
-    sorter = RowSorter(matrix.shape[::-1], matrix.nnz)
+def transposed(matrix: sparse.csr_matrix, in_memory: int | None = None) -> sparse.csr_matrix:
+    """Return the transpose of a CSR matrix as one, in memory up to so many bytes."""
+    sorter = RowSorter(matrix.shape[::-1], matrix.nnz, in_memory)
     for rows, block in row_blocks(matrix):
         sorter.add(block.indices, np.repeat(np.arange(rows.start, rows.stop), np.diff(block.indptr)), block.data)
     return sorter.matrix()

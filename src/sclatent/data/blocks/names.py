@@ -11,8 +11,12 @@ import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype
 
+from sclatent.data.blocks.dense import stretches
+
 LONGEST = 64
 """Bytes of the longest name that is packed: each takes as much memory as the longest."""
+MANY = 10_000
+"""Names that are worth packing while a file is read."""
 
 
 @register_extension_dtype
@@ -93,7 +97,8 @@ class Names(ExtensionArray):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         out = np.empty(len(self), dtype=object)
-        out[:] = [text.decode() for text in self.packed.tolist()]
+        for part in stretches(len(self)):
+            out[part] = [text.decode() for text in self.packed[part].tolist()]
         return out if dtype is None else out.astype(dtype, copy=False)
 
     def _values_for_argsort(self) -> np.ndarray:
@@ -162,3 +167,18 @@ class NamesIndex(pd.Index):
 
     def _get_engine_target(self) -> np.ndarray:
         return np.asarray(self)  # to look up many names pandas makes a table of strings, as for any other index
+
+
+def pack(names: pd.Index) -> pd.Index:
+    """Return names as a `NamesIndex` where there are `MANY`, all of them texts that it can hold; else as they are."""
+    if len(names) < MANY or names.inferred_type != "string":
+        return names
+    texts, out = names.to_numpy(), np.empty(len(names), dtype="S1")
+    for part in stretches(len(texts)):
+        stretch = [text.encode() for text in texts[part]]
+        if max(map(len, stretch)) > LONGEST or any(text.endswith(b"\0") for text in stretch):
+            return names
+        new = np.array(stretch, dtype=np.bytes_)
+        out = out.astype(max(out.dtype, new.dtype), copy=False)
+        out[part] = new
+    return NamesIndex(Names(out))

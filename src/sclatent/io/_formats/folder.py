@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sclatent.data.blocks import transposed
+from sclatent.data.blocks.names import pack
 from sclatent.data.textfiles import may_be_cut
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._formats.features import GENES
@@ -75,7 +76,7 @@ def read_10x_folder(
     if "feature_types" not in var and features not in (None, GENES):
         raise InputError(f"{path}: `features: {features}` does not apply: {genes.name} has no column of feature types")
     with parsing(barcodes, "a list of barcodes"):
-        obs = pd.DataFrame(index=cell_names(barcodes, sides))
+        obs = pd.DataFrame(index=pack(pd.Index(cell_names(barcodes, sides))))
     if genome is not None:
         raise InputError(f"{path}: `genome: {genome}` applies to 10x h5 files only: give the folder of that genome")
     with parsing(mtx, "Matrix Market"):

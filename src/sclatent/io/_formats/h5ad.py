@@ -13,6 +13,7 @@ import numpy as np
 from scipy import sparse
 
 from sclatent.data.blocks import CountStore
+from sclatent.data.blocks.names import pack
 from sclatent.data.gene_ids import gene_ids
 from sclatent.io._counts import assemble, fits, parsing
 from sclatent.io._formats.features import choose_features
@@ -88,6 +89,7 @@ def read_group(
         raise InputError(f"{path}: MuData in zarr, with several tables of counts ({kinds}): write it as h5mu")
     group, where = _place(file, path, layer)
     obs = read_table(file["obs"], path)
+    obs.index = pack(obs.index)
     var = read_table(file["var"], path)
     if "var" in _group(file, "raw"):
         raw = read_table(file["raw/var"], path)

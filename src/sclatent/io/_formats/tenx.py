@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sclatent.data.blocks.names import pack
 from sclatent.io._counts import assemble, fits
 from sclatent.io._formats.features import GENES, keep_genes, no_features
 from sclatent.io._formats.hdf5 import open_hdf5
@@ -42,7 +43,7 @@ def read_10x_h5(path: Path, *, genome: str | None, features: str | None, roundin
             group, version = file[_genome(file, path, genome)], 2
             check_sizes(group, path)
             var = _columns(group, path, name="gene_names", gene_ids="genes")
-        obs = pd.DataFrame(index=_text(group["barcodes"]))
+        obs = pd.DataFrame(index=pack(pd.Index(_text(group["barcodes"]))))
         n_genes, n_cells = (int(n) for n in group["shape"][:2])
         # genes × cells by columns is, read the other way, cells × genes by rows
         fits((n_cells, n_genes), obs, var, path, "the matrix")

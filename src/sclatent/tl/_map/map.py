@@ -8,7 +8,9 @@ from sclatent.data import slots
 from sclatent.data.blocks import dense
 from sclatent.settings import InputError, MapSettings, takes_settings
 from sclatent.tl._axes.circular import angle_axes
-from sclatent.tl._map.clusters import leiden
+from sclatent.tl._map.clusters import leiden, leiden_of_groups
+from sclatent.tl._map.graph import connectivities
+from sclatent.tl._map.layout import settle
 from sclatent.tl._map.neighbors import NeighborSearch
 from sclatent.tl._model.subset import evenly
 
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from anndata import AnnData
 
-SEED = 0
+SEED, ITERATIONS = 0, 2
+"""Of all that is random, and of the Leiden algorithm: scanpy's."""
 MIN_CELLS = 3
 """Fewer cells have no neighbour graph worth the name."""
 FITTED = 100_000
-"""Cells up to which UMAP starts from eigenvectors of the graph, for which it holds as many vectors as the root of their
-number. Of more cells so many are laid out first, and each of all starts where the nearest of these is."""
+"""Cells up to which scanpy clusters all and lays them out. Of more, so many are laid out first: each of all cells
+starts beside the nearest of these, and cells that share it stay together when all are clustered."""
 EPOCHS = 100
 """Epochs of UMAP for all cells, where they start beside cells that are laid out."""
 
@@ -58,7 +61,6 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
     import anndata as ad
     import numpy as np
     import pandas as pd
-    import scanpy as sc
 
     _keep_compiled()
     n = latent.n_obs
@@ -71,25 +73,50 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
         raise InputError("map: the latents hold values that are not finite: train the model again")
     out = ad.AnnData(obs=pd.DataFrame(index=latent.obs_names.copy()), obsm={slots.X_LATENT: means})
     search = NeighborSearch(min(map.n_neighbors, n - 1), SEED, axes=_used(latent), angles=angle_axes(latent))
-    _find_neighbors(out, search)
-    # the next steps have no use for the distances, and umap writes into the other graph
-    out.obsp["distances"] = dense.set_aside(out.obsp["distances"], dense.IN_MEMORY)
-    _cluster(out, map)
     if n > FITTED:
-        sc.tl.umap(out, min_dist=map.min_dist, maxiter=EPOCHS, init_pos=_beside(means, search, map), random_state=SEED)
+        _map_many(out, search, map)
     else:
+        _find_neighbors(out, search)
+        graph = out.obsp["connectivities"]
+        _add_clusters(out, leiden(graph, map.resolution, iterations=ITERATIONS, seed=SEED), map)
         _lay_out(out, map)
     return out
 
 
-def _cluster(cells: AnnData, map: MapSettings) -> None:
-    """Add the clusters of cells whose graph is there, as scanpy would."""
+def _map_many(cells: AnnData, search: NeighborSearch, map: MapSettings) -> None:
+    """Add graph, clusters and UMAP of cells of which evenly spaced ones are laid out, and the others join them."""
+    import anndata as ad
+    import numpy as np
     import pandas as pd
 
-    codes = leiden(cells.obsp["connectivities"], map.resolution, iterations=2, seed=SEED)
+    means = cells.obsm[slots.X_LATENT]
+    few = evenly(np.arange(len(means)), FITTED)
+    some = ad.AnnData(obs=pd.DataFrame(index=few.astype(str)), obsm={slots.X_LATENT: dense.rows_at(means, few)})
+    _find_neighbors(some, search)
+    _lay_out(some, map)
+    for key in ("neighbors", "umap"):
+        cells.uns[key] = some.uns[key]
+    cells.obsp["distances"] = search.fit_transform(means)
+    cells.obsp["connectivities"] = connectivities(cells.obsp["distances"])
+
+    group = search.nearest(some.obsm[slots.X_LATENT], means)
+    codes = leiden_of_groups(cells.obsp["connectivities"], group, map.resolution, iterations=ITERATIONS, seed=SEED)
+    _add_clusters(cells, codes, map)
+    # cells at one place would never part
+    apart = np.random.default_rng(SEED).normal(scale=0.01, size=(len(means), 2))
+    start = (some.obsm[slots.X_UMAP][group] + apart).astype(np.float32)
+    cells.obsm[slots.X_UMAP] = settle(
+        cells.obsp["connectivities"], start, min_dist=map.min_dist, epochs=EPOCHS, seed=SEED
+    )
+
+
+def _add_clusters(cells: AnnData, codes: npt.NDArray[np.int64], map: MapSettings) -> None:
+    """Add the clusters of cells, in the slots and with the parameters of scanpy."""
+    import pandas as pd
+
     levels = pd.Index([str(code) for code in range(int(codes.max()) + 1)])
     cells.obs[slots.LEIDEN] = pd.Categorical.from_codes(codes.tolist(), levels)
-    params = {"resolution": map.resolution, "random_state": SEED, "n_iterations": 2}
+    params = {"resolution": map.resolution, "random_state": SEED, "n_iterations": ITERATIONS}
     cells.uns[slots.LEIDEN] = {"params": params}
 
 
@@ -114,25 +141,6 @@ def _lay_out(cells: AnnData, map: MapSettings) -> None:
     # the spectral start solves for more eigenvectors than a handful of cells has
     start = "spectral" if cells.n_obs > 10 else "random"
     sc.tl.umap(cells, min_dist=map.min_dist, init_pos=start, random_state=SEED)
-
-
-def _beside(means: npt.NDArray[np.float32], search: NeighborSearch, map: MapSettings) -> npt.NDArray[np.float32]:
-    """Return a start (n_cells, 2) for the UMAP of many cells: evenly spaced ones are laid out, the others join them."""
-    import anndata as ad
-    import numpy as np
-    import pandas as pd
-
-    n = len(means)
-    few = evenly(np.arange(n), FITTED)
-    landmarks = dense.rows_at(means, few)
-    some = ad.AnnData(obs=pd.DataFrame(index=few.astype(str)), obsm={slots.X_LATENT: landmarks})
-    _find_neighbors(some, search)
-    _lay_out(some, map)
-    placed = np.asarray(some.obsm[slots.X_UMAP], dtype=np.float32)
-    # cells at one place would never part
-    apart = np.random.default_rng(SEED).normal(scale=0.01, size=(n, 2)).astype(np.float32)
-    start: npt.NDArray[np.float32] = placed[search.nearest(landmarks, means)] + apart
-    return start
 
 
 def _used(latent: AnnData) -> npt.NDArray[np.bool_] | None:

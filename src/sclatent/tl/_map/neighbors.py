@@ -7,15 +7,18 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from sclatent.data.blocks import give_back
-from sclatent.data.blocks.dense import stretches
+from sclatent.data.blocks import CountStore, give_back
+from sclatent.data.blocks.dense import IN_MEMORY, stretches
+from sclatent.tl._map.inverted_file import STRETCH, InvertedFile
 
 EXACT_CELLS = 100_000
-"""Up to here the search is exact: it takes at most some 15 s on two cores, about what pynndescent takes to compile."""
+"""Up to here the search is exact: it takes at most some 15 s on two cores."""
 
 
 class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """The nearest other cells of every cell, by Euclidean distance: exact up to `EXACT_CELLS` cells, then pynndescent.
+    """The nearest other cells of every cell, by Euclidean distance.
+
+    The search is exact up to `EXACT_CELLS` cells, and goes by an inverted file above.
 
     It is handed to `scanpy.pp.neighbors` as its ``transformer``. Left to itself, scanpy changes algorithm at 8,192,
     and what the libraries hand to each other there depends on their versions (a sparse array where scanpy takes a
@@ -54,19 +57,13 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         others = self.n_neighbors - 1
         whole, X = X, self._coordinates(X)
         give_back(whole)
-        search = _exact if len(X) <= self.exact_cells else _approximate
-        indices, distances = search(X, others, self.seed)
-        indptr = np.arange(0, others * len(X) + 1, others)
-        return sparse.csr_matrix((distances.ravel(), indices.ravel(), indptr), shape=(len(X), len(X)))
+        return _exact(X, others) if len(X) <= self.exact_cells else _approximate(X, others, self.seed)
 
-    def nearest(self, among: npt.NDArray[np.float32], X: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+    def nearest(self, among: npt.NDArray[np.float32], X: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """Return (n_cells,) which of the cells `among` is nearest to each cell of `X`."""
-        from sklearn.neighbors import NearestNeighbors
-
-        tree = NearestNeighbors(n_neighbors=1).fit(self._coordinates(among))
-        parts = [
-            tree.kneighbors(self._coordinates(X[rows]), return_distance=False)[:, 0] for rows in stretches(len(X), X)
-        ]
+        index, parts = InvertedFile(self._coordinates(among), self.seed), []
+        for rows in stretches(len(X), X, rows=STRETCH):
+            parts += [cells[:, 0] for _, cells, _ in index.nearest(self._coordinates(X[rows]), 1)]
         return np.concatenate(parts)
 
     def _coordinates(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -77,31 +74,25 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.hstack([X[:, used & ~self.angles], np.cos(turning), np.sin(turning)])
 
 
-def _exact(x: npt.NDArray[np.float32], others: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _exact(x: npt.NDArray[np.float32], others: int) -> sparse.csr_matrix:
     from sklearn.neighbors import NearestNeighbors
 
-    distances, indices = NearestNeighbors(n_neighbors=others).fit(x).kneighbors()
-    return indices, distances
+    distances, cells = NearestNeighbors(n_neighbors=others).fit(x).kneighbors()
+    return _rows_of(cells, distances, len(x))
 
 
-def _approximate(x: npt.NDArray[np.float32], others: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    from pynndescent import NNDescent
-    from sklearn.neighbors import NearestNeighbors
+def _approximate(x: npt.NDArray[np.float32], others: int, seed: int) -> sparse.csr_matrix:
+    store = CountStore(len(x), IN_MEMORY)
+    for rows, cells, distances in InvertedFile(x, seed).nearest(x, others + 1):
+        # a cell is its own nearest neighbour, but not always the first among identical cells; where it is missing, the
+        # farthest of the others is dropped
+        itself = cells == np.arange(rows.start, rows.stop)[:, None]
+        itself[~itself.any(axis=1), -1] = True
+        store.append(_rows_of(cells[~itself].reshape(-1, others), distances[~itself].reshape(-1, others), len(x)))
+    return store.matrix()
 
-    # the settings that UMAP and scanpy use for many cells
-    trees = min(64, 5 + round(len(x) ** 0.5 / 20))
-    rounds = max(5, round(np.log2(len(x))))
-    found = NNDescent(x, n_neighbors=others + 1, n_trees=trees, n_iters=rounds, random_state=seed).neighbor_graph
-    indices, distances = found
-    # a cell is its own nearest neighbour, but not always the first among identical cells; where it is missing, the
-    # farthest of the others is dropped
-    itself = indices == np.arange(len(x))[:, None]
-    itself[~itself.any(axis=1), -1] = True
-    indices, distances = indices[~itself].reshape(len(x), others), distances[~itself].reshape(len(x), others)
-    lost = np.flatnonzero((indices < 0).any(axis=1))
-    if len(lost):  # cells for which the search found too few neighbours
-        near = NearestNeighbors(n_neighbors=others + 1).fit(x).kneighbors(x[lost], return_distance=False)
-        for row, cells in zip(lost, near, strict=True):
-            indices[row] = cells[cells != row][:others]
-            distances[row] = np.linalg.norm(x[indices[row]] - x[row], axis=1)
-    return indices, distances
+
+def _rows_of(cells: np.ndarray, distances: np.ndarray, n_cells: int) -> sparse.csr_matrix:
+    """Return rows of neighbours as a matrix of their distances."""
+    indptr = np.arange(0, cells.size + 1, cells.shape[1])
+    return sparse.csr_matrix((distances.ravel(), cells.ravel(), indptr), shape=(len(cells), n_cells))
