@@ -13,9 +13,11 @@ from test_tl_map import latents
 
 import sclatent as sl
 from sclatent import bridge
+from sclatent.data import blocks
 from sclatent.data.blocks import dense
 from sclatent.io import _stored
 from sclatent.tl._map import clusters
+from sclatent.tl._map.neighbors import NeighborSearch
 
 MODEL = {"nb": {"n_latent": 4, "n_hidden": 16, "epochs": 3}}
 
@@ -196,3 +198,27 @@ def test_clusters_are_those_of_scanpy(monkeypatch, edges_at_a_time):
         ours = sl.tl.map(latents(500, groups=4)[0], {"resolution": resolution})
         pd.testing.assert_series_equal(ours.obs["leiden"], made.obs["peer"], check_names=False)
         assert ours.uns["leiden"]["params"] == made.uns["peer"]["params"]
+
+
+def modularity(graph, cluster, resolution):
+    strength = np.asarray(graph.sum(axis=1)).ravel() / graph.sum()
+    coo = graph.tocoo()
+    inside = coo.data[cluster[coo.row] == cluster[coo.col]].sum() / graph.sum()
+    return inside - resolution * (np.bincount(cluster, strength) ** 2).sum()
+
+
+def test_clusters_of_groups_are_as_good_as_those_of_cells(monkeypatch):
+    made = sl.tl.map(latents(2500, groups=4)[0])
+    graph, alone = made.obsp["connectivities"], np.arange(2500, dtype=np.int32)
+    near = NeighborSearch().nearest(made.obsm["X_sclatent"][::5], made.obsm["X_sclatent"])
+    for resolution in (0.3, 1.0):
+        options = {"resolution": resolution, "iterations": 2}
+        best = [modularity(graph, clusters.leiden(graph, seed=s, **options), resolution) for s in range(4)]
+        each = clusters.leiden_of_groups(graph, alone, seed=0, **options)
+        assert modularity(graph, each, resolution) > min(best) - 0.005
+        monkeypatch.setattr(blocks, "BLOCK", 500)
+        grouped = clusters.leiden_of_groups(graph, near, seed=0, **options)
+        assert modularity(graph, grouped, resolution) > min(best) - 0.03
+        assert all(len(set(grouped[near == g])) == 1 for g in set(near))
+        assert set(grouped) == set(range(grouped.max() + 1))
+        monkeypatch.undo()

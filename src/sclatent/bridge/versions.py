@@ -16,7 +16,7 @@ VERSIONS: dict[str, int] = {
     "evaluate": 4,
     "annotate": 5,
     "select": 4,
-    "map": 2,
+    "map": 3,
     "knob": 6,
     "traverse": 4,
     "sample": 5,

@@ -25,12 +25,12 @@ def connectivities(distances: sparse.csr_matrix) -> sparse.csr_matrix:
     def weighed(rows: slice, block: sparse.csr_matrix) -> sparse.csr_matrix:
         itself = np.arange(rows.start, rows.stop, dtype=np.int32)[:, None]
         cells = np.hstack([itself, block.indices.reshape(-1, k)])
-        far = np.hstack([np.zeros_like(itself, dtype=np.float32), block.data.reshape(-1, k)])
+        far = np.hstack([np.zeros_like(itself, dtype=np.float32), block.data.reshape(-1, k).astype(np.float32)])
         sigma, rho = umap.smooth_knn_dist(far, float(k + 1))
         # the rows of a block have other numbers than its columns, as those of two sets of cells
         strength = umap.compute_membership_strengths(cells, far, sigma, rho, bipartite=True)[2]
         values = strength.reshape(cells.shape)[:, 1:].ravel()
-        found = sparse.csr_matrix((values, block.indices, block.indptr), block.shape)
+        found = sparse.csr_matrix((values, block.indices.copy(), block.indptr.copy()), block.shape)
         found.eliminate_zeros()
         found.sort_indices()
         return found
