@@ -26,7 +26,7 @@ MIN_CELLS = 3
 FITTED = 100_000
 """Cells up to which scanpy clusters all and lays them out. Of more, so many are laid out first: each of all cells
 starts beside the nearest of these, and cells that share it stay together when all are clustered."""
-EPOCHS = 100
+EPOCHS = 50
 """Epochs of UMAP for all cells, where they start beside cells that are laid out."""
 
 
