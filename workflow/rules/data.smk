@@ -40,7 +40,7 @@ rule read:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(560, 0.45),
+        mem_mb=memory(560, 0.35),
         runtime=minutes(15, 0.05),
     params:
         settings=section("counts", "modalities", "join", "metadata"),

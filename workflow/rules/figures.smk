@@ -28,7 +28,7 @@ rule plot_cells:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(750, 0.45),
+        mem_mb=memory(750, 0.3),
         runtime=minutes(20, 0.05),
     params:
         version=VERSIONS["plot_cells"],
