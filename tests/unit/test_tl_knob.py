@@ -38,7 +38,7 @@ def world() -> World:
 def turned(world, make_settings):
     settings = make_settings(labels=["cell_type"], batch="batch", traverse={"steps": 24})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sclatent.tl._cycle.stage.cycle", cycle_stage())
+        patch.setattr("sclatent.tl._paths.held_out_genes.cycle_stage", cycle_stage())
         cycle = true_cycle(world.prepared)
         report, knob = tl.knob(world.prepared, cycle, world.latent, world.model, **settings.parts(tl.knob))
     return (
@@ -84,7 +84,7 @@ def test_the_file_is_plain_json_with_the_same_bytes_twice(world, turned, make_se
     write_json(turned[0], tmp_path / "a.json")
     back = json.loads((tmp_path / "a.json").read_text())
     assert back["path"]["straight_axis"]["nearest_axis"] in ("axis_1", "axis_2")
-    monkeypatch.setattr("sclatent.tl._cycle.stage.cycle", cycle_stage())
+    monkeypatch.setattr("sclatent.tl._paths.held_out_genes.cycle_stage", cycle_stage())
     settings = make_settings(labels=["cell_type"], batch="batch")
     report, knob = tl.knob(
         world.prepared, true_cycle(world.prepared), world.latent, world.model, **settings.parts(tl.knob)
@@ -120,7 +120,7 @@ def test_held_out_rows_say_what_they_count(turned):
     ],
 )
 def test_wrong_angles_are_no_knob(world, monkeypatch, angle, fails):
-    monkeypatch.setattr("sclatent.tl._cycle.stage.cycle", cycle_stage(angle=angle))
+    monkeypatch.setattr("sclatent.tl._paths.held_out_genes.cycle_stage", cycle_stage(angle=angle))
     cycle = cycle_stage(angle=angle)(world.prepared)
     report, knob = tl.knob(world.prepared, cycle, world.latent, world.model, batch="batch")
     assert report["verdict"] == "no cell-cycle knob"
@@ -133,7 +133,7 @@ def test_wrong_angles_are_no_knob(world, monkeypatch, angle, fails):
 
 
 def test_a_model_without_the_cycle_is_no_knob_though_the_angles_are_right(world, monkeypatch):
-    monkeypatch.setattr("sclatent.tl._cycle.stage.cycle", cycle_stage())
+    monkeypatch.setattr("sclatent.tl._paths.held_out_genes.cycle_stage", cycle_stage())
     blind = world.latent.copy()
     blind.X[:, :2] = np.random.default_rng(0).normal(0, 0.7, (blind.n_obs, 2))
     report, _ = tl.knob(world.prepared, true_cycle(world.prepared), blind, world.model, batch="batch")
