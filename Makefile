@@ -11,6 +11,8 @@ DEMO := --cores all --config 'datasets=[config/datasets/demo.yaml,config/dataset
 unexport PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 # No job imports these modules, half of all there are. pip would compile them too, and everything on one core.
 UNUSED := /(tests?|testing|sympy|plotly|statsmodels|networkx|_inductor|_dynamo|mypyc?|pip|setuptools)/
+# two test processes share two cores; a parallel function of numba would give PyTorch as many threads as there are cores
+ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test test-cluster lint setup docs tables site coverage bench-large clean
@@ -35,11 +37,11 @@ demo: $(READY)
 	@echo report.zip
 
 test: $(READY) lint
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(ONE_THREAD) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # the demo's kind of run through a Slurm of its own; needs slurmctld, slurmd and munged
 test-cluster: $(READY)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest tests/cluster
+	$(ONE_THREAD) pytest tests/cluster
 
 lint: $(READY)
 	ruff check .
@@ -61,7 +63,7 @@ site: $(READY)
 
 # which lines the tests run; compiled code is not counted
 coverage: $(READY)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+	$(ONE_THREAD) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 	  --cov --cov-report term:skip-covered --cov-report html:docs/_build/coverage
 
 # time and memory of every rule with 100,000 cells × 10,000 genes; about ten minutes on two cores
