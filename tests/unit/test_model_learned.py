@@ -128,13 +128,17 @@ def test_the_mixture_finds_groups() -> None:
     assert len(state.unique()) < 6 or adjusted_rand_score(group, state) > 0.9
 
 
+@pytest.fixture(scope="module")
+def world():  # type: ignore[no-untyped-def]
+    prepared = sl.pp.prepare(sl.data.simulate(250, 150, median_library=20_000, seed=1))
+    return prepared, sl.tl.cycle(prepared)
+
+
 @pytest.mark.parametrize("kind", ["mixture", "flow"])
-def test_through_the_stages(kind: str, tmp_path: Path) -> None:
-    model = {"latent": kind, "n_latent": 4, "n_hidden": 32, "epochs": 150, "refit": False}
+def test_through_the_stages(world, kind: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    prepared, cycle = world
+    model = {"latent": kind, "n_latent": 4, "n_hidden": 32, "epochs": 60, "refit": False}
     settings = DatasetSettings.model_validate({"name": "t", "file": "t.yaml", "counts": "-", "models": {kind: model}})
-    counts = sl.data.simulate(250, 150, median_library=20_000, seed=1)
-    prepared = sl.pp.prepare(counts, **settings.parts(sl.pp.prepare))
-    cycle = sl.tl.cycle(prepared, **settings.parts(sl.tl.cycle))
     first = sl.tl.train(prepared, model=settings.models[kind])
     second = sl.tl.train(prepared, model=settings.models[kind])
     state = first.vae.state_dict()

@@ -44,6 +44,11 @@ def ipsc(shared_data):
     return data
 
 
+@pytest.fixture(scope="module")
+def found_in_ipsc(ipsc):
+    return cycle(ipsc, library_size="n_molecules_all_genes")
+
+
 def test_columns(found, world):
     assert sorted(found.obs.columns) == sorted(COLUMNS)
     assert found.X is None
@@ -129,10 +134,9 @@ def test_scores_are_scanpys(world):
     assert np.corrcoef(part.obs["score"], ours["S_score"])[0, 1] > 0.98
 
 
-def test_fucci_angle(ipsc):
-    found = cycle(ipsc, library_size="n_molecules_all_genes")
-    assert mean_cosine(ipsc.obs["fucci_theta"].to_numpy(), found.obs["cycle_angle"].to_numpy()) >= 0.53
-    assert facts(found)["n_S"] == 11
+def test_fucci_angle(ipsc, found_in_ipsc):
+    assert mean_cosine(ipsc.obs["fucci_theta"].to_numpy(), found_in_ipsc.obs["cycle_angle"].to_numpy()) >= 0.53
+    assert facts(found_in_ipsc)["n_S"] == 11
 
 
 def test_sorted_cells(shared_data):
@@ -163,8 +167,8 @@ def test_sorted_cells(shared_data):
     assert best >= 0.86
 
 
-def test_reporters_by_phase(ipsc):
-    obs = cycle(ipsc, library_size="n_molecules_all_genes").obs
+def test_reporters_by_phase(ipsc, found_in_ipsc):
+    obs = found_in_ipsc.obs
     mean = ipsc.obs[["gfp_geminin_log10", "rfp_cdt1_log10"]].groupby(obs["phase"], observed=True).mean()
     geminin, cdt1 = mean["gfp_geminin_log10"], mean["rfp_cdt1_log10"]
     # geminin builds up through S and G2 and is gone after mitosis; CDT1 is high in G1 and gone in G2
