@@ -2,11 +2,12 @@
 
     python tests/benchmarks/kills.py               # 50 kills, on a tiny dataset
     python tests/benchmarks/kills.py --kills 3 --seed 7
+    python tests/benchmarks/kills.py --kills 3 --undisturbed FOLDER   # a folder with config/, data/ and all results
 
 Each kill is SIGKILL to every process of the run at once, as of a machine that goes down; the next run begins where it
-was. It comes when some stages more have begun, and a random time after, so that a try takes two stages on a machine
-of any speed. When a run has ended, its results must be those of a run that nobody disturbed, byte by byte, and nothing
-half-written may lie beside them; then the next folder begins.
+was. It comes when some stages more have begun, and a random time after: on any machine a try takes about two stages.
+When a run has ended, its results must be those of a run that nobody disturbed, byte by byte, and nothing half-written
+may lie beside them; then the next folder begins.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,20 +24,26 @@ import tempfile
 import time
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 import sclatent as sl
 
 ROOT = Path(__file__).resolve().parents[2]
-RESULTS = ("nb/atlas.h5ad", "nb/traversals.h5ad", "nb/knob.html", "nb/stability.tsv", "models.tsv")
+RESULTS = (
+    *("latent.h5ad", "model.safetensors", "atlas.h5ad", "traversals.h5ad", "knob.html", "stability.tsv", "models.tsv"),
+    *("samples.h5ad", "samples.tsv"),
+)
+INPUTS = ("config", "data")
 
 
 def study(folder: Path) -> Path:
     """Write a tiny dataset and its configuration."""
-    (folder / "config").mkdir(parents=True)
-    sl.io.write_h5ad(sl.simulate(300, 200, seed=0), folder / "tiny.h5ad")
+    for name in INPUTS:
+        (folder / name).mkdir(parents=True)
+    sl.io.write_h5ad(sl.simulate(300, 200, seed=0), folder / "data/tiny.h5ad")
     model = {"n_latent": 3, "n_hidden": 16, "epochs": 30}
-    dataset = {"counts": "tiny.h5ad", "batch": "batch", "models": {"nb": model}, "seeds": [0, 1]}
+    dataset = {"counts": "data/tiny.h5ad", "batch": "batch", "models": {"nb": model}, "seeds": [0, 1]}
     (folder / "config/tiny.yaml").write_text(yaml.safe_dump(dataset))
     (folder / "config/config.yaml").write_text("datasets: [config/tiny.yaml]\n")
     return folder
@@ -71,8 +79,22 @@ def _kill(group: int) -> None:
     os.killpg(group, signal.SIGKILL)
 
 
+def like(undisturbed: Path, folder: Path) -> Path:
+    """Write the dataset and the configuration of `undisturbed` to another folder."""
+    for name in INPUTS:
+        shutil.copytree(undisturbed / name, folder / name, symlinks=True)
+    return folder
+
+
 def results(folder: Path) -> dict[str, bytes]:
-    return {path: (folder / "results/tiny" / path).read_bytes() for path in RESULTS}
+    """Read the results of a run, by their paths."""
+    files = (path for path in (folder / "results").rglob("*") if path.name in RESULTS)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def pace(folder: Path) -> float:
+    """Return the seconds that a stage took."""
+    return float(pd.concat(pd.read_csv(path, sep="\t") for path in (folder / "benchmarks").rglob("*.tsv"))["s"].mean())
 
 
 def under_way(folder: Path) -> set[str]:
@@ -93,29 +115,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--undisturbed", type=Path, help="a run that nobody disturbed; by default it is made first")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     kills = studies = 0
     with tempfile.TemporaryDirectory(prefix="kills-") as name:
-        undisturbed = study(Path(name) / "undisturbed")
-        start = time.perf_counter()
-        run(undisturbed)
-        whole = time.perf_counter() - start
-        stage = whole / stages(undisturbed)
-        wanted = results(undisturbed)
-        print(f"undisturbed: {whole:.0f} s, {stage:.1f} s for each of {stages(undisturbed)} stages", flush=True)
+        undisturbed = arguments.undisturbed
+        if undisturbed is None:
+            undisturbed = study(Path(name) / "undisturbed")
+            run(undisturbed)
+        stage, wanted = pace(undisturbed), results(undisturbed)
+        print(f"undisturbed: {stage:.1f} s for each of {stages(undisturbed)} stages", flush=True)
         while kills < arguments.kills:
-            folder = study(Path(name) / f"study-{studies}")
+            folder = like(undisturbed, Path(name) / f"study-{studies}")
             studies += 1
             here = 0
             # while Snakemake starts, or in the first, second or third stage from there
-            while kills < arguments.kills and not run(
-                folder, rng.choice([0, 1, 1, 2, 2, 3]), rng.uniform(0, 2 * stage)
-            ):
+            while kills < arguments.kills and not run(folder, rng.choice([0, 1, 1, 2, 2, 3]), rng.uniform(0, stage)):
                 kills, here = kills + 1, here + 1
                 print(f"kill {kills}, {stages(folder)} stages had begun", flush=True)
             run(folder)
-            differs = [path for path, content in results(folder).items() if content != wanted[path]]
+            found = results(folder)
+            differs = [path for path in wanted.keys() | found.keys() if found.get(path) != wanted.get(path)]
             hidden = [*(folder / "results").rglob(".*"), *(folder / "results").rglob("*.part")]
             left = [str(path.relative_to(folder)) for path in hidden if path.name != ".snakemake_timestamp"]
             how = "as undisturbed" if not differs + left else f"differs: {differs}, left over: {left}"

@@ -17,14 +17,16 @@ from sclatent.bridge.resources import megabytes
 from sclatent.data import DEMOS
 from sclatent.settings import InputError, json_schema, load_dataset
 
-from .conftest import ROOT, SNAKEFILES, Study, said
+from .conftest import ROOT, SNAKEFILES, Study, jobs, said
 
 
 @pytest.mark.parametrize("snakefile", SNAKEFILES.values(), ids=SNAKEFILES)
-def test_both_snakefiles_plan_every_stage_of_the_demo(study: Study, snakefile):
+def test_both_snakefiles_plan_every_stage_of_the_demo_with_the_default_profile(study: Study, snakefile):
     for path in ("config.yaml", "datasets/demo.yaml", "datasets/pbmc68k.yaml"):
         study.write(f"config/{path}", (ROOT / "config" / path).read_text())
-    planned = study.planned(snakefile=snakefile)
+    text = study.ok("--dry-run", snakefile=snakefile)
+    assert f"Using workflow specific profile {snakefile.parent}/profiles/default" in text
+    planned = jobs(text)
     not_asked_for = {"gradients", "plot_gradients", "sample", "check_samples", "bundle", "bundle_samples"}
     assert set(planned) == {*VERSIONS, "all"} - not_asked_for
     assert planned["read"] == 2
@@ -53,15 +55,6 @@ def test_a_circle_waits_for_the_cycle_stage_and_nothing_else_does(study: Study):
 
 def test_every_stage_has_a_version_and_a_script():
     assert {path.stem for path in (ROOT / "workflow/scripts").glob("[a-z]*.py")} == set(VERSIONS)
-
-
-def test_the_default_profile_is_found_from_both_snakefiles(study: Study):
-    study.dataset("a", counts="demo/demo.h5ad")
-    study.select("a")
-    for snakefile in SNAKEFILES.values():
-        assert f"Using workflow specific profile {snakefile.parent}/profiles/default" in study.ok(
-            "-n", snakefile=snakefile
-        )
 
 
 def test_a_selection_on_the_command_line_replaces_the_configured_one(study: Study):
@@ -109,8 +102,21 @@ BAD = {
 
 
 @pytest.mark.parametrize(("content", "line"), BAD.values(), ids=BAD)
+def test_a_mistake_in_the_dataset_file_is_one_line(study: Study, content, line, monkeypatch):
+    """What the Snakefile says of it is the next test."""
+    monkeypatch.chdir(study.folder)
+    study.write("config/bad.yaml", content)
+    study.write("c.h5ad", "")
+    with pytest.raises(InputError) as found:
+        read_config({"datasets": ["config/bad.yaml"]})
+    assert str(found.value).startswith(f"config/bad.yaml: {line}")
+    assert len(str(found.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("mistake", ["unknown key", "missing counts", "not YAML"])
 @pytest.mark.parametrize("snakefile", SNAKEFILES.values(), ids=SNAKEFILES)
-def test_a_mistake_in_the_dataset_file_is_one_line(study: Study, snakefile, content, line):
+def test_a_mistake_is_all_that_snakemake_says(study: Study, snakefile, mistake):
+    content, line = BAD[mistake]
     study.write("config/bad.yaml", content)
     study.write("c.h5ad", "")
     study.select("bad")
@@ -164,13 +170,22 @@ def test_two_datasets_of_one_name_are_one_line(study: Study):
         ),
     ],
 )
-def test_a_mistake_in_the_selection_is_one_line(study: Study, config, line):
+def test_a_mistake_in_the_selection_is_one_line(study: Study, config, line, monkeypatch):
+    monkeypatch.chdir(study.folder)
     study.dataset("a", counts="demo/demo.h5ad")
-    study.write("config/config.yaml", config)
+    with pytest.raises(InputError) as found:
+        read_config(config)
+    assert str(found.value).startswith(line)
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_a_mistake_in_the_selection_is_all_that_snakemake_says(study: Study):
+    study.dataset("a", counts="demo/demo.h5ad")
+    study.write("config/config.yaml", {"datasets": ["config/a.yaml"], "dataset": ["config/b.yaml"]})
     done = study.run("-n")
     assert done.returncode == 1
     assert len(said(done)) == 1, done.stdout
-    assert said(done)[0].startswith(line)
+    assert said(done)[0].startswith("config: unknown key 'dataset' (did you mean 'datasets'?)")
 
 
 def test_names_that_look_like_other_files_do_not_mix_up_rules(study: Study):

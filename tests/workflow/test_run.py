@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -221,24 +222,15 @@ def test_another_version_of_a_stage_re_runs_it_and_what_follows(finished, tmp_pa
     }
 
 
-def test_latents_are_the_same_bytes_whatever_the_cores(finished, tmp_path, counts):
-    again = new_study(tmp_path / "again", counts)
-    again.ok("--cores", 1, LATENT)
-    for name in ("latent.h5ad", "model.safetensors"):
-        path = Path(LATENT).with_name(name)
-        assert (again / str(path)).read_bytes() == (finished / str(path)).read_bytes()
-
-
-def test_a_killed_training_ends_at_the_same_place(tmp_path, counts):
+def test_a_killed_training_ends_at_the_same_place_whatever_the_cores(tmp_path, counts):
     long = TINY | {"seeds": [0], "models": {"m.1": TINY["models"]["m.1"] | {"epochs": 60, "patience": 60}}}
     killed, whole = (new_study(tmp_path / name, counts) for name in ("killed", "whole"))
     for study in (killed, whole):
         study.dataset("tiny", **long)
-    train = ["--cores", 2, "--set-threads", "train=1", "--", LATENT]
     killed.ok("--cores", 2, "results/tiny/prepared.h5ad")
 
     process = subprocess.Popen(
-        killed.command(*train),
+        killed.command("--cores", 2, LATENT),
         cwd=killed.folder,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -254,11 +246,13 @@ def test_a_killed_training_ends_at_the_same_place(tmp_path, counts):
     assert not (seed / "model.safetensors").exists()
 
     killed.ok("--unlock")
-    text = killed.ok(*train)
+    text = killed.ok("--cores", 2, LATENT)
     assert jobs(text) == {"train": 1, "embed": 1}
     assert {path.name for path in seed.iterdir()} == {"model.safetensors", "model.json", "history.tsv", "latent.h5ad"}
-    whole.ok(*train)
-    assert (killed / LATENT).read_bytes() == (whole / LATENT).read_bytes()
+    whole.ok("--cores", 1, LATENT)
+    for name in ("latent.h5ad", "model.safetensors"):
+        path = str(Path(LATENT).with_name(name))
+        assert (killed / path).read_bytes() == (whole / path).read_bytes()
 
 
 def test_a_mistake_in_a_stage_is_one_line_and_leaves_nothing(tmp_path, counts):
@@ -287,31 +281,13 @@ def test_a_mistake_in_a_column_stops_before_training(tmp_path, counts):
     assert not (study / "logs/tiny/prepare.log").exists()
 
 
-def test_a_module_with_a_prefix_reads_counts_of_the_user_and_of_a_rule(tmp_path, counts):
-    study = new_study(tmp_path / "study", counts)
-    study.dataset("demo", counts="demo/pbmc68k.h5ad", library_size="n_umi_all_genes")
-    study.write(
-        "Snakefile",
-        f"""
-module latent:
-    snakefile:
-        "{SNAKEFILES["workflow"]}"
-    config:
-        {{"datasets": ["config/tiny.yaml", "config/demo.yaml"]}}
-    prefix:
-        "vae"
-
-
-use rule * from latent as latent_*
-""",
-    )
-    study.ok(
-        "--cores", 2, "vae/results/tiny/columns.tsv", "vae/results/demo/columns.tsv", snakefile=study / "Snakefile"
-    )
-    assert ad.read_h5ad(study / "vae/results/tiny/counts.h5ad").n_obs == 240
-    assert ad.read_h5ad(study / "vae/results/demo/counts.h5ad").n_obs == 700
-    assert not (study / "results").exists()
-    assert not (study / "demo").exists()
+def test_a_run_that_was_killed_three_times_ends_in_the_same_results(finished):
+    """Each kill ends all processes at once, at a random moment."""
+    kills = ["--kills", "3", "--seed", "1", "--undisturbed", str(finished.folder)]
+    command = [sys.executable, str(ROOT / "tests/benchmarks/kills.py"), *kills]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 of 3 kills, in 1 folders, ended in the same results" in done.stdout
 
 
 def test_what_follows_the_selection_runs_again_only_if_it_changes(finished, changed):
@@ -321,7 +297,7 @@ def test_what_follows_the_selection_runs_again_only_if_it_changes(finished, chan
     before = {name: (folder / name).stat().st_mtime_ns for name in after_selection}
     chosen = json.loads((folder / "selected.json").read_text())["seed"]
     changed(seeds=[0, 7, 8])
-    finished.ok("--cores", 2)
+    finished.ok("--cores", 2, *(f"results/tiny/m.1/{name}" for name in [*after_selection, "atlas.h5ad"]))
     now = json.loads((folder / "selected.json").read_text())
     assert set(now["values"]) == {"0", "7", "8"}
     touched = {name for name in after_selection if (folder / name).stat().st_mtime_ns != before[name]}

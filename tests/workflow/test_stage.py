@@ -307,7 +307,7 @@ def test_a_second_run_of_a_job_that_is_at_work_is_one_line(script, tmp_path):
 FULL = """
 import numpy as np
 from sclatent.io import write_h5ad, write_table
-import anndata, pandas as pd, torch
+import anndata, pandas as pd
 matrix = np.random.default_rng(0).poisson(3.0, (2000, 700)).astype('f4')
 """
 
@@ -317,7 +317,7 @@ matrix = np.random.default_rng(0).poisson(3.0, (2000, 700)).astype('f4')
     [
         "write_h5ad(anndata.AnnData(matrix), job.output[0])",
         "write_table(pd.DataFrame(matrix), job.output[0])",
-        "import matplotlib.pyplot as plt, sclatent as sl\nf = plt.figure(figsize=(90, 90))\n"
+        "import matplotlib.pyplot as plt, sclatent as sl\nf = plt.figure(figsize=(20, 20))\n"
         "f.figimage(np.random.default_rng(0).random((2000, 2000)))\nsl.pl.save({'a': f}, 'results/figures')",
     ],
 )
