@@ -151,6 +151,21 @@ def test_metadata_with_plain_barcodes_and_a_sample_column(two, tmp_path):
     assert list(adata.obs["sample"]) == ["s1", "s1", "s2", "s2", "s2"]
 
 
+def test_metadata_with_barcodes_that_no_two_samples_share(two, tmp_path):
+    cells = [f"GGTT{i}-1" for i in range(3)]
+    two[1]["path"] = sample(tmp_path / "c.h5ad", [[7, 8], [9, 10], [11, 12]], ["C", "A"], cells=cells)
+    (tmp_path / "m.csv").write_text("barcode,kind\nAAAC1-1,a\nGGTT0-1,b\n")
+    adata = read_dataset(counts=two, metadata=str(tmp_path / "m.csv"))
+    assert adata.obs["kind"].dropna().to_dict() == {"AAAC1-1-s1": "a", "GGTT0-1-s2": "b"}
+
+
+def test_metadata_with_a_barcode_of_two_samples(two, tmp_path):
+    (tmp_path / "m.csv").write_text("barcode,kind\nAAAC1-1,a\nAAAC2-1,b\n")
+    said = r"m.csv: the barcode 'AAAC1-1' is that of cells of several samples \('s1', 's2'\): .* column 'sample'"
+    with pytest.raises(InputError, match=said):
+        read_dataset(counts=two, metadata=str(tmp_path / "m.csv"))
+
+
 def test_samples_called_01_and_02_match_the_table(two, tmp_path):
     counts = [sample | {"name": name} for sample, name in zip(two, ("01", "02"), strict=True)]
     (tmp_path / "m.csv").write_text("bc,sample,type\nAAAC0-1,01,T\nAAAC0-1,02,B\n")

@@ -245,3 +245,28 @@ def test_whole_counts_of_odd_kinds_are_read(tmp_path, counts, kind):
         "one value": 7 * (counts > 2),
     }[kind]
     assert np.array_equal(read_counts(write(tmp_path / "a.h5ad", odd)).X.toarray(), odd)
+
+
+@pytest.mark.parametrize("times", [2, 1000])
+def test_counts_that_were_multiplied_are_told(tmp_path, caplog, times):
+    cells = sl.simulate(60, 50, seed=0)
+    cells.write_h5ad(tmp_path / "a.h5ad")
+    cells.X = cells.X * times
+    cells.write_h5ad(tmp_path / "b.h5ad")
+    sl.read_counts(tmp_path / "a.h5ad")
+    assert "multiples" not in caplog.text
+    both = [{"name": name, "path": str(tmp_path / f"{name}.h5ad")} for name in "ab"]
+    read = sl.io.read_dataset(counts=both)  # of the joined matrix no number is a divisor
+    line = f"b.h5ad: all of the {cells.X.nnz} counts of X that are not 0 are multiples of {times}, as if"
+    assert caplog.text.count(line) == 1
+    sl.pp.prepare(read)
+    assert caplog.text.count("multiples of") == 1
+    sl.pp.prepare(cells)  # of a notebook, not of a file
+    assert caplog.text.count(f"settings: all of the {cells.X.nnz} counts of X") == 1
+
+
+def test_few_counts_with_a_common_divisor_are_chance(tmp_path, caplog):
+    few = anndata.AnnData(np.full((3, 4), 2, dtype=np.float32))
+    few.write_h5ad(tmp_path / "few.h5ad")
+    sl.read_counts(tmp_path / "few.h5ad")
+    assert "multiples" not in caplog.text

@@ -251,7 +251,7 @@ def test_axes_beyond_the_budget_are_named(browser, stages, tmp_path):
     assert file.stat().st_size <= limit
     browser.open(file)
     words = browser.value("document.getElementById('left-out').textContent")
-    assert re.search(r"Not on this page, for its size: .*axis_5", words)
+    assert re.search(r"Left out to keep this file small: .*axis_5.*\. traversals\.h5ad holds (it|them)\.", words)
     shown = browser.value("[...document.getElementById('path').options].map((o) => o.textContent)")
     assert shown[0].startswith("Cell cycle")
     assert not any("axis_5" in name for name in shown)
@@ -269,7 +269,9 @@ def test_weak_axes_are_counted_not_shown(browser, stages, tmp_path):
     shown = browser.value("[...document.getElementById('path').options].map((o) => o.textContent)")
     assert not any("axis_2" in name or "axis_4" in name for name in shown)
     assert len(shown) == 1 + 3
-    assert "not shown: 2 weak axes" in browser.value("document.getElementById('weak').textContent")
+    told = browser.value("document.getElementById('weak').textContent")
+    assert told.startswith("Left out on purpose: 2 weak axes (information below ")
+    assert told.endswith("end to end). traversals.h5ad holds every active axis.")
 
 
 def test_no_error_and_no_request(browser, page):

@@ -105,6 +105,17 @@ def test_the_model_does_not_see_spike_ins(counts, caplog):
     assert list(asked.var["in_model"].iloc[:2]) == [False, True]
 
 
+def test_all_genes_that_vary(counts):
+    counts.var_names = ["ERCC-00002", *counts.var_names[1:]]
+    counts.X = sparse.csr_matrix(counts.X.toarray() * (np.arange(counts.n_vars) != 5) + (np.arange(counts.n_vars) == 5))
+    prepared = prepare(counts, genes={"n_top": "all"})
+    same = prepare(counts, genes={"n_top": counts.n_vars})
+    assert list(prepared.var["in_model"]) == list(same.var["in_model"])
+    assert not prepared.var["in_model"][["ERCC-00002", counts.var_names[5]]].any()
+    assert prepared.var["in_model"].sum() == prepared.n_vars - 2
+    assert prepared.uns["sclatent"]["genes"]["n_top"] == "all"
+
+
 def test_filters_say_what_they_took(counts, caplog):
     dense = counts.X.toarray()
     genes, total = (dense > 0).sum(axis=1), dense.sum(axis=1)

@@ -155,7 +155,7 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
     [
         ("counts: {path: a, genotype: null}", "counts.0: `genotype` has no value (null): give one, or quote the word"),
         ("counts: a\nbatch: x\ncovariates: [y, x]", "'x' is named under `batch` and under `covariates`"),
-        ("counts: a\ngenes: {n_top: 12:30}", "genes.n_top: should be a valid integer"),
+        ("counts: a\ngenes: {n_top: 12:30}", "genes.n_top: should be 'all' or a valid integer"),
         ("counts: a\nmodels: {nb: {refit: maybe}}", "models.nb.refit: should be a valid boolean"),
         ("counts: a\nmodels: {1: {}, 1: {}}", "line 2, column 17: the key '1' occurs twice"),
         ("counts: x.h5\nn_top: 9", "n_top: unknown key: it belongs under `genes`: `genes: {n_top: …}`"),
@@ -209,8 +209,8 @@ def test_numbers_and_truth_values_of_settings_are_those_of_yaml_1_2(write):
             "counts: x.h5\nmodels: {a: {decoder: linear, sparsity: 3}}",
             "models.a: sparsity: is for decoder: additive only, found decoder: linear: remove `sparsity`",
         ),
-        ("counts: x.h5\ngenes: {n_top: many}", "genes.n_top: should be a valid integer"),
-        ("counts: x.h5\ngenes: {n_top: 0}", "genes.n_top: should be greater than or equal to 1, found 0"),
+        ("counts: x.h5\ngenes: {n_top: many}", "genes.n_top: should be 'all' or a valid integer"),
+        ("counts: x.h5\ngenes: {n_top: 0}", "genes.n_top: should be 'all' or greater than or equal to 1, found 0"),
         ("counts: x.h5\ncells: {min_genes: several}", "cells.min_genes: "),
         ("counts: x.h5\nsplit: {test: 0.7}", "split.test: should be less than 0.5, found 0.7"),
         (

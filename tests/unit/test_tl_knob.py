@@ -125,6 +125,11 @@ def test_wrong_angles_are_no_knob(world, monkeypatch, angle, fails):
     report, knob = tl.knob(world.prepared, cycle, world.latent, world.model, batch="batch")
     assert report["verdict"] == "no cell-cycle knob"
     assert fails in report["reason"]
+    failed = [test for test in report["tests"] if not test["passed"]]
+    assert report["reason"].startswith(
+        f"{len(failed)} of {len(report['tests'])} tests failed: {failed[0]['name']} (found: "
+    )
+    assert report["reason"].count("; needed: ") == len(failed)
     assert "\n" not in report["reason"]
     assert report["neutral"] is None
     assert slots.X_NEUTRAL not in knob.obsm

@@ -14,7 +14,7 @@ from sclatent.atlas._mudata import with_rna
 from sclatent.atlas._plain import plain, table
 from sclatent.data import slots
 from sclatent.data.blocks import change_rows, dense, row_blocks
-from sclatent.data.columns import add_column, as_categories, called, is_measured
+from sclatent.data.columns import add_column, as_categories, is_measured, place_of
 from sclatent.data.expected import need_counts
 from sclatent.data.modalities import further
 from sclatent.data.normalise import cell_sums, log_scaled
@@ -98,7 +98,8 @@ def build(
             raise InputError(f"{path} holds other cells than prepared.h5ad: run the stages of one dataset together")
     need_counts(prepared)
     counts = _csr(prepared.X)
-    judged = [called(prepared, column) for column in (*batch, *condition, *labels)]
+    asked = (("batch", batch), ("condition", condition), ("labels", labels))
+    judged = [place_of(prepared, column, key) for key, columns in asked for column in columns]
     out = ad.AnnData(
         log_normalise(counts),
         obs=_obs(prepared, cycle, map, judged),

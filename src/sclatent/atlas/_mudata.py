@@ -12,7 +12,7 @@ from sclatent.data import slots
 from sclatent.data.columns import add_column
 from sclatent.data.modalities import RNA, counts_of, further, measured
 from sclatent.io._mudata import columns_stay
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@checks_arguments
 def build_mudata(atlas: AnnData, prepared: AnnData, latent: AnnData, map: AnnData) -> MuData:
     """Join the atlas of RNA with the other modalities.
 
@@ -73,6 +74,7 @@ def build_mudata(atlas: AnnData, prepared: AnnData, latent: AnnData, map: AnnDat
     return out
 
 
+@checks_arguments
 def to_mudata(cells: AnnData) -> MuData:
     """Return cells of several modalities, such as drawn ones, as MuData: an AnnData for each modality.
 

@@ -1,11 +1,18 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files of arrays that are read back."""
 
 from __future__ import annotations
 
 import contextlib
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sclatent.settings import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextlib.contextmanager
@@ -37,3 +44,34 @@ def atomic(path: str | Path) -> Iterator[Path]:
         scratch = Path(folder) / path.name
         yield scratch
         scratch.replace(path)
+
+
+def read_arrays(path: str | Path, what: str, needed: str) -> dict[str, np.ndarray]:
+    """Read the arrays of an ``.npz`` file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it should hold, for messages.
+    needed
+        Name of an array that such a file has.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is another.
+    """
+    import numpy as np
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file: {what} is expected here")
+    try:
+        with np.load(path) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:  # the last: of .npy
+        raise InputError(f"{path}: cannot be read as {what}: it is damaged, or another file") from error
+    if needed not in arrays:
+        raise InputError(f"{path}: is not {what}: it holds {', '.join(arrays) or 'nothing'}")
+    return arrays

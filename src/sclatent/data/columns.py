@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sclatent.data import slots
-from sclatent.settings import InputError
+from sclatent.settings import InputError, did_you_mean
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +154,28 @@ def called(prepared: AnnData, name: str) -> str:
     """Return what the column is called in `prepared`, the results and the atlas that the dataset file calls `name`."""
     known = prepared.uns.get(slots.UNS, {}).get(slots.UNS_PREPARED, {}).get(slots.RENAMED, {})
     return str(known.get(name, name))
+
+
+def place_of(cells: AnnData, name: str, key: str) -> str:
+    """Return what `called` does, or stop if there is no such column.
+
+    Parameters
+    ----------
+    cells
+        Prepared cells.
+    name, key
+        The column, and the keyword that names it.
+
+    Raises
+    ------
+    InputError
+        If ``obs`` has no such column.
+    """
+    there = called(cells, name)
+    if there not in cells.obs:
+        known = [str(column) for column in cells.obs.columns]
+        raise InputError(f"{key}: obs has no column '{name}'{did_you_mean(name, known)}")
+    return there
 
 
 def add_column(obs: pd.DataFrame, name: str, values: Any, source: str) -> None:

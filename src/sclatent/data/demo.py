@@ -9,7 +9,7 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.simulate import simulate
-from sclatent.settings import InputError, did_you_mean
+from sclatent.settings import InputError, checks_arguments, did_you_mean
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 DEMOS = ("demo", "pbmc68k")
 
 
+@checks_arguments
 def demo(name: str = "demo") -> AnnData:
     """Return a demo dataset.
 
@@ -43,6 +44,7 @@ def demo(name: str = "demo") -> AnnData:
     raise InputError(f"no demo is called '{name}'{did_you_mean(name, DEMOS)}: available: {', '.join(DEMOS)}")
 
 
+@checks_arguments
 def write_demo(name: str, path: str | Path) -> Path:
     """Write a demo dataset as h5ad and return the path; it appears whole or not at all.
 

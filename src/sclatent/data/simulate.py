@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from sclatent.data import slots
 from sclatent.data.genes import cycle_genes
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,7 @@ _CHUNK, _ENTRIES = 4096, 8_000_000  # cells, and cells × genes, whose rates are
 _BALANCED = 2000  # cells by which the share of the cycling genes is set
 
 
+@checks_arguments
 def simulate(
     n_cells: int = 2000,
     n_genes: int = 1000,

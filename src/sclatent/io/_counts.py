@@ -19,7 +19,7 @@ from sclatent.data.normalise import cell_sums
 from sclatent.io._formats.features import only_genes
 from sclatent.io._formats.orientation import swapped
 from sclatent.io._numbers import to_counts
-from sclatent.io._rounding import Rounding
+from sclatent.io._rounding import Rounding, tell_multiples
 from sclatent.settings import InputError
 from sclatent.settings.words import LARGEST_EXACT
 
@@ -114,6 +114,7 @@ def assemble(
             f"{path}: {where} has genes where cells should be ('{gene}', …): store it as cells × genes (`adata.T`)"
         )
     counts = to_counts(matrix, path, obs.index, var.index, where=where, other=other, rounding=rounding)
+    tell_multiples(counts, path, where)
     total = float(cell_sums(counts).sum())
     repeated = _tell_apart(var, path)
     if repeated:

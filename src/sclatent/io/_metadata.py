@@ -148,6 +148,9 @@ def join_metadata(adata: AnnData, path: Path) -> dict[str, Any]:
         # plain barcodes beside a sample column: name the cells as the joined samples do
         table.index = table.index + "-" + table[slots.SAMPLE].astype(str)
         matched = cells.isin(table.index)
+    if not matched.any() and slots.SAMPLE in adata.obs:
+        cells = _plain(cells, adata.obs[slots.SAMPLE], table.index, path)
+        matched = cells.isin(table.index)
     if not matched.any():
         raise InputError(
             f"{path}: no barcode matches the counts: the table has '{table.index[0]}', the counts have "
@@ -174,6 +177,28 @@ def join_metadata(adata: AnnData, path: Path) -> dict[str, Any]:
             continue  # says nothing new, and has gaps where a cell is not in the table
         add_column(adata.obs, str(name), values.to_numpy(), str(path))
     return {"path": str(path), "matched": int(matched.sum()), "cells": len(matched), "rows": len(table)}
+
+
+def _plain(cells: pd.Index, samples: pd.Series, rows: pd.Index, path: Path) -> pd.Index:
+    """Return the names of cells without that of their sample, which a joined dataset puts after the barcode.
+
+    Raises
+    ------
+    InputError
+        If a row of the table is the barcode of cells of several samples.
+    """
+    import pandas as pd
+
+    ends = [f"-{sample}" for sample in samples.astype(str)]
+    plain = pd.Index([name.removesuffix(end) for name, end in zip(cells, ends, strict=True)], dtype=object)
+    twice = plain[plain.duplicated() & plain.isin(rows)]
+    if len(twice):
+        of = ", ".join(f"'{sample}'" for sample in samples[plain == twice[0]].astype(str))
+        raise InputError(
+            f"{path}: the barcode '{twice[0]}' is that of cells of several samples ({of}): give the table a column "
+            f"'{slots.SAMPLE}' with their names, or write '{cells[int((plain == twice[0]).argmax())]}'"
+        )
+    return plain
 
 
 def _where(table: pd.DataFrame, cells: pd.Index) -> str:

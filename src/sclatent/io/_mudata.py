@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sclatent.data.atomic import atomic
 from sclatent.io._write import COMPRESSION
+from sclatent.settings import checks_arguments
 
 if TYPE_CHECKING:
     from mudata import MuData
@@ -24,6 +25,7 @@ def columns_stay() -> Iterator[None]:
         yield
 
 
+@checks_arguments
 def write_h5mu(mdata: MuData, path: str | Path) -> None:
     """Write a MuData, compressed.
 

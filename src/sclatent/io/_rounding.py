@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy import sparse
 
+from sclatent.data.blocks import row_blocks
 from sclatent.settings import InputError
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ _CELLS = 400
 _FEWEST_CELLS = 5
 _FEWEST_VALUES = 20
 """Values of a cell below which nothing can be said about how they were made."""
+_FEWEST_COUNTS = 100
+"""Counts below which a common divisor may be chance."""
 _SMALL = 100
 """Values below which it can be told whether they are whole."""
 _NEARLY = 0.01
@@ -183,6 +186,26 @@ def refuse_rounded(counts: sparse.csr_matrix, path: str | Path, where: str, othe
         raise InputError(
             f"{path}: {where} holds whole numbers that are no counts but were normalised and rounded: {found}: give "
             f"the matrix before it was normalised{other()}"
+        )
+
+
+def tell_multiples(counts: sparse.csr_matrix, path: str | Path, where: str) -> None:
+    """Warn if all counts are multiples of a number above 1: no gene was counted once, so they were multiplied."""
+    common, n = 0, 0
+    for _, block in row_blocks(counts):
+        n += block.nnz
+        common = int(np.gcd(common, np.gcd.reduce(block.data.astype(np.int64), initial=0)))
+        if common == 1:
+            return
+    if n >= _FEWEST_COUNTS:
+        log.warning(
+            "%s: all of the %d counts of %s that are not 0 are multiples of %d, as if they were multiplied by it: the "
+            "model then takes noise for signal: give the counts as they were before, or divide them by %d",
+            path,
+            n,
+            where,
+            common,
+            common,
         )
 
 

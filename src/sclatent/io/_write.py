@@ -17,6 +17,7 @@ from sclatent.data.atomic import atomic
 from sclatent.data.blocks import dense, give_back, is_mapped, release
 from sclatent.data.blocks.dense import in_file
 from sclatent.data.blocks.names import Names
+from sclatent.settings import checks_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,7 @@ COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "sh
 first makes files of counts a quarter smaller still, and both writing and reading a quarter faster."""
 
 
+@checks_arguments
 def write_h5ad(adata: AnnData, path: str | Path) -> None:
     """Write an AnnData, compressed; `path` appears whole or not at all.
 
@@ -117,6 +119,7 @@ def _stretches(n: int, chunk: int, about: int) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
+@checks_arguments
 def write_table(table: pd.DataFrame, path: str | Path, *, index: bool = False) -> None:
     """Write a TSV (gzipped if `path` ends in ``.gz``); numbers keep 8 significant digits, missing values are empty.
 

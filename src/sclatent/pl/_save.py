@@ -12,6 +12,7 @@ import matplotlib as mpl
 from sclatent._lazy import rare_collections
 from sclatent.data.atomic import atomic
 from sclatent.pl._style import RC
+from sclatent.settings import checks_arguments
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ DPI = 160
 """Resolution of the PNG files and of the rasterised points inside the PDF files."""
 
 
+@checks_arguments
 def save(figures: Mapping[str, Figure], folder: str | Path, formats: tuple[str, ...] = ("png", "pdf")) -> list[Path]:
     """Write every figure as ``{folder}/{name}.{format}``; the same data give the same bytes.
 

@@ -24,6 +24,7 @@ from sclatent.data.colors import PHASE_COLORS as PHASE_COLORS
 from sclatent.data.colors import PURPLE as PURPLE
 from sclatent.data.colors import SKY as SKY
 from sclatent.data.colors import VERMILLION as VERMILLION
+from sclatent.settings import checks_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +93,12 @@ def cycle_cmap() -> LinearSegmentedColormap:
 
 
 def styled(function: Callable[P, R]) -> Callable[P, R]:
-    """Run `function` under the package's matplotlib settings, whatever the user's are, and leave the user's alone."""
+    """Run `function` under the package's matplotlib settings, whatever the user's are, and leave the user's alone.
 
+    What it is handed is looked at first, see `sclatent.settings.checks_arguments`.
+    """
+
+    @checks_arguments
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         with mpl.rc_context(RC), rare_collections():

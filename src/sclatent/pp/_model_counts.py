@@ -8,13 +8,16 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.blocks import subset
+from sclatent.data.expected import need_split
 from sclatent.data.modalities import slot
 from sclatent.pp._peaks import model_peaks
+from sclatent.settings import checks_arguments
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 
+@checks_arguments
 def model_counts(prepared: AnnData) -> AnnData:
     """Return the counts that the model sees, and what is known of their cells and genes.
 
@@ -32,6 +35,7 @@ def model_counts(prepared: AnnData) -> AnnData:
     """
     from anndata import AnnData
 
+    need_split(prepared)
     genes = prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)
     matrices, tables = model_peaks(prepared)
     return AnnData(

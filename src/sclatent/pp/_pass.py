@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,11 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.blocks import row_blocks, subset
+from sclatent.data.expected import where_counts_are
 from sclatent.data.modalities import RNA, counts_of, further, measured, slot
 from sclatent.data.normalise import cell_sums
+from sclatent.io._numbers import to_counts
+from sclatent.io._rounding import tell_multiples
 from sclatent.pp._quality import Filters, filter_cells, score_doublets
 from sclatent.pp._split import check_number
 from sclatent.settings import CellsSettings, InputError
@@ -19,6 +23,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
     from scipy.sparse import csr_matrix
+
+
+def whole_counts(counts: AnnData, file: str) -> csr_matrix:
+    """Return the counts as whole numbers, or stop where they are none."""
+    other = functools.partial(where_counts_are, counts)
+    matrix = to_counts(counts.X, file, counts.obs_names, counts.var_names, other=other)
+    if slots.UNS_READ not in counts.uns.get(slots.UNS, {}):
+        tell_multiples(matrix, file, "X")  # what was read from files was looked at there, one by one
+    return matrix
 
 
 def pass_cells(

@@ -66,8 +66,7 @@ def _variable(matrix: csr_matrix, chosen: ATACSettings, batch: np.ndarray | None
     shown = matrix
     if chosen.likelihood.kind == "bernoulli":
         shown = csr_matrix((np.ones_like(matrix.data), matrix.indices, matrix.indptr), shape=matrix.shape)
-    n_top = matrix.shape[1] if chosen.n_top == "all" else chosen.n_top
-    return highly_variable(shown, n_top, batch, cells=train)
+    return highly_variable(shown, chosen.n_top, batch, cells=train)
 
 
 def model_peaks(prepared: AnnData) -> tuple[dict[str, csr_matrix], dict[str, pd.DataFrame]]:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.columns import add_column
-from sclatent.data.expected import in_memory, where_counts_are
+from sclatent.data.expected import in_memory
 from sclatent.data.gene_ids import gene_ids
 from sclatent.data.genes import cycle_genes
 from sclatent.data.modalities import RNA, measured, slot
 from sclatent.data.normalise import cell_sums
-from sclatent.io._numbers import to_counts
 from sclatent.pp._columns import check_library, given, given_library, need, place_columns, settle
 from sclatent.pp._genes import find_cycle, find_kept, gene_symbols
-from sclatent.pp._pass import drop_silent, part_of, pass_cells, pass_genes, silent
+from sclatent.pp._pass import drop_silent, part_of, pass_cells, pass_genes, silent, whole_counts
 from sclatent.pp._peaks import choose_peaks, pass_peaks
 from sclatent.pp._quality import Filters, qc_metrics, tell_binary
 from sclatent.pp._split import place_split, split_cells
@@ -108,8 +106,7 @@ def prepare(
     filters = Filters(file)
     grouped = {"batch": batch, "condition": condition}
     counts = _checked(counts, grouped, split, file)
-    other = functools.partial(where_counts_are, counts)
-    matrix = to_counts(counts.X, file, counts.obs_names, counts.var_names, other=other)
+    matrix = whole_counts(counts, file)
     has_rna = measured(counts, RNA)
     library = None if library_size is None else given_library(counts.obs, has_rna, library_size, file)
     known = _know_genes(counts.var, *gene_symbols(counts, genes.symbols, file), genes.keep, file)
@@ -199,7 +196,7 @@ def _know_genes(var: pd.DataFrame, symbols: list[str], source: str, keep: Sequen
     return _Known(symbols, source, ids, find_kept(var.index, symbols, ids, keep, file), var[[]])
 
 
-def _about_genes(known: _Known, choice: _Choice, n_top: int) -> dict[str, Any]:
+def _about_genes(known: _Known, choice: _Choice, n_top: int | str) -> dict[str, Any]:
     """Return how the genes were chosen, and how many there are of each kind."""
     return {
         "flavor": FLAVOR,
@@ -279,7 +276,7 @@ def _library_size(
 
 
 def _variable(
-    prepared: AnnData, split: pd.Categorical, batch: Sequence[str], n_top: int, spikes: np.ndarray
+    prepared: AnnData, split: pd.Categorical, batch: Sequence[str], n_top: int | Literal["all"], spikes: np.ndarray
 ) -> np.ndarray:
     """Return which genes are highly variable among the training cells; spike-ins never are."""
     train = np.flatnonzero(np.asarray(split) == slots.TRAIN)

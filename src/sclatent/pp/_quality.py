@@ -13,7 +13,7 @@ import numpy as np
 from sclatent.data import slots
 from sclatent.data.blocks import row_blocks
 from sclatent.pp._families import qc_genes
-from sclatent.settings import CellsSettings, InputError
+from sclatent.settings import CellsSettings, InputError, checks_arguments
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +75,7 @@ class Filters:
         return pd.DataFrame(self.rows, columns=columns, index=pd.Index([str(i) for i in range(len(self.rows))]))
 
 
+@checks_arguments
 def qc_metrics(adata: AnnData, symbols: Sequence[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compute scanpy's quality metrics.
 
@@ -202,6 +203,7 @@ def _mito_step(metrics: pd.DataFrame, limit: float, has_mito: bool, file: str) -
     return key, limit, keep, f"more than {limit:g} % mitochondrial counts"
 
 
+@checks_arguments
 def score_doublets(adata: AnnData, groups: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Score doublets with scrublet, within each group (doublets form within a sample).
 

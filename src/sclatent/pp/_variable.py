@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numba
 import numpy as np
@@ -29,7 +29,7 @@ FEWEST_PER_BATCH = 30
 
 def highly_variable(
     counts: csr_matrix,
-    n_top: int,
+    n_top: int | Literal["all"],
     batch: np.ndarray | None = None,
     *,
     cells: np.ndarray | None = None,
@@ -46,7 +46,7 @@ def highly_variable(
     counts
         (n_cells, n_genes).
     n_top
-        How many; all genes that vary at all if there are no more.
+        How many; all genes that vary at all if there are no more, or for ``"all"``.
     batch
         (n_cells,) the batch of each cell. Batches of fewer than 30 cells have no vote, unless none is larger: then all
         cells vote as one.
@@ -68,7 +68,7 @@ def highly_variable(
     allowed = np.ones(counts.shape[1], dtype=bool) if genes is None else np.asarray(genes, dtype=bool)
     chosen = np.zeros(counts.shape[1], dtype=bool)
     varies = _varies(counts, cells) & allowed
-    if varies.sum() <= n_top:
+    if n_top == "all" or varies.sum() <= n_top:
         return varies
     total = _sums(counts, cells, np.zeros(len(cells), np.int64), varies)[1]
     votes = _votes(cells[total > 0], None if batch is None else np.asarray(batch, dtype=str))

@@ -1,6 +1,7 @@
 """The dataset file as typed models: defaults, ranges, one-line errors."""
 
 from sclatent.settings._base import taken_by
+from sclatent.settings.arguments import checks_arguments
 from sclatent.settings.counts import Sample, moved
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.describe import configuration_table, json_schema, write_docs
@@ -53,6 +54,7 @@ __all__ = [
     "SplitSettings",
     "TraverseSettings",
     "check_path",
+    "checks_arguments",
     "configuration_table",
     "did_you_mean",
     "first_line",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,8 @@ class Settings(BaseModel):
         for key, value in data.items():
             field = cls.model_fields.get(key)
             types = set() if field is None else set(_leaves(field.annotation))
+            if isinstance(value, os.PathLike):
+                value = os.fspath(value)  # in Python
             if field is None or str in types:
                 value = as_written(value)
             elif types & {int, float, bool} or isinstance(value, Plain):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from difflib import SequenceMatcher
@@ -109,12 +110,13 @@ def _with_numbers(samples: list[Any]) -> list[Any]:
 
 
 def _one_or_many(value: Any) -> Any:
-    if isinstance(value, str):
-        return [{"path": value}]
-    if isinstance(value, dict):
+    if isinstance(value, str | dict):
         value = [value]
-    if isinstance(value, list):
-        return _with_numbers([{"path": item} if isinstance(item, str) else item for item in value])
+    if isinstance(value, list | tuple):
+        items = [os.fspath(item) if isinstance(item, os.PathLike) else item for item in value]
+        return _with_numbers([{"path": item} if isinstance(item, str) else item for item in items])
+    if hasattr(value, "obs"):
+        raise ValueError(f"found {type(value).__name__}, which was read already: `counts` is where files are")
     return value
 
 

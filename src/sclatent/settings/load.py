@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sclatent.settings.arguments import checks_arguments
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.errors import InputError, check_file, check_path, did_you_mean
 from sclatent.settings.errors.problems import first_line
@@ -17,6 +18,7 @@ from sclatent.settings.sample import misfit
 from sclatent.settings.yaml12 import read_yaml
 
 
+@checks_arguments
 def load_dataset(path: str | Path) -> DatasetSettings:
     """Read one dataset file; the dataset is called after the file.
 

@@ -55,7 +55,9 @@ class CellsSettings(Settings):
 class GenesSettings(Settings):
     """Which genes are kept, and which are modelled."""
 
-    n_top: int = Field(2000, ge=1, description="number of highly variable genes to model")
+    n_top: Literal["all"] | Annotated[int, Field(ge=1)] = Field(
+        2000, description="number of highly variable genes to model; or all: those that vary among training cells"
+    )
     min_cells: int = Field(3, ge=0, description="remove genes that are detected in fewer cells")
     keep: list[str] = Field([], description="genes to model whatever their variability")
     symbols: str | None = Field(None, description="var column with gene symbols, when the names are identifiers")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 
+from sclatent.settings.arguments import Arguments
 from sclatent.settings.dataset import DatasetSettings
 from sclatent.settings.errors import InputError
-from sclatent.settings.errors.problems import first_line
+from sclatent.settings.errors.problems import first_line, known_keys
 from sclatent.settings.modalities import stand_in
 
 P = ParamSpec("P")
@@ -28,7 +29,8 @@ def takes_settings(function: Callable[P, R]) -> Callable[P, R]:
     Which settings it takes is read from its signature: the parameters that are called like a key of the dataset file,
     and are keywords or have a default; one called ``model`` is checked too. The body gets them with the types of
     `DatasetSettings`, whatever form of them was given: a section may be a mapping, a list of columns one name.
-    ``file``, if the function has it, is what messages call the place where the settings stand.
+    ``file``, if the function has it, is what messages call the place where the settings stand. What else the function
+    takes is looked at as by `checks_arguments`.
 
     Parameters
     ----------
@@ -53,15 +55,27 @@ def takes_settings(function: Callable[P, R]) -> Callable[P, R]:
     )
 
     wanted = (*taken, *({"model"} & {*signature.parameters}))
+    arguments = Arguments(function, without=wanted, hint=functools.partial(_section_of, wanted=wanted))
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        call = signature.bind(*args, **kwargs)
+        call = arguments.bind(*args, **kwargs)
         call.arguments.update(_checked({name: call.arguments[name] for name in wanted if name in call.arguments}))
+        arguments.look_at(call)
         return function(*call.args, **call.kwargs)
 
     checked.takes_settings = taken  # type: ignore[attr-defined]
+    checked.checks_arguments = True  # type: ignore[attr-defined]
     return checked
+
+
+def _section_of(key: str, wanted: Collection[str]) -> str:
+    """Say which of the sections that a function takes a key belongs to; an empty string if it is of none."""
+    for name in wanted:
+        loc = ("models", "model") if name == "model" else (name,)
+        if key in known_keys(DatasetSettings, loc):
+            return f": it belongs under `{name}`: {name}={{'{key}': …}}"
+    return ""
 
 
 def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,5 +87,7 @@ def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
     try:
         settings = DatasetSettings.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{given.get('file', NO_FILE)}: {first_line(error, DatasetSettings)}") from None
+        line = first_line(error, DatasetSettings)
+        line = line.removeprefix("models.") if "model" in given else line
+        raise InputError(f"{given.get('file', NO_FILE)}: {line}") from None
     return {name: settings.models["model"] if name == "model" else getattr(settings, name) for name in given}

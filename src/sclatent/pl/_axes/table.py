@@ -47,7 +47,7 @@ def shown(table: pd.DataFrame, *, weak: bool = False) -> list[str]:
 def left_out(table: pd.DataFrame, drawn: Collection[str]) -> str:
     """Return a line about the weak axes that are not among those `drawn`; empty if there are none."""
     missing = sum(axis not in drawn for axis in table.index[table["strength"] == WEAK])
-    return f"not shown: {missing} weak {'axis' if missing == 1 else 'axes'} ({RULE})" if missing else ""
+    return f"left out on purpose: {missing} weak {'axis' if missing == 1 else 'axes'} ({RULE})" if missing else ""
 
 
 def title(axis: str, table: pd.DataFrame | None) -> str:

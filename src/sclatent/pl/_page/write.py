@@ -73,7 +73,8 @@ def page(
         wanted = shown(axes, weak=weak)
         names = [name for name in names if name == CYCLE or name in wanted]
     data["cycle"] = _cycle_words(atlas)
-    data["weak"] = "" if axes is None else left_out(axes, names)
+    missing = "" if axes is None else left_out(axes, names)
+    data["weak"] = missing and f"{_capital(missing)}. traversals.h5ad holds every active axis"
     data["genes"] = [str(gene) for gene in symbols(traversals)]
     # the page without any path, on which all are said to be left out
     data["paths"], data["left_out"] = [], [path_title(name, axes) for name in names]

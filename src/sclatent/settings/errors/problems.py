@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import types
 import typing
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ def first_line(error: ValidationError, model: type[BaseModel]) -> str:
     where = _where(problem)
     kind, found = problem["type"], problem.get("input")
     if kind == "extra_forbidden":
-        known = _known_keys(model, loc[:-1])
+        known = known_keys(model, loc[:-1])
         listed = f"; known: {', '.join(known)}" if known else ""
         key = str(loc[-1])
         hint = did_you_mean(key, known, 0.85) or _elsewhere(key, model) or did_you_mean(key, known)
@@ -80,14 +81,18 @@ def _elsewhere(key: str, model: type[BaseModel]) -> str:
         inner = _step(model, section)
         if section != "counts" and _is_model(inner) and key in inner.model_fields:
             return f": it belongs under `{section}`: `{section}: {{{key}: …}}`"
-    if "models" in model.model_fields and key in _known_keys(model, ("models", "nb")):
+    if "models" in model.model_fields and key in known_keys(model, ("models", "nb")):
         return f": it belongs under a model: `models: {{nb: {{{key}: …}}}}`"
     return ""
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(resolve(value), default=str)
+    text = json.dumps(resolve(value), default=_type_of)
     return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _type_of(value: Any) -> str:
+    return str(value) if isinstance(value, os.PathLike) else f"<{type(value).__name__}>"
 
 
 def _is_branch(part: int | str) -> bool:
@@ -97,7 +102,16 @@ def _is_branch(part: int | str) -> bool:
     )
 
 
-def _known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+def known_keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Return the keys of the section at a place of a settings class; none if there is no section.
+
+    Parameters
+    ----------
+    model
+        The settings class.
+    loc
+        Keys that lead to the section, such as ``("models", "nb")``.
+    """
     current: Any = model
     for part in loc:
         current = _step(current, part)

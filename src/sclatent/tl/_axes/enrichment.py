@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from sclatent.data.programs import MIN_GENES, read_gmt
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._axes.association import q_values
 
 MAX_Q = 0.05
 N_TOP = 3
 
 
+@checks_arguments
 def enrich(loadings: pd.DataFrame, programs: pd.DataFrame, *, min_genes: int = MIN_GENES) -> pd.DataFrame:
     """Compare the loadings of each axis inside and outside each gene program.
 

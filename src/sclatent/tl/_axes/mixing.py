@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sclatent.data.blocks.dense import rows_at
-from sclatent.data.columns import as_categories, called, is_measured
+from sclatent.data.columns import as_categories, is_measured, place_of
 from sclatent.settings import takes_settings
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ def mixing(
     dict
         The measures by name, each 0 to 1; empty without batch and label columns, or with too few cells.
     """
+    batches, judged = (
+        [place_of(prepared, name, key) for name in names] for key, names in (("batch", batch), ("labels", labels))
+    )
     frame = prepared.obs if prepared.obs_names.equals(latent.obs_names) else prepared.obs.loc[latent.obs_names]
     cells = np.arange(latent.n_obs)
     if len(cells) > MAX_CELLS:
@@ -56,8 +59,7 @@ def mixing(
     if not z.shape[1] or len(cells) <= 3 * NEIGHBORS:
         return out
     of_all = neighbors(z, 3 * PERPLEXITY)
-    batches = [called(prepared, name) for name in batch]
-    for name in dict.fromkeys([*batches, *(called(prepared, name) for name in labels)]):
+    for name in dict.fromkeys([*batches, *judged]):
         column = frame[name]
         if is_measured(column) and name not in batches:
             continue

@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sclatent.data import slots
 from sclatent.data.blocks.dense import by_rows, column_of, mean_and_variance, rows_at, stretches
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._axes import circular
 from sclatent.tl._axes.association import standard
 
@@ -102,6 +102,7 @@ def _columns(means: np.ndarray, axes: np.ndarray) -> np.ndarray:
     return means if len(axes) == means.shape[1] else by_rows(len(means), lambda rows: means[rows][:, axes], means)
 
 
+@checks_arguments
 def stability(
     latents: Mapping[int, ad.AnnData], seed: int, names: Mapping[int, pd.Series] | None = None
 ) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from sclatent.data import slots
 from sclatent.data.blocks import dense
-from sclatent.data.columns import as_text, called
+from sclatent.data.columns import as_text, place_of
 from sclatent.data.expected import need_counts
 from sclatent.data.genes import peak_order
 from sclatent.data.modalities import RNA, measured, with_unknown
@@ -89,6 +89,7 @@ def _find(
     import anndata as ad
 
     need_counts(prepared)
+    groups = _batch(prepared, batch)
     counts = sp.csr_matrix(prepared.X)
     library = _library(prepared, counts, given)
     totals = gene_sums(counts)
@@ -104,7 +105,7 @@ def _find(
         if len(obs) < MIN_CELLS:
             reason = f"too few cells: {len(obs)}, at least {MIN_CELLS} are needed to learn the cycle from"
     if not reason:
-        circle = find_circle(counts, library, _batch(prepared, batch), genes, plan=plan)
+        circle = find_circle(counts, library, groups, genes, plan=plan)
         verdict, reason = judge(circle.evidence, cells_by_state(circle.q)[0], len(obs))
         facts |= _facts(circle)
         if verdict != NO_CYCLE:
@@ -184,7 +185,8 @@ def _batch(prepared: ad.AnnData, columns: Sequence[str]) -> Ints:
     """Return (cells,) one code per combination of the batch columns."""
     codes = np.zeros(prepared.n_obs, dtype=np.int64)
     for column in columns:
-        levels = np.unique(as_text(prepared.obs[called(prepared, column)]).astype(str), return_inverse=True)[1]
+        values = as_text(prepared.obs[place_of(prepared, column, "batch")]).astype(str)
+        levels = np.unique(values, return_inverse=True)[1]
         codes = np.unique(codes * (levels.max() + 1) + levels, return_inverse=True)[1]
     return codes
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from sclatent.model import OBJECTIVES, Batches
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._gradients.moments import LAST, MOMENTS, Moment, moments_of, training_cells
 from sclatent.tl._gradients.variance import GROUPS, INTERVAL, grouped_gradient, resampled
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SOURCES = ("cells", "dropout", "draws")
 
 
+@checks_arguments
 def gradient_noise(
     prepared: AnnData,
     trained: TrainedModel,

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from sclatent.model import OBJECTIVES, Batch, Batches, CountVAE, Objective
-from sclatent.settings import InputError, ModelSettings
+from sclatent.settings import InputError, ModelSettings, checks_arguments
 from sclatent.tl._gradients.moments import LAST, Moment, moments_of, training_cells
 from sclatent.tl._model.subset import evenly
 
@@ -38,6 +38,7 @@ GROUPS = ("encoder", "decoder")
 WEIGHTED = ("iwae", "dreg")
 
 
+@checks_arguments
 def gradient_variance(
     prepared: AnnData,
     trained: TrainedModel,

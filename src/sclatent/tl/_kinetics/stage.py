@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.sparse import issparse
 
 from sclatent.data import slots
-from sclatent.settings import InputError, did_you_mean
+from sclatent.settings import InputError, checks_arguments, did_you_mean
 from sclatent.tl._kinetics.counts import Binned
 from sclatent.tl._kinetics.mechanism import DEGRADATION, LEVEL, RATIO, SHAPE, Array, log_means, prior, starts, waves
 from sclatent.tl._kinetics.posterior import Posterior, climb, explore, quantiles
@@ -31,6 +31,7 @@ AT_ONCE = 5_000_000
 TURN = 2 * np.pi
 
 
+@checks_arguments
 def kinetics(
     cells: AnnData,
     *,

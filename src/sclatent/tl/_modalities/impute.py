@@ -11,7 +11,7 @@ import torch
 from sclatent.data import slots
 from sclatent.data.modalities import RNA, measured
 from sclatent.model import Batches, only
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._model.conditions import check_modality
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.train import TrainedModel
@@ -23,6 +23,7 @@ SIZE = 32
 """Cells that are decoded at a time."""
 
 
+@checks_arguments
 @torch.no_grad()
 def impute(
     trained: TrainedModel,

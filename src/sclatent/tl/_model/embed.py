@@ -12,7 +12,7 @@ from sclatent.data import slots
 from sclatent.data.blocks.dense import Rows, added, mean_and_variance, rows_at, stretches
 from sclatent.data.modalities import RNA, measured
 from sclatent.model import ACTIVE_VARIANCE, CountData, CountVAE
-from sclatent.settings import LatentSettings
+from sclatent.settings import LatentSettings, checks_arguments
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._model.train import TrainedModel
@@ -24,6 +24,7 @@ ROUND = 24
 """Places round a circle at which the decoder is asked for the loadings of an angle."""
 
 
+@checks_arguments
 def embed(prepared: AnnData, trained: TrainedModel) -> AnnData:
     """Return the posterior of every cell, cells × axes.
 

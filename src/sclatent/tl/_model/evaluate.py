@@ -11,6 +11,7 @@ import pandas as pd
 from sclatent.data import slots
 from sclatent.data.expected import need_split
 from sclatent.data.modalities import RNA, measured
+from sclatent.settings import checks_arguments
 from sclatent.tl._modalities.fit import of_modalities
 from sclatent.tl._model.calibration import calibration
 from sclatent.tl._model.embed import embed
@@ -29,6 +30,7 @@ JUDGED = 5000
 """Cells of a split that are judged; `marginal_se` says what this leaves open."""
 
 
+@checks_arguments
 def evaluate(
     prepared: AnnData,
     trained: TrainedModel,

@@ -11,12 +11,12 @@ from scipy.sparse import csr_matrix, issparse
 
 from sclatent.data import slots
 from sclatent.data.blocks import change_rows, is_mapped, release
-from sclatent.data.columns import as_numbers, as_text, called
+from sclatent.data.columns import as_numbers, as_text, called, place_of
 from sclatent.data.expected import need_counts
 from sclatent.data.modalities import RNA, counts_of, further, measured
 from sclatent.data.normalise import cell_sums
 from sclatent.model import CountData, MappedCounts
-from sclatent.settings import InputError, ModalitiesSettings, did_you_mean
+from sclatent.settings import InputError, ModalitiesSettings, checks_arguments
 from sclatent.settings.modalities import ATAC
 
 if TYPE_CHECKING:
@@ -34,15 +34,11 @@ def describe(
     genes = prepared.var_names[prepared.var[slots.IN_MODEL].to_numpy(dtype=bool)]
     levels = []
     for name in batch:
-        there = called(prepared, name)
-        if there not in prepared.obs:
-            raise InputError(f"batch: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
+        there = place_of(prepared, name, "batch")
         levels.append(sorted(as_text(prepared.obs[there].iloc[train_cells]).unique()))
     centre, scale = [], []
     for name in covariates:
-        there = called(prepared, name)
-        if there not in prepared.obs:
-            raise InputError(f"covariates: obs has no column '{name}'{did_you_mean(name, prepared.obs.columns)}")
+        there = place_of(prepared, name, "covariates")
         values, odd = as_numbers(prepared.obs[there].iloc[train_cells])
         if odd is not None:
             raise InputError(f"covariates: column '{name}' holds '{odd}', not numbers (categories go under `batch`)")
@@ -89,6 +85,7 @@ def _with_depths(card: dict[str, Any], data: CountData, train: np.ndarray) -> Co
     return data
 
 
+@checks_arguments
 def inputs(prepared: AnnData, card: dict[str, Any]) -> CountData:
     """Return the counts and covariates of `prepared` as the model of `card` sees them.
 

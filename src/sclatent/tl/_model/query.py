@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix, hstack, issparse, vstack
 
 from sclatent.data import slots
 from sclatent.data.columns import as_text, called
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.settings.kinds.registry import unknown_kind
 from sclatent.tl._model.conditions import asked
 from sclatent.tl._model.embed import active_axes
@@ -31,6 +31,7 @@ FEW = 0.5
 """Below this share of the model's genes a warning is given."""
 
 
+@checks_arguments
 def query(cells: ad.AnnData, trained: TrainedModel, *, unseen: Literal["error", "average"] = "error") -> ad.AnnData:
     """Embed new cells by a saved model, without training.
 
@@ -183,6 +184,7 @@ def _fill(
     return filled, float(np.concatenate(shares).mean())
 
 
+@checks_arguments
 def decode(
     z: np.ndarray,
     trained: TrainedModel,
@@ -213,11 +215,17 @@ def decode(
     InputError
         If the model knows no such column or level.
     """
-    card = trained.card
+    card, z = trained.card, np.asarray(z, np.float32)
+    n_axes = trained.vae.latent.n_axes
+    if z.ndim != 2 or z.shape[1] != n_axes:
+        raise InputError(
+            f"decode: z: expected cells × {n_axes} axes, found an array of "
+            f"{' × '.join(map(str, z.shape))}: pass positions such as latent.X"
+        )
     levels_of, values_of = asked(card, {**(levels or {}), **(covariates or {})}, "decode")
     codes = np.full((len(z), len(card["batch"])), -1, np.int64)
     codes[:, list(levels_of)] = list(levels_of.values())
     values = np.zeros((len(z), len(card["covariates"])), np.float32)
     values[:, list(values_of)] = list(values_of.values())
-    fraction = np.exp(trained.vae.log_fraction(np.asarray(z, np.float32), codes, values))
+    fraction = np.exp(trained.vae.log_fraction(z, codes, values))
     return pd.DataFrame(fraction, columns=pd.Index(card["genes"]))

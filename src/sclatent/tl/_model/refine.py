@@ -10,7 +10,7 @@ import torch
 
 from sclatent.data import slots
 from sclatent.model import Axes, Batches, CountData, CountVAE, refined
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._model.embed import active_axes
 from sclatent.tl._model.inputs import inputs
 
@@ -39,6 +39,7 @@ def check_refinable(vae: CountVAE, steps: int) -> None:
         raise InputError(f"refine: needs 1 step or more, found {steps}: leave it out to keep the encoder's posterior")
 
 
+@checks_arguments
 def refine(prepared: AnnData, trained: TrainedModel, *, steps: int = STEPS, seed: int = 0) -> AnnData:
     """Improve each cell's own posterior by a few pathwise steps, the weights of the model held still.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from sclatent.data import slots
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._axes.stability import stability
 from sclatent.tl._axes.strength import STRONG
 
@@ -23,6 +23,7 @@ CRITERION, OF_POINTS = "marginal", "fit"
 """What seeds are compared by; where the latent has no density, there is no marginal."""
 
 
+@checks_arguments
 def select(
     metrics: Mapping[int, dict[str, Any]], latents: Mapping[int, ad.AnnData], axes: Mapping[int, pd.DataFrame]
 ) -> tuple[dict[str, Any], pd.DataFrame]:

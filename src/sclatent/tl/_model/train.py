@@ -28,7 +28,7 @@ from sclatent.model import (
     rotate_axes,
     train_vae,
 )
-from sclatent.settings import NO_FILE, InputError, ModalitiesSettings, ModelSettings, takes_settings
+from sclatent.settings import NO_FILE, InputError, ModalitiesSettings, ModelSettings, checks_arguments, takes_settings
 from sclatent.settings.modalities import ATAC
 from sclatent.tl._model.first_angles import first_angles
 from sclatent.tl._model.held_out_fit import summarise
@@ -79,6 +79,7 @@ class TrainedModel:
         self.vae.save(folder, {"trained": self.card})
 
     @classmethod
+    @checks_arguments
     def load(cls, folder: Path | str) -> TrainedModel:
         """Read what `save` wrote.
 

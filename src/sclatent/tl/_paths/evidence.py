@@ -226,7 +226,8 @@ def judge(evidence: dict[str, Any], rule: Rule = RULE) -> tuple[bool, str, list[
         )
     failed = [test for test in tests if not test["passed"]]
     if failed:
-        reason = "not shown: " + "; ".join(f"{t['name']} ({t['found']})" for t in failed)
+        told = "; ".join(f"{t['name']} (found: {t['found']}; needed: {t['needed']})" for t in failed)
+        reason = f"{len(failed)} of {len(tests)} tests failed: {told}"
         return False, reason, tests
     reason = (
         f"decoded S peaks {order['lag'] / TURN:.2f} turns before G2/M, and {held['share_within']:.0%} of {held['n']} "

@@ -10,7 +10,7 @@ import numpy as np
 
 from sclatent.data import slots
 from sclatent.data.blocks.dense import by_rows, mean_and_variance, rows_at
-from sclatent.data.columns import called
+from sclatent.data.columns import place_of
 from sclatent.settings import CycleSettings, InputError, takes_settings
 from sclatent.tl._paths import closed_path, evidence
 from sclatent.tl._paths import strata as strata_of
@@ -79,6 +79,7 @@ def knob(
     for other, name in ((phases, "cycle.h5ad"), (latent, "latent.h5ad")):
         if not prepared.obs_names.equals(other.obs_names):
             raise InputError(f"{name} holds other cells than prepared.h5ad: run the stages of one dataset together")
+    judged = [place_of(prepared, name, "labels") for name in labels]
     angle, sd, on = cycle_columns(phases)
     if on.sum() < closed_path.MIN_CELLS:
         least = closed_path.MIN_CELLS
@@ -109,8 +110,7 @@ def knob(
         "G2M": entries["order"]["G2M_peak"],
     }
     neutral = neutral_positions(latent, scene.space, scene.path, on, peaks["G1"])
-    judged = (called(prepared, name) for name in labels)
-    columns = {name: prepared.obs[name] for name in judged if name in prepared.obs}
+    columns = {name: prepared.obs[name] for name in judged}
     before, after = (scene.space.places(z) for z in (np.asarray(latent.X), neutral))
     report["neutral"] = neutral_measures(before, after, phases.obs, columns)
     path = write_path(phases, scene.path, verdict=verdict, reason=reason, phases=peaks, neutral=neutral)

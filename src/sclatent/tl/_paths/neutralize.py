@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sclatent.data import slots
 from sclatent.data.blocks.dense import by_rows, mean_and_variance, rows_at
 from sclatent.data.columns import as_text, is_measured
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._paths.decode import Array, Index, decoder_of
 from sclatent.tl._paths.knob_file import phase_angle, read_path
 from sclatent.tl._paths.space import Space, space_of
@@ -55,6 +55,7 @@ def neutral_positions(
     return by_rows(len(moved), places, moved, latent.X)
 
 
+@checks_arguments
 def neutralize(
     prepared: AnnData,
     latent: AnnData,
@@ -108,6 +109,7 @@ def neutralize(
     return _decoded(prepared, latent, trained, z, np.arange(len(z)), slots.X_NEUTRAL, out)
 
 
+@checks_arguments
 def set_phase(
     prepared: AnnData,
     latent: AnnData,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_matrix
 
 from sclatent.data.modalities import RNA
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._model.conditions import asked, check_modality
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._paths.decode import decoder_of
@@ -31,6 +31,7 @@ CHUNK, BLOCK = 512, 2**22
 """Cells that are decoded at a time, or fewer with many peaks: cells × peaks, at most."""
 
 
+@checks_arguments
 def counterfactual(
     prepared: AnnData,
     trained: TrainedModel,

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data import slots
-from sclatent.data.atomic import atomic
+from sclatent.data.atomic import atomic, read_arrays
 from sclatent.data.blocks.dense import rows_at
 from sclatent.data.modalities import RNA
-from sclatent.settings import InputError
+from sclatent.settings import InputError, checks_arguments
 from sclatent.tl._model.inputs import inputs
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._paths.knob_file import named_phases, read_path
@@ -134,6 +134,7 @@ class Density:
             np.savez(file, allow_pickle=False, about=about, **arrays)
 
     @classmethod
+    @checks_arguments
     def load(cls, path: Path | str) -> Density:
         """Read what `save` wrote.
 
@@ -146,9 +147,13 @@ class Density:
         -------
         Density
             As it was.
+
+        Raises
+        ------
+        InputError
+            If there is no such file, or it is another.
         """
-        with np.load(path) as file:
-            arrays = dict(file)
+        arrays = read_arrays(path, "a density", "about")
 
         def of(name: str) -> dict[str, Array]:
             return {k.partition(".")[2]: v for k, v in arrays.items() if k.startswith(f"{name}.")}
@@ -180,6 +185,7 @@ def _library(name: str) -> str:
     return "library" if name == RNA else f"library.{name}"
 
 
+@checks_arguments
 def density(prepared: AnnData, trained: TrainedModel, *, knob: AnnData | None = None, seed: int = 0) -> Density:
     """Fit where the cells of a model lie, so that `sclatent.tl.sample` can draw new ones.
 

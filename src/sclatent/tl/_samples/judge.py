@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from sclatent.data.expected import need_counts
 from sclatent.data.modalities import RNA, further, measured
+from sclatent.settings import checks_arguments
 from sclatent.tl._model.subset import evenly
 from sclatent.tl._samples.judge_genes import CELLS, FEWEST, Look, look, of_genes
 from sclatent.tl._samples.judge_peaks import Peaks, look_at_peaks, of_both, of_peaks
@@ -47,6 +48,7 @@ IDEAL = {
 """What each measure is for cells of one kind, with no end of them."""
 
 
+@checks_arguments
 def check_samples(real: AnnData, drawn: AnnData, *, training: AnnData | None = None, seed: int = 0) -> pd.DataFrame:
     """Judge drawn cells by real ones that the model has not seen.
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sclatent.data.modalities import RNA
-from sclatent.settings import InputError, did_you_mean
+from sclatent.settings import InputError, checks_arguments, did_you_mean
 from sclatent.tl._model.conditions import asked
 from sclatent.tl._paths.closed_path import waves
 from sclatent.tl._paths.knob_file import angle_of
@@ -34,6 +34,7 @@ BLOCK = 2**22
 """Counts of a further modality that are drawn at a time, at most: of 50,000 peaks those of 80 cells."""
 
 
+@checks_arguments
 def sample(
     trained: TrainedModel,
     n: int,

@@ -40,11 +40,11 @@ class Page {
     }
     byId("tests-box").hidden = !data.tests.length;
     if (data.left_out.length) {
-      byId("left-out").textContent = `Not on this page, for its size: ${data.left_out.join(", ")}. They are in the traversals file.`;
+      byId("left-out").textContent = `Left out to keep this file small: ${data.left_out.join(", ")}. traversals.h5ad holds ${data.left_out.length > 1 ? "them" : "it"}.`;
       byId("left-out").hidden = false;
     }
     if (data.weak) {
-      byId("weak").textContent = `Axes ${data.weak}. They are in the traversals file.`;
+      byId("weak").textContent = `${data.weak}.`;
       byId("weak").hidden = false;
     }
     const { shown, total } = data.cells;
