@@ -70,7 +70,7 @@ def read_arrays(path: str | Path, what: str, needed: str) -> dict[str, np.ndarra
     try:
         with np.load(path) as file:
             arrays = dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:  # the last: of .npy
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:  # the last: of .npy
         raise InputError(f"{path}: cannot be read as {what}: it is damaged, or another file") from error
     if needed not in arrays:
         raise InputError(f"{path}: is not {what}: it holds {', '.join(arrays) or 'nothing'}")

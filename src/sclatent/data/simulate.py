@@ -37,11 +37,10 @@ S_PEAK, G2M_PEAK = 0.95 * np.pi, 1.7 * np.pi
 PEAK_SD = 0.3
 S_START, G2M_START = 0.6 * np.pi, 1.325 * np.pi
 """Where the true phase turns from G1 to S, and from S to G2/M (half way between the peaks)."""
-LIBRARY_SD = 0.35
-BASE_SD, TYPE_SD, BATCH_SD = 1.3, 1.0, 0.25
+LIBRARY_SD, BASE_SD, TYPE_SD, BATCH_SD = 0.35, 1.3, 1.0, 0.25
 MARKER_FRACTION = 0.15
-_CHUNK, _ENTRIES = 4096, 8_000_000  # cells, and cells × genes, whose rates are in memory at once
-_BALANCED = 2000  # cells by which the share of the cycling genes is set
+_CHUNK, _ENTRIES, _BALANCED = 4096, 8_000_000, 2000
+"""Cells, and cells × genes, whose rates are in memory at once; cells by which the share of the cycling genes is set."""
 
 
 @checks_arguments
