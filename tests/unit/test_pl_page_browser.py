@@ -5,29 +5,36 @@ import os
 import re
 
 import numpy as np
+import pandas as pd
 import pl_arrays
 import pytest
 from browser import Browser, missing
 
 import sclatent as sl
 from sclatent.data import slots
+from sclatent.data.colors import CATEGORIES
 from sclatent.pl._paths import path
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=f"needs a browser: {missing()}")
 
 EVIL = "<img src=x onerror=window.hacked=1>{{script}}</script><script>window.hacked=1</script>"
+LONG = "unassigned_" + "x" * 90
 
 
 @pytest.fixture(scope="module")
 def stages():
     adata = pl_arrays.prepared(500, 120)
     adata.var_names = [EVIL if name == "gene0001" else name for name in adata.var_names]
-    adata.obs[slots.CELL_TYPE] = adata.obs[slots.CELL_TYPE].cat.rename_categories({"type1": EVIL})
+    adata.obs[slots.CELL_TYPE] = adata.obs[slots.CELL_TYPE].cat.rename_categories({"type1": EVIL, "type2": LONG})
     adata.uns["evil"] = EVIL
     cycle, latent, umap = pl_arrays.cycle(adata), pl_arrays.latent(adata), pl_arrays.umap(adata)
     axes = pl_arrays.axes(adata, latent)
     axes.loc[2, "name"] = EVIL
+    adata.obs["barcode_plate"] = pd.Categorical([f"plate{k % 60}" for k in range(adata.n_obs)])
+    for k in range(9):
+        adata.obs[f"extra{k}"] = pd.Categorical([f"{c % 2}" for c in range(adata.n_obs)])
     atlas = pl_arrays.atlas(adata, cycle, latent, umap, axes)
+    atlas.uns[f"{slots.CELL_TYPE}_colors"] = CATEGORIES[:4]
     return adata, atlas
 
 
@@ -162,6 +169,12 @@ def test_cells_are_coloured_by_a_column(browser, page):
     choose(browser, 0)
     names = browser.value("[...document.getElementById('color').options].map((o) => o.textContent)")
     assert names[:3] == ["what is turned", "phase", "leiden"]
+    # the columns that the dataset file names have colours; they come before others
+    assert names[3] == slots.CELL_TYPE
+    assert len(names) == 1 + 8
+    told = browser.value("document.getElementById('color-help').textContent")
+    assert told.startswith("No colours here for barcode_plate (60 levels, 40 at most), extra")
+    assert told.endswith("(8 columns at most). The atlas holds them.")
     browser.run("const s = document.getElementById('color'); s.value = '0'; s.dispatchEvent(new Event('change'))")
     browser.settle()
     legend = browser.value("[...document.querySelectorAll('#legend li')].map((n) => n.textContent)")
@@ -201,6 +214,13 @@ def test_every_control_has_a_name(browser, page):
 def test_nothing_sticks_out_at_any_width(browser, page, width):
     browser.size(width, 844)
     choose(browser, 0)
+    browser.run(
+        "const s = document.getElementById('color'), names = [...s.options].map((o) => o.textContent);"
+        "s.selectedIndex = names.indexOf(arguments[0]); s.dispatchEvent(new Event('change'))",
+        slots.CELL_TYPE,
+    )
+    browser.settle()
+    assert LONG in browser.value("document.getElementById('legend').textContent")
     assert browser.value("document.documentElement.scrollWidth") <= width
     outside = browser.value(
         "[...document.querySelectorAll('main section, main canvas, main select, .plot, .dials svg')]"
@@ -210,6 +230,36 @@ def test_nothing_sticks_out_at_any_width(browser, page, width):
     assert outside == 0
     if os.environ.get("SCLATENT_SCREENSHOTS"):
         browser.screenshot(page.with_name(f"page-{width}.png"))
+
+
+def test_a_reason_is_given_once(browser, stages, tmp_path):
+    adata, atlas = stages
+    atlas = atlas.copy()
+    reason = pl_arrays.NO_KNOB["reason"]
+    atlas.uns[slots.UNS] = dict(atlas.uns[slots.UNS]) | {"cycle": {"verdict": "no cycle", "reason": reason}}
+    file = sl.pl.page(atlas, pl_arrays.traversals(adata, cycle=False), pl_arrays.NO_KNOB, tmp_path / "once.html")
+    browser.open(file)
+    assert browser.value("document.querySelector('header').innerText").count(reason) == 1
+    assert browser.value("document.getElementById('cycle').textContent") == "Cell cycle: no cycle."
+
+
+def test_peaks_are_called_peaks(browser, stages, tmp_path):
+    adata, atlas = stages
+    traversals = pl_arrays.traversals(adata)
+    table = pd.DataFrame({"called": ["chr1:1-900", "chr2:5-700"]}, index=["chr1:1-900", "chr2:5-700"])
+    traversals.uns[slots.UNS] = {slots.UNS_MODALITIES: {"atac": table}}
+    rng = np.random.default_rng(0)
+    traversals.obsm["atac"] = rng.random((traversals.n_obs, 2)).astype(np.float32)
+    traversals.obsm["atac_sd"] = np.full((traversals.n_obs, 2), 0.1, dtype=np.float32)
+    browser.open(sl.pl.page(atlas, traversals, pl_arrays.knob(adata), tmp_path / "peaks.html"))
+    browser.settle()
+    words = browser.value("document.querySelector('main').innerText")
+    assert "Genes and peaks that change most" in words
+    assert "Curves of chosen genes and peaks" in words
+    browser.keys("#gene", "chr1:1-900", "enter")
+    assert "chr1:1-900" in browser.value("[...document.querySelectorAll('#chips span')].map((n) => n.textContent)")
+    browser.keys("#gene", "nosuch", "enter")
+    assert "no gene or peak “nosuch”" in browser.value("document.getElementById('gene-message').textContent")
 
 
 def test_no_knob_is_a_page_too(browser, stages, tmp_path):

@@ -171,3 +171,11 @@ def test_every_file_of_models_with_a_circle_and_with_shares(beside):
     # with a knob, as a rule, the plane of the circle is drawn
     if read_json(results / "circle/knob.json")["knob"]:
         assert (results / "circle/figures/knob/cells.png").exists()
+
+
+def test_the_report_of_a_module_names_its_datasets(beside):
+    mine, snakefile, _ = beside
+    # the configuration is that of the module, which the first page of the report does not see
+    mine.ok("--report", "report.html", snakefile=snakefile)
+    page = (mine / "report.html").read_text(encoding="utf-8")
+    assert re.search(r"Datasets: <[^>]*>kinds, demo<[^>]*>", page)

@@ -117,8 +117,19 @@ def _headline(name: str, row: pd.Series, stability: pd.Series | None) -> str:
     if ends:
         parts.append("   ".join(ends))
     if row["also"]:
-        parts.append(f"also {st.shorten(row['also'], 40)}")
+        parts.append(f"also {_whole_items(row['also'], 40)}")
     return "  |  ".join(parts)
+
+
+def _whole_items(text: str, length: int) -> str:
+    """Return the first items of a list with commas, as many as fit, at least one."""
+    items = text.split(", ")
+    kept = [st.shorten(items[0], length)]
+    for item in items[1:]:
+        if len(", ".join([*kept, item])) > length:
+            return f"{', '.join(kept)}, …"
+        kept.append(item)
+    return ", ".join(kept)
 
 
 def _ends(ax: Axes, z: npt.NDArray[np.float64], map: AnnData | None, latent: AnnData) -> None:

@@ -57,7 +57,8 @@ def describe(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any]) -> di
     cells = shown_cells(atlas.n_obs)
     xy = np.asarray(atlas.obsm[slots.X_UMAP], dtype=float)[cells]
     coded, low, size = _frame(xy)
-    columns = _categories(atlas, cells)
+    names, uncolored = _colorable(atlas)
+    columns = _categories(atlas, names, cells)
     return {
         "dataset": str(about.get("dataset", "")),
         "model": str(about.get("model", "")),
@@ -76,6 +77,7 @@ def describe(atlas: AnnData, traversals: AnnData, knob: Mapping[str, Any]) -> di
         "cells": {
             "shown": len(cells),
             "total": int(atlas.n_obs),
+            "uncolored": uncolored,
             "low": low,
             "size": size,
             "xy": pack(coded),
@@ -191,16 +193,30 @@ def _deltas(coded: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.diff(by_gene, axis=1, prepend=first)
 
 
-def _categories(atlas: AnnData, cells: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
-    """Return the categorical columns that can colour the cells: phase and clusters first."""
-    names = [
-        c
-        for c in atlas.obs
-        if atlas.obs[c].dtype.name == "category" and 1 < len(atlas.obs[c].cat.categories) <= MAX_LEVELS
-    ]
-    names.sort(key=lambda c: (c != slots.PHASE, c != slots.LEIDEN, c == slots.SPLIT))
+def _colorable(atlas: AnnData) -> tuple[list[str], str]:
+    """Return the columns that can colour the cells, and a line about the other categories.
+
+    Phase and clusters come first, then columns that the dataset file names (the atlas has colours for these).
+    """
+    levels = {
+        str(name): len(column.cat.categories)
+        for name, column in atlas.obs.items()
+        if column.dtype.name == "category" and len(column.cat.categories) > 1
+    }
+    many = [name for name, n in levels.items() if n > MAX_LEVELS]
+    few = [name for name in levels if name not in many]
+    last = (slots.SAMPLE, slots.SPLIT)
+    few.sort(key=lambda c: (c != slots.PHASE, c != slots.LEIDEN, f"{c}_colors" not in atlas.uns, c in last))
+    told = [f"{name} ({levels[name]} levels, {MAX_LEVELS} at most)" for name in many]
+    rest = few[MAX_COLORS:]
+    told += [f"{', '.join(rest)} ({MAX_COLORS} columns at most)"] if rest else []
+    return few[:MAX_COLORS], ", ".join(told)
+
+
+def _categories(atlas: AnnData, names: list[str], cells: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
+    """Return the columns that can colour the cells."""
     out = []
-    for name in names[:MAX_COLORS]:
+    for name in names:
         column = atlas.obs[name]
         levels = [str(v) for v in column.cat.categories]
         known = atlas.uns.get(f"{name}_colors")

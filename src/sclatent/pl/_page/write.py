@@ -65,14 +65,15 @@ def page(
     from plotly.offline import get_plotlyjs
 
     library = get_plotlyjs()
-    traversals = beside_peaks(traversals)
+    genes_alone, traversals = traversals.n_vars, beside_peaks(traversals)
     data = describe(atlas, traversals, knob)
+    data["feature"] = "gene" if traversals.n_vars == genes_alone else "gene or peak"
     axes = axes_table(atlas)
     names = _in_order(paths(traversals), axes)
     if axes is not None:
         wanted = shown(axes, weak=weak)
         names = [name for name in names if name == CYCLE or name in wanted]
-    data["cycle"] = _cycle_words(atlas)
+    data["cycle"] = _cycle_words(atlas, data["reason"])
     missing = "" if axes is None else left_out(axes, names)
     data["weak"] = missing and f"{_capital(missing)}. traversals.h5ad holds every active axis"
     data["genes"] = [str(gene) for gene in symbols(traversals)]
@@ -92,13 +93,13 @@ def page(
     return path
 
 
-def _cycle_words(atlas: AnnData) -> str:
-    """Return the verdict of the cycle stage and its reason as one line."""
+def _cycle_words(atlas: AnnData, said: str) -> str:
+    """Return the verdict of the cycle stage and its reason, unless that was `said`, as one line."""
     stage = atlas.uns.get(slots.UNS, {}).get("cycle", {})
     verdict, reason = (str(stage.get(key) or "") for key in ("verdict", "reason"))
     if not verdict:
         return ""
-    return f"Cell cycle: {verdict}" + (f" ({reason})." if reason else ".")
+    return f"Cell cycle: {verdict}" + (f" ({reason})." if reason and reason != said else ".")
 
 
 def _in_order(names: list[str], axes: pd.DataFrame | None) -> list[str]:
@@ -122,6 +123,7 @@ def _fill(data: Mapping[str, Any], library: str) -> str:
     def text(name: str) -> str:
         return (folder / name).read_text(encoding="utf-8")
 
+    features = "genes" if data["feature"] == "gene" else "genes and peaks"
     license = library[: library.find("*/") + 2] if library.startswith("/*") else ""
     parts = {
         "title": html.escape(f"{data['dataset']} · {data['model']}".strip(" ·") or "sclatent"),
@@ -129,6 +131,9 @@ def _fill(data: Mapping[str, Any], library: str) -> str:
         "verdict_class": "yes" if data["isKnob"] else "no",
         "reason": html.escape(_capital(data["reason"])),
         "cycle": html.escape(data["cycle"]),
+        "feature": data["feature"],
+        "features": features,
+        "Features": _capital(features),
         "style": text("style.css"),
         "library_license": license,
         "library": pack(library.encode("utf-8")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -185,7 +186,9 @@ def neutral_measures(
     def both(model: Any, cells: Index, target: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         folds = min(FOLDS, len(cells))
         places = (rows_at(x, cells, np.float64) for x in (means, neutral))
-        before, after = (cross_val_predict(model, place, target, cv=folds) for place in places)
+        with warnings.catch_warnings():  # a level of fewer cells than folds is in some of them only
+            warnings.filterwarnings("ignore", "The least populated class")
+            before, after = (cross_val_predict(model, place, target, cv=folds) for place in places)
         return before, after
 
     total, left = (float(mean_and_variance(x)[1].sum()) for x in (means, neutral))

@@ -47,7 +47,9 @@ class Page {
       byId("weak").textContent = `${data.weak}.`;
       byId("weak").hidden = false;
     }
-    const { shown, total } = data.cells;
+    const { shown, total, uncolored } = data.cells;
+    byId("color-help").textContent = `No colours here for ${uncolored}. The atlas holds them.`;
+    byId("color-help").hidden = !uncolored;
     this.cellWords = shown < total ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} cells are drawn.` : `All ${total.toLocaleString("en")} cells are drawn.`;
   }
 
@@ -194,7 +196,7 @@ class Page {
     const g = this.lookup.get(typed.toLowerCase());
     if (g === undefined) {
       const near = this.data.genes.filter((n) => n.toLowerCase().includes(typed.toLowerCase())).slice(0, 5);
-      message.textContent = `The model has no gene “${typed}”.${near.length ? ` There is ${near.join(", ")}.` : ""}`;
+      message.textContent = `The model has no ${this.data.feature} “${typed}”.${near.length ? ` There is ${near.join(", ")}.` : ""}`;
       return;
     }
     message.textContent = this.curves.chosen.includes(g) ? `${this.data.genes[g]} is already there.` : `${this.data.genes[g]} added.`;
