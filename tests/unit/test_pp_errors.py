@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sclatent.pp import check_columns, check_programs, prepare
+from sclatent.pp import check_columns, check_given, check_programs, prepare
 from sclatent.settings import InputError
 
 
@@ -236,3 +236,31 @@ def test_four_cells_and_two_genes_go_through():
 def test_normalised_counts_are_refused_here_too(simulated, make_settings):
     simulated.X = simulated.X.log1p()
     assert "holds a fraction" in line(simulated, make_settings())
+
+
+def test_a_level_that_no_training_cell_has(make_settings):
+    counts = tiny(40, 30)
+    counts.obs["donor"] = ["d1", "d2"] * 15 + ["d3"] * 10
+    counts.obs["part"] = ["train"] * 20 + ["validation"] * 10 + ["validation"] * 3 + ["test"] * 7
+    settings = make_settings(batch="donor", split={"column": "part"}, sample={"given": {"donor": "d3"}})
+    prepared = prepare(counts, **settings.parts(prepare))
+    with pytest.raises(InputError) as error:
+        check_given(prepared, **settings.parts(check_given))
+    assert str(error.value).startswith(
+        "test.yaml: sample.given: no training cell has level 'd3' of column 'donor' (0 train, 3 validation, 7 test "
+    )
+    assert "(d1, d2)" in str(error.value)
+    fine = make_settings(batch="donor", split={"column": "part"}, sample={"given": {"donor": "d1"}})
+    table = check_given(prepared, **fine.parts(check_given))
+    assert table.to_dict("records") == [{"column": "donor", "level": "d1", "train": 10, "validation": 5, "test": 0}]
+    assert len(check_given(prepared, batch="donor")) == 0
+
+
+def test_a_level_that_the_filters_took(make_settings):
+    counts = tiny(40, 30)
+    counts.obs["donor"] = ["d1", "d2"] * 15 + ["d3"] * 10
+    counts.X = sparse.csr_matrix(counts.X.toarray() * np.r_[np.ones(30), np.zeros(10)][:, None])
+    asked = {"condition": "donor", "sample": {"given": {"donor": "d3"}}}
+    prepared = prepare(counts, condition="donor")
+    with pytest.raises(InputError, match=r"no training cell has level 'd3' .*0 train, 0 validation, 0 test cells"):
+        check_given(prepared, **asked)

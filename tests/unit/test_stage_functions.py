@@ -89,6 +89,22 @@ def test_a_dataset_file_is_not_taken_for_a_setting(make_settings, simulated):
         sl.pp.prepare(simulated, make_settings())
 
 
+def _as_documented(atlas, came_in: set[str]) -> None:
+    """Check that docs/atlas.md names every slot of an atlas, and that those of its table are there."""
+    text = re.sub(r"```.*?```", "", (ROOT / "docs" / "atlas.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    named = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]+)`", text))))
+    held = {"layers": atlas.layers, "obsm": atlas.obsm, "varm": atlas.varm, "obsp": atlas.obsp, "obs": atlas.obs}
+    held |= {"var": atlas.var, "uns": atlas.uns}
+    for where, names in held.items():
+        names = {name for name in names if not name.endswith("_colors")} - came_in
+        assert names <= named, (where, names - named)
+    assert set(atlas.uns["sclatent"]) <= named, set(atlas.uns["sclatent"]) - named
+    slots = re.findall(r"`(\w+)\[\"(\w+)\"\]`", "".join(re.findall(r"^\| (.*?) \|", text, flags=re.MULTILINE)))
+    sometimes = {"state", "state_probability", "X_sclatent_neutral", "phase_probability"}
+    assert len(slots) > 10
+    assert [(where, name) for where, name in slots if name not in held[where] and name not in sometimes] == []
+
+
 def test_from_counts_to_the_atlas_without_a_dataset_file(simulated, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     simulated[:160].write_h5ad("cells.h5ad")
@@ -118,6 +134,7 @@ def test_from_counts_to_the_atlas_without_a_dataset_file(simulated, tmp_path, mo
         stability=stability,
     )
     assert atlas.obs["cell_type"].dtype == "category"
+    _as_documented(atlas, {*counts.obs, *counts.var})
     about = atlas.uns["sclatent"]
     assert (about["dataset"], about["config"], about["model"]) == ("dataset", "", "model")
     table = sl.tl.compare(

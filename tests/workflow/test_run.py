@@ -32,7 +32,15 @@ TINY = {
 }
 LATENT = "results/tiny/m.1/seed-0/latent.h5ad"
 
-PER_DATASET = ["counts.h5ad", "columns.tsv", "prepared.h5ad", "model_counts.h5ad", "cycle.h5ad", "models.tsv"]
+PER_DATASET = [
+    "counts.h5ad",
+    "columns.tsv",
+    "given.tsv",
+    "prepared.h5ad",
+    "model_counts.h5ad",
+    "cycle.h5ad",
+    "models.tsv",
+]
 PER_SEED = ["model.safetensors", "model.json", "history.tsv", "latent.h5ad", "metrics.json", "axes.tsv"]
 PER_MODEL = [
     "selected.json",
@@ -288,6 +296,24 @@ def test_a_run_that_was_killed_three_times_ends_in_the_same_results(finished):
     done = subprocess.run(command, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 of 3 kills, in 1 folders, ended in the same results" in done.stdout
+
+
+def test_a_level_that_only_test_cells_have_stops_before_training(tmp_path, counts):
+    study = new_study(tmp_path / "study", counts)
+    cells = ad.read_h5ad(counts)
+    part = ["train"] * 180 + ["validation"] * 30 + ["test"] * 30
+    cells.obs["part"], cells.obs["drug"] = part, ["a", "b"] * 105 + ["c"] * 30
+    (study / "data/tiny.h5ad").unlink()
+    cells.write_h5ad(study / "data/tiny.h5ad")
+    split = TINY | {"condition": "drug", "split": {"column": "part"}, "sample": {"n": 9, "given": {"drug": "c"}}}
+    study.dataset("tiny", **split)
+    done = study.run("--cores", 1, "results/tiny/m.1/samples.h5ad")
+    assert done.returncode == 1
+    line = (study / "logs/tiny/check_given.log").read_text().splitlines()[-1]
+    assert line.startswith("tiny.yaml: sample.given: no training cell has level 'c' of column 'drug' (0 train, ")
+    assert "(a, b)" in line
+    assert line in done.stdout.splitlines()
+    assert not (study / "logs/tiny/m.1").exists()
 
 
 def test_what_follows_the_selection_runs_again_only_if_it_changes(finished, changed):

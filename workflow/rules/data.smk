@@ -148,3 +148,31 @@ rule cycle:
         "{wildcards.dataset}: finding the phase of every cell"
     script:
         "../scripts/cycle.py"
+
+
+# A level that no training cell has is told while the models train: `train` does not wait for it, since it is not to run again
+# when other levels are asked for.
+rule check_given:
+    input:
+        counts="results/{dataset}/model_counts.h5ad",
+    output:
+        given=ensure("results/{dataset}/given.tsv", non_empty=True),
+    log:
+        "logs/{dataset}/check_given.log",
+    benchmark:
+        "benchmarks/{dataset}/check_given.tsv"
+    priority: 100
+    retries: RETRIES
+    localrule: True
+    conda:
+        "../../envs/sclatent.yaml"
+    resources:
+        mem_mb=memory(300, 0.12),
+        runtime=minutes(10),
+    params:
+        settings=section("batch", "condition", "sample.given"),
+        version=VERSIONS["check_given"],
+    message:
+        "{wildcards.dataset}: checking that training cells have the levels of the cells to draw"
+    script:
+        "../scripts/check_given.py"

@@ -6,6 +6,11 @@ rule sample:
         counts="results/{dataset}/model_counts.h5ad",
         weights=selected("results/{dataset}/{model}/seed-{seed}/model.safetensors"),
         columns="results/{dataset}/columns.tsv",
+        given=lambda wildcards: (
+            [f"results/{wildcards.dataset}/given.tsv"]
+            if DATASETS[wildcards.dataset].sample.given
+            else []
+        ),
         knob=lambda wildcards: (
             [f"results/{wildcards.dataset}/{wildcards.model}/knob.h5ad"]
             if DATASETS[wildcards.dataset].sample.phase is not None

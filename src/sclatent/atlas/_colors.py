@@ -12,12 +12,13 @@ from sclatent.data.colors import CATEGORIES, PHASE_COLORS
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from mudata import MuData
 
 
 GOLDEN = 0.6180339887
 
 
-def set_colors(adata: AnnData, columns: Iterable[str]) -> None:
+def set_colors(adata: AnnData | MuData, columns: Iterable[str]) -> None:
     """Set the colours of the categorical columns among `columns`: `CATEGORIES` up to 8 levels, then scanpy's."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from sclatent.atlas._colors import set_colors
 from sclatent.data import slots
 from sclatent.data.columns import add_column
 from sclatent.data.modalities import RNA, counts_of, further, measured
@@ -40,7 +41,8 @@ def build_mudata(atlas: AnnData, prepared: AnnData, latent: AnnData, map: AnnDat
         the peaks that stay; ``var``: ``chrom``, ``start``, ``end``, ``n_cells_by_counts``, ``in_model``;
         ``varm["sclatent_loadings"]`` (missing outside the model). In either, ``obsm["X_sclatent_{modality}"]`` and
         ``…_sd`` are the latent of that modality alone. Of all cells: ``obsm``: ``X_sclatent``, ``X_sclatent_sd``,
-        ``X_umap``; ``obsp`` and ``uns["neighbors"]``; ``obs``: ``measured``, ``split``, ``leiden``.
+        ``X_umap``; ``obsp`` and ``uns["neighbors"]``; ``obs``: ``measured``, ``split``, ``leiden``, with
+        their colours in ``uns``.
 
     Raises
     ------
@@ -70,6 +72,7 @@ def build_mudata(atlas: AnnData, prepared: AnnData, latent: AnnData, map: AnnDat
     for key in ("distances", "connectivities"):
         out.obsp[key] = map.obsp[key].tocsr()[rows][:, rows]
     out.uns["neighbors"] = dict(atlas.uns["neighbors"])
+    set_colors(out, [slots.MEASURED, slots.SPLIT, slots.LEIDEN])
     log.info("atlas of %d cells: %s", out.n_obs, ", ".join(f"{p.n_obs} with {name}" for name, p in parts.items()))
     return out
 

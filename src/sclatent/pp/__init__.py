@@ -6,6 +6,7 @@ __getattr__, __all__ = attach(
     __name__,
     {
         "check_columns": "_check",
+        "check_given": "_check",
         "check_programs": "_check",
         "auto_min_genes": "_quality",
         "highly_variable": "_variable",

@@ -6,7 +6,9 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sclatent.data.columns import as_categories, is_measured, set_aside
+from sclatent.data import slots
+from sclatent.data.columns import as_categories, as_text, is_measured, place_of, set_aside
+from sclatent.data.expected import need_split
 from sclatent.data.modalities import RNA, measured
 from sclatent.data.programs import MIN_GENES, read_gmt
 from sclatent.pp._columns import METRICS, categories, covariate, library_column, need
@@ -124,6 +126,59 @@ def _tell_confounded(obs: pd.DataFrame, batch: Sequence[str], condition: Sequenc
                     column,
                     column,
                 )
+
+
+@takes_settings
+def check_given(
+    prepared: AnnData,
+    *,
+    batch: Sequence[str] = (),
+    condition: Sequence[str] = (),
+    sample: SampleSettings | None = None,
+    file: str = NO_FILE,
+) -> pd.DataFrame:
+    """Check that training cells have the levels of ``sample.given``: a model knows no other.
+
+    Parameters
+    ----------
+    prepared
+        What `prepare` or `model_counts` returns; only its ``obs`` is looked at.
+    batch, condition, sample
+        Keys of the dataset file.
+    file
+        What messages call the place of these settings.
+
+    Returns
+    -------
+    DataFrame
+        One row per level that is given: ``column``, ``level``, and the number of cells that have it, ``train``,
+        ``validation`` and ``test``.
+
+    Raises
+    ------
+    InputError
+        If no training cell has a level.
+    """
+    import pandas as pd
+
+    split = need_split(prepared)
+    rows = []
+    for key, column in (*(("batch", name) for name in batch), *(("condition", name) for name in condition)):
+        level = None if sample is None else sample.given.get(column)
+        if level is None:
+            continue
+        values = as_text(prepared.obs[place_of(prepared, column, key)])
+        n = {part: int(((values == level) & (split == part)).sum()) for part in slots.SPLITS}
+        if not n[slots.TRAIN]:
+            levels = sorted(set(values[split == slots.TRAIN]))
+            raise InputError(
+                f"{file}: sample.given: no training cell has level '{level}' of column '{column}' ("
+                + ", ".join(f"{count} {part}" for part, count in n.items())
+                + " cells have it after the filters), so no model learns it: give a level of training cells "
+                f"({', '.join(levels[:12])}{' …' if len(levels) > 12 else ''}), or change `split` or `cells`"
+            )
+        rows.append((column, level, *n.values()))
+    return pd.DataFrame(rows, columns=["column", "level", *slots.SPLITS])
 
 
 @takes_settings
