@@ -40,7 +40,9 @@ class InvertedFile:
 
         n = max(1, len(x) // LIST)
         some = x[evenly(np.arange(len(x)), _SAMPLED * n)]
-        found = MiniBatchKMeans(n, init="random", n_init=1, max_iter=5, batch_size=1 << 14, random_state=seed).fit(some)
+        # as many steps whatever the number of threads, which changes the last digits of what would end them
+        steps = {"max_iter": 5, "batch_size": 1 << 14, "max_no_improvement": None}
+        found = MiniBatchKMeans(n, init="random", n_init=1, random_state=seed, **steps).fit(some)
         self.centers = found.cluster_centers_.astype(np.float32)
         order, self.ends = self._sorted(x)
         self.cells, self.x = order.astype(np.int32), x[order]
