@@ -217,8 +217,12 @@ def test_clusters_of_groups_are_as_good_as_those_of_cells(monkeypatch):
         each = clusters.leiden_of_groups(graph, alone, seed=0, **options)
         assert modularity(graph, each, resolution) > min(best) - 0.005
         monkeypatch.setattr(blocks, "BLOCK", 500)
+        monkeypatch.setattr(clusters, "TOGETHER", 700)
         grouped = clusters.leiden_of_groups(graph, near, seed=0, **options)
-        assert modularity(graph, grouped, resolution) > min(best) - 0.03
-        assert all(len(set(grouped[near == g])) == 1 for g in set(near))
+        assert modularity(graph, grouped, resolution) > min(best) - 0.01
+        monkeypatch.setattr(clusters, "PASSES", 0)
+        together = clusters.leiden_of_groups(graph, near, seed=0, **options)
+        assert all(len(set(together[near == g])) == 1 for g in set(near))
+        assert modularity(graph, together, resolution) <= modularity(graph, grouped, resolution)
         assert set(grouped) == set(range(grouped.max() + 1))
         monkeypatch.undo()

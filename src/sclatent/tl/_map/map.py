@@ -25,7 +25,7 @@ MIN_CELLS = 3
 """Fewer cells have no neighbour graph worth the name."""
 FITTED = 100_000
 """Cells up to which scanpy clusters all and lays them out. Of more, so many are laid out first: each of all cells
-starts beside the nearest of these, and cells that share it stay together when all are clustered."""
+starts beside the nearest of these, and cells that share it are one vertex when all are clustered."""
 EPOCHS = 50
 """Epochs of UMAP for all cells, where they start beside cells that are laid out."""
 
