@@ -6,12 +6,10 @@ coordinates twice and a stretch of the answer, where pynndescent's search holds 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
-from sclatent.data.blocks.dense import ROWS, stretches
+from sclatent.data.blocks.dense import ROWS
 from sclatent.tl._model.subset import evenly
 
 LIST = 1000
@@ -19,7 +17,7 @@ LIST = 1000
 PROBED = 32
 """Lists that are looked through: they hold .994 of the true neighbours of a million cells on 6 axes, .999 on 16."""
 STRETCH = 4 * ROWS
-"""Cells whose neighbours are searched at once."""
+"""Cells whose neighbours are well searched at once: few for each list take more time."""
 _SAMPLED = 40
 """Cells for each center, from which the centers are found."""
 
@@ -48,31 +46,27 @@ class InvertedFile:
         self.cells, self.x = order.astype(np.int32), x[order]
         self.near = _brute(self.centers, self.centers, min(n, PROBED))[0]
 
-    def nearest(
-        self, x: npt.NDArray[np.float32], k: int
-    ) -> Iterator[tuple[slice, npt.NDArray[np.int32], npt.NDArray[np.float32]]]:
-        """Yield the nearest `k` cells of a stretch of others, the nearest first.
+    def nearest(self, x: npt.NDArray[np.float32], k: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """Return the nearest `k` cells of a stretch of others, and how far they are, the nearest first.
 
         Parameters
         ----------
         x
-            (n, n_axes) coordinates of those others, or of the same cells.
+            (n, n_axes) coordinates of those others, or of some of the same cells.
         k
             How many to find; there are as many, at least.
 
-        Yields
-        ------
-        rows, cells, distances
-            Which rows of `x`; their nearest cells, and how far these are (rows, k).
+        Returns
+        -------
+        cells, distances
+            (n, k) each.
         """
-        for stretch in stretches(len(x), rows=STRETCH):
-            part = x[stretch]
-            cells, distances = np.empty((len(part), k), np.int32), np.empty((len(part), k), np.float32)
-            order, ends = self._sorted(part)
-            for i in map(int, np.flatnonzero(np.diff(ends))):
-                here = order[ends[i] : ends[i + 1]]
-                cells[here], distances[here] = self._in_lists(part[here], i, k)
-            yield stretch, cells, distances
+        cells, distances = np.empty((len(x), k), np.int32), np.empty((len(x), k), np.float32)
+        order, ends = self._sorted(x)
+        for i in map(int, np.flatnonzero(np.diff(ends))):
+            here = order[ends[i] : ends[i + 1]]
+            cells[here], distances[here] = self._in_lists(x[here], i, k)
+        return cells, distances
 
     def _in_lists(self, x: np.ndarray, i: int, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the nearest `k` cells of the lists around center `i`."""

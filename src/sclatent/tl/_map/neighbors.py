@@ -7,7 +7,7 @@ import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from sclatent.data.blocks import CountStore, give_back
+from sclatent.data.blocks import CountStore
 from sclatent.data.blocks.dense import IN_MEMORY, stretches
 from sclatent.tl._map.inverted_file import STRETCH, InvertedFile
 
@@ -54,17 +54,30 @@ class NeighborSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit_transform(self, X: npt.NDArray[np.float32], y: None = None) -> sparse.csr_matrix:
         """Return the distances (n_cells × n_cells), ``n_neighbors − 1`` other cells in each row, the nearest first."""
-        others = self.n_neighbors - 1
-        whole, X = X, self._coordinates(X)
-        give_back(whole)
-        return _exact(X, others) if len(X) <= self.exact_cells else _approximate(X, others, self.seed)
+        if len(X) <= self.exact_cells:
+            return _exact(self._coordinates(X), self.n_neighbors - 1)
+        return self._approximate(X, self.n_neighbors - 1)
 
     def nearest(self, among: npt.NDArray[np.float32], X: npt.NDArray[np.float32]) -> npt.NDArray[np.int32]:
         """Return (n_cells,) which of the cells `among` is nearest to each cell of `X`."""
-        index, parts = InvertedFile(self._coordinates(among), self.seed), []
+        index = InvertedFile(self._coordinates(among), self.seed)
+        stretch = stretches(len(X), X, rows=STRETCH)
+        return np.concatenate([index.nearest(self._coordinates(X[rows]), 1)[0][:, 0] for rows in stretch])
+
+    def _approximate(self, X: npt.NDArray[np.float32], others: int) -> sparse.csr_matrix:
+        x = np.empty((len(X), self._coordinates(X[:1]).shape[1]), dtype=np.float32)
+        for rows in stretches(len(X), X):
+            x[rows] = self._coordinates(X[rows])
+        index, store = InvertedFile(x, self.seed), CountStore(len(X), IN_MEMORY)
+        del x
         for rows in stretches(len(X), X, rows=STRETCH):
-            parts += [cells[:, 0] for _, cells, _ in index.nearest(self._coordinates(X[rows]), 1)]
-        return np.concatenate(parts)
+            cells, distances = index.nearest(self._coordinates(X[rows]), others + 1)
+            # a cell is its own nearest neighbour, but not always the first among identical cells; where it is missing,
+            # the farthest of the others is dropped
+            itself = cells == np.arange(rows.start, rows.stop)[:, None]
+            itself[~itself.any(axis=1), -1] = True
+            store.append(_rows_of(cells[~itself].reshape(-1, others), distances[~itself].reshape(-1, others), len(X)))
+        return store.matrix()
 
     def _coordinates(self, X: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         used = np.ones(X.shape[1], dtype=bool) if self.axes is None else self.axes
@@ -79,17 +92,6 @@ def _exact(x: npt.NDArray[np.float32], others: int) -> sparse.csr_matrix:
 
     distances, cells = NearestNeighbors(n_neighbors=others).fit(x).kneighbors()
     return _rows_of(cells, distances, len(x))
-
-
-def _approximate(x: npt.NDArray[np.float32], others: int, seed: int) -> sparse.csr_matrix:
-    store = CountStore(len(x), IN_MEMORY)
-    for rows, cells, distances in InvertedFile(x, seed).nearest(x, others + 1):
-        # a cell is its own nearest neighbour, but not always the first among identical cells; where it is missing, the
-        # farthest of the others is dropped
-        itself = cells == np.arange(rows.start, rows.stop)[:, None]
-        itself[~itself.any(axis=1), -1] = True
-        store.append(_rows_of(cells[~itself].reshape(-1, others), distances[~itself].reshape(-1, others), len(x)))
-    return store.matrix()
 
 
 def _rows_of(cells: np.ndarray, distances: np.ndarray, n_cells: int) -> sparse.csr_matrix:
