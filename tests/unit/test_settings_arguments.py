@@ -6,6 +6,7 @@ import inspect
 import pickle
 from pathlib import Path
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,6 +54,11 @@ def stages():
 def test_all_functions_are_found():
     assert len(FUNCTIONS) > 40
     assert {"sl.tl.train", "sl.pp.prepare", "sl.pl.page", "sl.atlas.build", "sl.io.write_h5ad"} <= set(FUNCTIONS)
+
+
+def test_positions_from_elsewhere_can_be_mapped():
+    cells = ad.AnnData(np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32))
+    assert sl.tl.map(cells).obsm["X_umap"].shape == (40, 2)
 
 
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))

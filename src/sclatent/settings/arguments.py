@@ -57,7 +57,8 @@ _KINDS = {
 }
 
 _ROLES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "latent": ("sl.tl.embed", lambda cells: {"kl", "active"} <= {*cells.var}),
+    # positions of cells may also come from elsewhere: an array of them, where the other stages return none
+    "latent": ("sl.tl.embed", lambda cells: {"kl", "active"} <= {*cells.var} or type(cells.X).__name__ == "ndarray"),
     **dict.fromkeys(("cycle", "phases"), ("sl.tl.cycle", lambda cells: {"cycle_angle", "S_score"} <= {*cells.obs})),
     "map": ("sl.tl.map", lambda cells: "X_umap" in cells.obsm),
     "traversals": ("sl.tl.traverse", lambda steps: {"path", "position"} <= {*steps.obs}),
