@@ -219,7 +219,7 @@ def test_clusters_of_groups_are_as_good_as_those_of_cells(monkeypatch):
         monkeypatch.setattr(blocks, "BLOCK", 500)
         monkeypatch.setattr(clusters, "TOGETHER", 700)
         grouped = clusters.leiden_of_groups(graph, near, seed=0, **options)
-        assert modularity(graph, grouped, resolution) > min(best) - 0.01
+        assert modularity(graph, grouped, resolution) > min(best) - 0.02  # there is no structure below the four groups
         monkeypatch.setattr(clusters, "PASSES", 0)
         together = clusters.leiden_of_groups(graph, near, seed=0, **options)
         assert all(len(set(together[near == g])) == 1 for g in set(near))
