@@ -27,7 +27,8 @@ def test_both_snakefiles_plan_every_stage_of_the_demo_with_the_default_profile(s
     text = study.ok("--dry-run", snakefile=snakefile)
     assert f"Using workflow specific profile {snakefile.parent}/profiles/default" in text
     planned = jobs(text)
-    not_asked_for = {"gradients", "plot_gradients", "sample", "check_samples", "bundle", "bundle_samples"}
+    drawn = {"check_given", "sample", "check_samples", "bundle_samples"}
+    not_asked_for = {"gradients", "plot_gradients", "bundle", *drawn}
     assert set(planned) == {*VERSIONS, "all"} - not_asked_for
     assert planned["read"] == 2
     demo = [load_dataset(ROOT / f"config/datasets/{name}.yaml") for name in DEMOS]
