@@ -43,7 +43,12 @@ _MAPPING = _Kind("a mapping", lambda value: isinstance(value, Mapping))
 _KINDS = {
     "AnnData": _ANNDATA,
     "MuData": _Kind("a MuData", _instance("MuData")),
-    "TrainedModel": _Kind("a TrainedModel", _instance("TrainedModel"), "sl.tl.TrainedModel.load({path})"),
+    # what a model is asked for, so that one of another making will do
+    "TrainedModel": _Kind(
+        "a TrainedModel",
+        lambda value: hasattr(value, "card") and hasattr(value, "vae"),
+        "sl.tl.TrainedModel.load({path})",
+    ),
     "Density": _Kind("a Density", _instance("Density"), "sl.tl.Density.load({path})"),
     "DataFrame": _Kind("a DataFrame", _instance("DataFrame"), 'pandas.read_csv({path}, sep="\\t")'),
     "Mapping": _MAPPING,
