@@ -347,6 +347,7 @@ STAGES: dict[str, Callable[[], Any]] = {
     "check": lambda: sl.pp.check_columns(
         sl.simulate(60, 40, seed=2), batch="batch", labels=["cell_type", "true_angle"]
     ),
+    "check_given": lambda: sl.pp.check_given(world().prepared, batch="batch", sample={"given": {"batch": "batch1"}}),
     "prepare": prepare,
     "cycle": lambda: sl.tl.cycle(world().prepared, batch="batch"),
     "plot_cells": lambda: {

@@ -61,15 +61,25 @@ _KINDS = {
     "None": _Kind("None", lambda value: value is None),
 }
 
+
+def _is_knob(cells: Any) -> bool:
+    return "knob" in cells.uns.get("sclatent", {})
+
+
+def _is_cycle(cells: Any) -> bool:
+    return bool({"cycle_angle", "S_score"} & {*cells.obs}) and not _is_knob(cells)
+
+
 _ROLES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     # positions of cells may also come from elsewhere: an array of them, where the other stages return none
-    "latent": ("sl.tl.embed", lambda cells: {"kl", "active"} <= {*cells.var} or type(cells.X).__name__ == "ndarray"),
-    **dict.fromkeys(("cycle", "phases"), ("sl.tl.cycle", lambda cells: {"cycle_angle", "S_score"} <= {*cells.obs})),
-    "map": ("sl.tl.map", lambda cells: "X_umap" in cells.obsm),
-    "traversals": ("sl.tl.traverse", lambda steps: {"path", "position"} <= {*steps.obs}),
-    **dict.fromkeys(
-        ("knob", "path"), ("sl.tl.knob, the second part,", lambda cells: "knob" in cells.uns.get("sclatent", {}))
+    "latent": (
+        "sl.tl.embed",
+        lambda cells: bool({"kl", "active"} & {*cells.var}) or type(cells.X).__name__ == "ndarray",
     ),
+    **dict.fromkeys(("cycle", "phases"), ("sl.tl.cycle", _is_cycle)),
+    "map": ("sl.tl.map", lambda cells: "X_umap" in cells.obsm),
+    "traversals": ("sl.tl.traverse", lambda steps: "path" in steps.obs),
+    **dict.fromkeys(("knob", "path"), ("sl.tl.knob, the second part,", _is_knob)),
     "atlas": ("sl.atlas.build", lambda cells: {"X_sclatent", "X_umap"} <= {*cells.obsm}),
 }
 """What makes the AnnData that a parameter of this name holds, and what it is known by."""
