@@ -212,6 +212,17 @@ def test_weak_axes_come_last_and_are_not_drawn_in_full(stages):
     assert {"card_axis_1", "card_axis_2"} <= set(sl.pl.axes(latent, axes, traversals=traversals))
 
 
+def test_a_card_cuts_its_list_of_scores_between_two_of_them(stages):
+    adata, _, latent, *_ = stages
+    axes = pl_arrays.axes(adata, latent)
+    axes.loc[0, "also"] = "cycling_probability (0.70), S_score (0.49), n_genes_by_counts (0.41)"
+    axes.loc[1, "also"] = "cycling_probability (0.70)"
+    cards = sl.pl.axes(latent, axes)
+    assert "also cycling_probability (0.70), …" in " ".join(words(cards["card_axis_1"]).split())
+    assert "also cycling_probability (0.70)" in " ".join(words(cards["card_axis_2"]).split())
+    assert "…" not in words(cards["card_axis_2"])
+
+
 def test_the_same_data_give_the_same_bytes(stages, tmp_path):
     adata, cycle, *_ = stages
     digests = []

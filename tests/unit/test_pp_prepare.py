@@ -114,6 +114,7 @@ def test_all_genes_that_vary(counts):
     assert not prepared.var["in_model"][["ERCC-00002", counts.var_names[5]]].any()
     assert prepared.var["in_model"].sum() == prepared.n_vars - 2
     assert prepared.uns["sclatent"]["genes"]["n_top"] == "all"
+    assert prepared.uns["sclatent"]["genes"]["flavor"] == ""
 
 
 def test_filters_say_what_they_took(counts, caplog):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -124,3 +126,14 @@ def test_measures_tell_the_cycle_from_the_labels():
     assert found["labels"]["type"]["before"] > 0.98
     assert found["labels"]["type"]["after"] > 0.98
     assert "one" not in found["labels"]
+
+
+def test_a_label_with_rare_levels_says_nothing_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(200, 3))
+    obs = pd.DataFrame({slots.S_SCORE: means[:, 0], slots.G2M_SCORE: means[:, 1], slots.CYCLING: True})
+    rare = pd.Series(["common"] * 150 + [f"level {k}" for k in range(50)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = neutral_measures(means, means * 0.5, obs, {"rare": rare})
+    assert 0 < found["labels"]["rare"]["before"] < 1

@@ -199,7 +199,7 @@ def _know_genes(var: pd.DataFrame, symbols: list[str], source: str, keep: Sequen
 def _about_genes(known: _Known, choice: _Choice, n_top: int | str) -> dict[str, Any]:
     """Return how the genes were chosen, and how many there are of each kind."""
     return {
-        "flavor": FLAVOR,
+        "flavor": "" if n_top == "all" else FLAVOR,  # nothing was ranked
         "n_top": n_top,
         "symbols": known.source,
         "n_highly_variable": int(choice.variable.sum()),
