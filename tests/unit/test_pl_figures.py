@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+import warnings
 import zlib
 from itertools import pairwise
 
@@ -210,6 +211,29 @@ def test_weak_axes_come_last_and_are_not_drawn_in_full(stages):
     assert "axis_2" in sl.pl.traversals(traversals, axes, weak=True)
     axes["strength"] = "weak"
     assert {"card_axis_1", "card_axis_2"} <= set(sl.pl.axes(latent, axes, traversals=traversals))
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("strength", ["weak", "strong"])
+def test_few_axes_have_room(stages, n, strength):
+    """A model with one weak axis and three scores: the words are wider and higher than the cells."""
+    adata, _, latent, umap = stages
+    axes = pl_arrays.axes(adata, latent)
+    axes["strength"] = [strength] * n + ["inactive"] * (len(axes) - n)
+    axes["active"] = axes["strength"] != "inactive"
+    axes["kl"] /= 100
+    axes = axes.drop(columns=[c for c in axes if "_score" in c or c.endswith(("_batch", "_phase"))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = sl.pl.axes(latent, axes, map=umap, traversals=pl_arrays.traversals(adata, steps=9))
+        for name in ("heatmap", "loadings", "responses"):
+            assert cut_off(figures[name]) == [], name
+    figures["heatmap"].canvas.draw()
+    kl, *_ = figures["heatmap"].axes
+    words_below = figures["heatmap"]._supxlabel.get_window_extent()
+    assert words_below.y1 < kl.xaxis.label.get_window_extent().y0
+    ticks = [label.get_window_extent() for label in kl.get_xticklabels() if label.get_text()]
+    assert all(a.x1 < b.x0 for a, b in pairwise(ticks))
 
 
 def test_a_card_cuts_its_list_of_scores_between_two_of_them(stages):

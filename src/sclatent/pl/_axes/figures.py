@@ -108,13 +108,15 @@ def _heatmap(table: pd.DataFrame) -> st.Figure:
     names = [row_label(a, table) for a in table.index]
     left = 0.055 * max(len(name) for name in names)
     above = 0.06 * max((len(st.shorten(c, 22)) for c in [*spearman.columns, *eta2.columns]), default=0)
-    fig = st.figure(left + sum(widths) + 1.9, 1.2 + above + row * n)
+    # of few axes and scores the words below and the colour bars need more room than the cells
+    fig = st.figure(max(left + sum(widths) + 1.9, 5.0), 1.2 + above + max(row * n, 1.2))
     panels = fig.subplots(1, 3, sharey=True, gridspec_kw={"width_ratios": widths, "wspace": 0.03})
     position = np.arange(n)
     strong = (table["strength"] == STRONG).to_numpy()
     colors = [st.BLUE if a else st.PALE for a in strong]
     panels[0].barh(position, table["kl"], color=colors, height=0.75)
     panels[0].set(xlabel="KL (nats per cell)", ylim=(n - 0.5, -0.5))
+    panels[0].locator_params(axis="x", nbins=4)
     panels[0].set_yticks(position, names, fontsize=7 if n <= 40 else 6)
     for label, dark in zip(panels[0].get_yticklabels(), strong, strict=True):
         label.set_color(st.INK if dark else st.GREY)
@@ -193,7 +195,8 @@ def _loadings(latent: AnnData, table: pd.DataFrame, drawn: list[str], symbols: n
     shown = loadings[:, picked]
     limit = max(float(np.quantile(np.abs(shown), 0.99)), 1e-3)
     labels = [row_label(a, table) for a in drawn]
-    fig = st.figure(1.6 + 0.055 * max(map(len, labels)) + 0.105 * len(picked), 1.5 + 0.15 * len(drawn))
+    width, height = 1.6 + 0.055 * max(map(len, labels)) + 0.105 * len(picked), 1.5 + 0.15 * len(drawn)
+    fig = st.figure(max(width, 5.0), max(height, 2.4))  # as much as the title and the colour bar need
     ax = fig.subplots()
     image = ax.imshow(shown, cmap=st.DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     ax.set_yticks(range(len(drawn)), labels)
