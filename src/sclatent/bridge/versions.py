@@ -23,7 +23,7 @@ VERSIONS: dict[str, int] = {
     "sample": 5,
     "bundle_samples": 1,
     "check_samples": 3,
-    "plot_model": 8,
+    "plot_model": 9,
     "export": 4,
     "bundle": 2,
     "page": 6,
