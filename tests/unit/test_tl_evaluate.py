@@ -166,7 +166,7 @@ def test_intervals_are_those_of_scipy() -> None:
 
 
 def test_mistakes_get_one_line(cells: ad.AnnData, trained: TrainedModel, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^toy.yaml: models.model.n_laten: .*did you mean 'n_latent'"):
+    with pytest.raises(InputError, match=r"^toy.yaml: model.n_laten: .*did you mean 'n_latent'"):
         sl.tl.train(cells, model={"n_laten": 3}, file="toy.yaml")
     with pytest.raises(InputError, match=r"batch: obs has no column 'donr'.*'donor'"):
         sl.tl.train(cells, batch="donr")

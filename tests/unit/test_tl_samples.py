@@ -303,7 +303,7 @@ def test_a_latent_without_a_prior_is_one_line():
     ("keys", "said"),
     [
         ({"n": 0}, "n: expected a whole number above 0, found 0"),
-        ({"n": 2.5}, "n: expected a whole number above 0, found 2.5"),
+        ({"n": 2.5}, "n: expected a whole number, found 2.5"),
         ({"given": {"batch": "batch3"}}, r"column 'batch' has no level 'batch3' \(did you mean 'batch"),
         (
             {"given": {"bach": "batch1"}},
