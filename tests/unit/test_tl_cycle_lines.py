@@ -85,7 +85,10 @@ def test_blood_has_neither_cycle_nor_knob(shared_data, make_settings):
     assert cycle.obs["cycle_angle"].isna().all()
     assert not cycle.obs["cycling"].any()
     # no model is asked, whatever it holds
-    latent, model = ad.AnnData(np.zeros((prepared.n_obs, 1), np.float32)), SimpleNamespace(vae=None, card={})
+    latent, model = (
+        ad.AnnData(np.zeros((prepared.n_obs, 1), np.float32), obs=prepared.obs[[]]),
+        SimpleNamespace(vae=None, card={}),
+    )
     report, knob = tl.knob(prepared, cycle, latent, model, **settings.parts(tl.knob))
     assert (report["verdict"], report["reason"]) == ("no cell-cycle knob", facts["reason"])
     assert not knob.uns["sclatent"]["knob"]["is_knob"]
