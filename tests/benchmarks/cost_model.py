@@ -28,7 +28,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/scaling.md"
 SIZE = re.compile(r"## ([\d,]+) cells × ([\d,]+) genes\n\nDensity ([\d.]+)%")
 ROW = re.compile(r"\| `(\w+)` \| [\d.]+ \| ([\d.]+) \| ([\d.]+) \|")
 EXACT = 100_000
-"""Cells up to which neighbours are searched exactly, in time that grows with their square."""
+"""Cells up to which neighbours are searched exactly, in time that grows with their square, and laid out as a whole."""
 LARGER = (100_000, 1_000_000, 10_000_000, 100_000_000)
 TITLE = "## A cost model"
 
@@ -67,13 +67,18 @@ def pairs(cells: float, counts: float) -> float:
     return min(cells, EXACT) ** 2
 
 
+def together(cells: float, counts: float) -> float:
+    """Return the cells that are clustered and laid out as a whole."""
+    return min(cells, EXACT)
+
+
 def in_memory(cells: float, counts: float) -> float:
     """Return the counts that are held at once: of more, a stage holds blocks."""
     return min(counts, IN_MEMORY / 8)
 
 
-TIME: dict[str, list[Term]] = {"train": [passes], "map": [of_cells, pairs]}
-MEMORY: list[Term] = [of_cells, in_memory]
+TIME: dict[str, list[Term]] = {"train": [passes], "map": [of_cells, together, pairs]}
+MEMORY: dict[str, list[Term]] = {"map": [of_cells, together]}
 
 
 class Fit:
@@ -113,7 +118,7 @@ def fitted(used: dict[str, list[Used]], sizes: set[Size]) -> dict[str, tuple[Fit
         rows = [one for one in of_rule if one.size in sizes]
         where = [one.size for one in rows]
         time = Fit(TIME.get(rule, [of_cells, of_counts]), where, [one.seconds for one in rows])
-        out[rule] = (time, Fit(MEMORY, where, [one.gigabytes for one in rows]))
+        out[rule] = (time, Fit(MEMORY.get(rule, [of_cells, in_memory]), where, [one.gigabytes for one in rows]))
     return out
 
 
@@ -154,8 +159,8 @@ def section(used: dict[str, list[Used]], counts: float) -> str:
             "`tests/benchmarks/cost_model.py` fits it to the tables above. CPU seconds of a rule are a + b × cells + "
             "c × counts that are not 0. GB are the same, with only the counts held at once (at most 256 MB). Two rules "
             "have other terms: `train` has cells × epochs (`epochs: auto` takes fewer passes over more cells, at least "
-            f"8), and `map` has the cells and their square, the latter up to {EXACT:,} cells, where neighbours are "
-            "searched exactly. Relative errors are fitted, and no factor is negative.",
+            f"8), and `map` has the cells, and of up to {EXACT:,} also their number and its square, since so many are "
+            "searched exactly and laid out as a whole. Relative errors are fitted, and no factor is negative.",
             "",
             "Each size predicted from the others (cells, and counts in brackets), all rules together:",
             "",

@@ -174,7 +174,7 @@ rule map:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(800, 3),
+        mem_mb=memory(900, 3),
         runtime=minutes(15, 0.5),
     params:
         settings=section("map"),
