@@ -162,7 +162,9 @@ def section(used: dict[str, list[Used]], counts: float) -> str:
             f"8), and `map` has the cells, and of up to {EXACT:,} also their number and its square, since so many are "
             "searched exactly and laid out as a whole. Relative errors are fitted, and no factor is negative.",
             "",
-            "Each size predicted from the others (cells, and counts in brackets), all rules together:",
+            "Each size predicted from the others (cells, and counts in brackets), all rules together. The memory of a "
+            "million cells cannot be told from smaller sizes: an array of 32 axes of up to 520,000 cells is in memory, "
+            "and that of more in a scratch file.",
             "",
             "| size that was not fitted | predicted | measured | | predicted memory | measured | |",
             "|---|---:|---:|---:|---:|---:|---:|",

@@ -90,7 +90,7 @@ rule plot_model:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(1100, 0.4),
+        mem_mb=memory(1300, 0.4),
         runtime=minutes(15, 0.1),
     params:
         version=VERSIONS["plot_model"],

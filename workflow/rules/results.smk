@@ -22,7 +22,7 @@ rule export:
     conda:
         "../../envs/sclatent.yaml"
     resources:
-        mem_mb=memory(800, 0.2),
+        mem_mb=memory(900, 0.2),
         runtime=minutes(15, 0.1),
     params:
         settings=section("batch", "condition", "labels"),
