@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.io import mmwrite
 
 import sclatent as sl
 from sclatent import bridge
-from sclatent.data.blocks import dense
+from sclatent.data.blocks import dense, names
 from sclatent.data.blocks.names import LONGEST, Names, NamesIndex
 from sclatent.io import _stored
+from sclatent.settings import InputError
 
 strings_of_python = pytest.mark.skipif(
     pd.Index(["a"]).dtype != object, reason="pandas 3 keeps texts in one piece itself, and writes them in another way"
@@ -145,3 +148,50 @@ def test_names_that_are_no_text_are_refused(tmp_path):
         file["obs/_index"][0] = b"\xff\xfe"
     with pytest.raises(sl.InputError, match=r"a\.h5ad: cannot be read as h5ad: it is not UTF-8 text"):
         bridge.read_h5ad(tmp_path / "a.h5ad")
+
+
+def test_names_are_packed_only_where_they_come_back_as_they_were(monkeypatch):
+    monkeypatch.setattr(names, "MANY", 3)
+    texts = ["é1", "", "cell", "x" * 60]
+    found = names.pack(pd.Index(texts))
+    assert isinstance(found, NamesIndex)
+    assert list(found) == texts
+    for other in (["a", "b"], ["a", "b", "c\0"], ["a", "b", "x" * 65], ["a", "b", 3], ["a", "b", None], [1, 2, 3]):
+        index = pd.Index(other)
+        assert names.pack(index) is index
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize("kind", ["h5ad", "10x h5", "10x folder"])
+def test_counts_of_many_cells_have_the_names_of_the_file(tmp_path, monkeypatch, kind, twice):
+    """They are packed while the counts are read, and Python's strings afterwards."""
+    made = sl.simulate(60, 30, seed=0)
+    barcodes = [f"AAé{i}" for i in range(60)]
+    if twice:
+        barcodes[7] = barcodes[3]
+    counts, genes = made.X.tocsr(), list(made.var_names)
+    path = tmp_path / kind.replace(" ", ".")
+    if kind == "h5ad":
+        ad.AnnData(counts, obs=pd.DataFrame(index=barcodes), var=pd.DataFrame(index=genes)).write_h5ad(path)
+    elif kind == "10x h5":
+        with h5py.File(path, "w") as file:
+            group = file.create_group("matrix")
+            for name, array in (("data", counts.data), ("indices", counts.indices), ("indptr", counts.indptr)):
+                group[name] = array
+            group["shape"], group["barcodes"] = counts.shape[::-1], barcodes
+            for name, text in (("name", genes), ("id", genes), ("feature_type", ["Gene Expression"] * len(genes))):
+                group[f"features/{name}"] = text
+    else:
+        path.mkdir()
+        mmwrite(path / "matrix.mtx", counts.T.astype(int))
+        (path / "barcodes.tsv").write_text("".join(f"{name}\n" for name in barcodes), encoding="utf-8")
+        (path / "features.tsv").write_text("".join(f"{g}\t{g}\tGene Expression\n" for g in genes), encoding="utf-8")
+    monkeypatch.setattr(names, "MANY", 10)
+    if twice:
+        with pytest.raises(InputError, match=r"1 cell name\(s\) occur more than once, such as 'AAé3'"):
+            sl.io.read_counts(path)
+        return
+    read = sl.io.read_counts(path)
+    assert type(read.obs.index) is pd.Index
+    assert list(read.obs_names) == barcodes
+    assert (counts != read.X).nnz == 0

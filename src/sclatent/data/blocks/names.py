@@ -171,7 +171,7 @@ class NamesIndex(pd.Index):
 
 def pack(names: pd.Index) -> pd.Index:
     """Return names as a `NamesIndex` where there are `MANY`, all of them texts that it can hold; else as they are."""
-    if len(names) < MANY or names.inferred_type != "string":
+    if len(names) < MANY or names.inferred_type != "string" or names.hasnans:
         return names
     texts, out = names.to_numpy(), np.empty(len(names), dtype="S1")
     for part in stretches(len(texts)):
