@@ -197,7 +197,7 @@ def tell_multiples(counts: sparse.csr_matrix, path: str | Path, where: str) -> N
         common = int(np.gcd(common, np.gcd.reduce(block.data.astype(np.int64), initial=0)))
         if common == 1:
             return
-    if n >= _FEWEST_COUNTS:
+    if common > 1 and n >= _FEWEST_COUNTS:
         log.warning(
             "%s: all of the %d counts of %s that are not 0 are multiples of %d, as if they were multiplied by it: the "
             "model then takes noise for signal: give the counts as they were before, or divide them by %d",

@@ -1,4 +1,4 @@
-"""The map: neighbours, clusters and UMAP of the latent space, all scanpy's."""
+"""The map: neighbours, clusters and UMAP of the latent space: scanpy's, and of many cells the same by blocks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def map(latent: AnnData, map: MapSettings = MapSettings()) -> AnnData:
     """Lay the cells out: neighbour graph on the posterior means, Leiden clusters, UMAP.
 
     Distances are Euclidean, since the prior gives all axes the same scale. They are taken over the axes that the model
-    uses: the others hold only noise. All seeds are fixed, so the same latents give the same bytes.
+    uses: the others hold only noise. All seeds are fixed, so the same latents give the same bytes. Of more than 100,000
+    cells neighbours are searched approximately, and clusters and UMAP begin with as many cells (docs/scaling.md).
 
     Parameters
     ----------
